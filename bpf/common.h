@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Maps and helpers that all probe objects share. Each object declares the same
+ * maps; the agent makes those of core.bpf.o the only ones, so that everything
+ * lands in one ring in one order.
+ */
+#ifndef VFIOSCOPE_COMMON_H
+#define VFIOSCOPE_COMMON_H
+
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+#include "kernel.h"
+
+/* A begin keeps these for its end: a kretprobe sees no arguments. */
+struct call {
+	__u64 dev;
+	__u64 vdev;
+	__u64 parent;
+	__u64 kvm;
+	__u64 file;
+	__s32 group_id;
+	__u32 reserved;
+	/* Kernel addresses, for sampling again at the end; never copied to the ring. */
+	const struct vfio_device *sample_vdev;
+	const struct kvm *sample_kvm;
+};
+
+struct call_key {
+	__u32 tid;
+	__u32 point;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);		/* the agent sets the number of possible CPUs */
+	__type(key, __u32);
+	__type(value, struct lane);
+} lanes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct call_key);
+	__type(value, struct call);
+} calls SEC(".maps");
+
+/* What the agent writes into each object before it loads it. */
+struct preset {
+	/* Random, so that an opaque id says nothing about the address behind it. */
+	__u64 add;
+	__u64 multiply;		/* odd, else two objects could share an id */
+	/* Never read: they make the compiler describe the wire format in the object's BTF. */
+	struct named_event record[0];
+	struct lane lane[0];
+	enum point point;
+	enum event_flags flags;
+	enum wire wire;
+};
+
+const volatile struct preset preset SEC(".rodata.preset") = { .multiply = 1 };
+
+/* The name under which an object leaves the kernel: a keyed bijection of its address. */
+static __always_inline __u64 opaque(const void *object)
+{
+	__u64 x = (__u64)object;
+
+	if (!x)
+		return 0;
+	x = (x + preset.add) * preset.multiply;
+	x ^= x >> 32;
+	x *= 0xd6e8feb86659fd93ULL;
+	x ^= x >> 32;
+	return x;
+}
+
+/*
+ * Reserves and fills the common part of a record. Programs here run as kprobes,
+ * with preemption off, so nothing else on this CPU touches the lane meanwhile.
+ */
+static __always_inline void *reserve(__u8 point, __u8 flags, const __u64 size)
+{
+	const struct task_struct *task = (void *)bpf_get_current_task();
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct event *event;
+	struct lane *lane;
+
+	lane = bpf_map_lookup_elem(&lanes, &cpu);
+	if (!lane)
+		return NULL;
+	event = bpf_ringbuf_reserve(&events, size, 0);
+	if (!event) {
+		lane->attempts++;
+		lane->dropped++;
+		return NULL;
+	}
+	if (BPF_CORE_READ(task, flags) & PF_EXITING)
+		flags |= EVENT_EXITING;
+	event->time = bpf_ktime_get_boot_ns();
+	event->seq = lane->attempts++;
+	event->cpu = cpu;
+	event->point = point;
+	event->flags = flags;
+	event->pid = pid_tgid >> 32;
+	event->tid = pid_tgid;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	event->ret = 0;
+	event->open_count = -1;
+	event->users_count = -1;
+	event->group_id = -1;
+	event->dev = 0;
+	event->vdev = 0;
+	event->parent = 0;
+	event->kvm = 0;
+	event->file = 0;
+	event->cgroup = bpf_get_current_cgroup_id();
+	event->vm_pid = 0;
+	event->reserved = 0;
+	return event;
+}
+
+static __always_inline struct event *plain_event(__u8 point)
+{
+	return reserve(point, 0, sizeof(struct event));
+}
+
+static __always_inline struct named_event *named_event(__u8 point)
+{
+	struct named_event *named = reserve(point, EVENT_NAMED, sizeof(*named));
+
+	if (named)
+		__builtin_memset(&named->names, 0, sizeof(named->names));
+	return named;
+}
+
+static __always_inline void submit(void *event)
+{
+	bpf_ringbuf_submit(event, 0);
+}
+
+#define read_name(to, from) bpf_probe_read_kernel_str(to, sizeof(to), from)
+
+static __always_inline void sample(struct event *event, const struct call *call)
+{
+	const struct vfio_device *vdev = call->sample_vdev;
+	const struct kvm *kvm = call->sample_kvm;
+
+	event->dev = call->dev;
+	event->vdev = call->vdev;
+	event->parent = call->parent;
+	event->kvm = call->kvm;
+	event->file = call->file;
+	event->group_id = call->group_id;
+	if (vdev)
+		event->open_count = BPF_CORE_READ(vdev, open_count);
+	if (kvm) {
+		event->users_count = BPF_CORE_READ(kvm, users_count.refs.counter);
+		event->vm_pid = BPF_CORE_READ(kvm, userspace_pid);
+	}
+}
+
+/* Keeps the call for its end, even when the begin itself found no room in the ring. */
+static __always_inline void remember(__u8 point, const struct call *call)
+{
+	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
+
+	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY)) {
+		__u32 cpu = bpf_get_smp_processor_id();
+		struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
+
+		if (lane)
+			lane->calls_full++;
+	}
+}
+
+/* An event without an end of its own. */
+static __always_inline int single(__u8 point, const struct call *call)
+{
+	struct event *event = plain_event(point);
+
+	if (event) {
+		sample(event, call);
+		submit(event);
+	}
+	return 0;
+}
+
+static __always_inline int begin(__u8 point, const struct call *call)
+{
+	remember(point, call);
+	return single(point, call);
+}
+
+/* The caller fills in the names and submits; NULL when the ring is full. */
+static __always_inline struct named_event *begin_named(__u8 point, const struct call *call)
+{
+	struct named_event *named;
+
+	remember(point, call);
+	named = named_event(point);
+	if (named)
+		sample(&named->event, call);
+	return named;
+}
+
+/*
+ * The end of a call that begin() remembered. Nothing is written for a call that
+ * was entered before the probe was attached, or that its begin filtered out.
+ */
+static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct call *, long))
+{
+	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
+	struct call *found = bpf_map_lookup_elem(&calls, &key);
+	struct event *event;
+	struct call call;
+
+	if (!found)
+		return 0;
+	call = *found;
+	bpf_map_delete_elem(&calls, &key);
+	if (refine)
+		refine(&call, ret);
+	event = reserve(point, EVENT_END, sizeof(*event));
+	if (event) {
+		event->ret = ret;
+		sample(event, &call);
+		submit(event);
+	}
+	return 0;
+}
+
+static __always_inline int end(__u8 point, long ret)
+{
+	return end_as(point, ret, NULL);
+}
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * The wire format: what one record in the ring buffer looks like.
+ *
+ * This header is the only definition. src/events/wire.gen.ts is generated from
+ * the BTF that the compiler writes for it, and the agent compares both again
+ * when it loads an object, so the two sides cannot drift apart.
+ *
+ * A kernel address never appears here: objects are named by opaque(), a keyed
+ * bijection of their address (common.h).
+ */
+#ifndef VFIOSCOPE_EVENT_H
+#define VFIOSCOPE_EVENT_H
+
+#include <linux/types.h>
+
+/* Raise it whenever the meaning of a field changes without its place changing. */
+enum wire {
+	WIRE_VERSION = 1,
+	COMM_LENGTH = 16,
+	NAME_LENGTH = 40,
+};
+
+/*
+ * Logical points. Which kernel function stands for which one is the table in
+ * src/kernel/probe-table.ts; the numbers are part of the wire format.
+ */
+enum point {
+	POINT_NONE = 0,
+
+	MDEV_PARENT_REGISTER = 1,
+	MDEV_PARENT_UNREGISTER = 2,
+	MDEV_CREATE = 3,
+	MDEV_PROBE = 4,
+	MDEV_REMOVE = 5,
+	MDEV_REMOVE_CHILD = 6,
+	MDEV_UNBIND = 7,
+	MDEV_RELEASE = 8,
+
+	VFIO_REGISTER = 16,
+	VFIO_REGISTER_EMULATED = 17,
+	VFIO_UNREGISTER = 18,
+	VFIO_RELEASE = 19,
+	VFIO_GROUP_OPEN = 20,
+	VFIO_GROUP_SET_KVM = 21,
+	VFIO_DEVICE_GET_FD = 22,
+	VFIO_DEVICE_OPEN = 23,
+	VFIO_DEVICE_CLOSE = 24,
+	VFIO_DEVICE_KVM_CAPTURE = 25,
+	VFIO_DEVICE_KVM_DROP = 26,
+
+	KVM_VM_CREATE = 32,
+	KVM_VM_INIT = 33,
+	KVM_VM_DESTROY = 34,
+	KVM_VM_FD_CLOSE = 35,
+	KVM_GET = 36,
+	KVM_GET_SAFE = 37,
+	KVM_PUT = 38,
+
+	MODULE_LOAD = 48,
+
+	POINT_COUNT = 64,
+};
+
+enum event_flags {
+	EVENT_END = 1,		/* the call returned; otherwise it was entered */
+	EVENT_EXITING = 2,	/* the calling process is being torn down (PF_EXITING) */
+	EVENT_NAMED = 4,	/* a struct event_names follows */
+};
+
+struct event {
+	__u64 time;		/* ns, CLOCK_BOOTTIME */
+	__u32 seq;		/* counts the records this CPU tried to write */
+	__u16 cpu;
+	__u8 point;		/* enum point */
+	__u8 flags;		/* enum event_flags */
+	__u32 pid;		/* tgid, initial pid namespace */
+	__u32 tid;
+	char comm[COMM_LENGTH];
+	__s32 ret;		/* EVENT_END: what the function returned */
+	__s32 open_count;	/* vfio_device::open_count now, -1 if not sampled */
+	__s32 users_count;	/* kvm::users_count now, -1 if not sampled */
+	__s32 group_id;		/* iommu group number, -1 if none */
+	__u64 dev;		/* struct device behind the VFIO device; for mdev the mdev itself */
+	__u64 vdev;		/* struct vfio_device */
+	__u64 parent;		/* struct mdev_parent */
+	__u64 kvm;		/* struct kvm */
+	__u64 file;		/* struct vfio_device_file */
+	__u64 cgroup;		/* cgroup v2 id of the caller */
+	__s32 vm_pid;		/* kvm::userspace_pid, the thread that made the VM */
+	__u32 reserved;
+};
+
+/* Texts that identify an object to a person; only events that are rare carry them. */
+struct event_names {
+	__u8 uuid[16];		/* guid_t of a create, whose device has no name yet */
+	char device[NAME_LENGTH];	/* uuid, PCI address or module name */
+	char bus[COMM_LENGTH];		/* "mdev", "pci" … */
+	char type[NAME_LENGTH];		/* mdev type directory */
+	char parent[NAME_LENGTH];
+	char driver[NAME_LENGTH];
+};
+
+struct named_event {
+	struct event event;
+	struct event_names names;
+};
+
+/* One cache line per CPU, mapped by the agent: the writer's side of the loss account. */
+struct lane {
+	__u64 attempts;		/* records tried; the low 32 bits are the next seq */
+	__u64 dropped;		/* tried, but the ring was full */
+	__u64 calls_full;	/* ends that lost their begin because the call table was full */
+	__u64 reserved[5];
+};
+
+#endif

@@ -1,0 +1,90 @@
+/**
+ * Writes records of the wire format, as the kernel would: for rule examples,
+ * tests and benchmarks, so that all of them run the code that real events run.
+ */
+import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
+
+export interface RecordFields {
+  /** ns on the boot-time clock. */
+  readonly time: number;
+  readonly seq: number;
+  readonly cpu?: number;
+  /** A value of `POINT`. */
+  readonly point: number;
+  /** Bits of `FLAG`; EVENT_NAMED is added when there are names. */
+  readonly flags?: number;
+  readonly pid: number;
+  readonly tid: number;
+  readonly comm: string;
+  readonly ret?: number;
+  readonly openCount?: number;
+  readonly usersCount?: number;
+  readonly groupId?: number;
+  /** Keys: any numbers, 0 for none. */
+  readonly dev?: number;
+  readonly vdev?: number;
+  readonly parent?: number;
+  readonly kvm?: number;
+  readonly file?: number;
+  readonly vmPid?: number;
+  readonly names?: RecordNames;
+}
+
+export interface RecordNames {
+  /** As text. */
+  readonly uuid?: string;
+  readonly device?: string;
+  readonly bus?: string;
+  readonly type?: string;
+  readonly parent?: string;
+  readonly driver?: string;
+}
+
+const GUID_ORDER = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+const SIZES = new Map(WIRE.names.map(({ name, size }) => [name, size]));
+
+/** The bytes of one record. */
+export function encodeRecord(fields: RecordFields): Uint8Array {
+  const bytes = new Uint8Array(fields.names ? WIRE.namedSize : WIRE.eventSize);
+  const view = new DataView(bytes.buffer);
+  const key = (at: number, value = 0) => {
+    // Spread over both words, as the kernel's keys are.
+    view.setUint32(at, Math.imul(value, 0x9e3779b1), true);
+    view.setUint32(at + 4, value === 0 ? 0 : value ^ 0x5bd1e995, true);
+  };
+  view.setUint32(EVENT.time, fields.time, true);
+  view.setUint32(EVENT.time + 4, fields.time / 2 ** 32, true);
+  view.setUint32(EVENT.seq, fields.seq, true);
+  view.setUint16(EVENT.cpu, fields.cpu ?? 0, true);
+  view.setUint8(EVENT.point, fields.point);
+  view.setUint8(EVENT.flags, (fields.flags ?? 0) | (fields.names ? FLAG.EVENT_NAMED : 0));
+  view.setUint32(EVENT.pid, fields.pid, true);
+  view.setUint32(EVENT.tid, fields.tid, true);
+  text(bytes, EVENT.comm, 16, fields.comm);
+  view.setInt32(EVENT.ret, fields.ret ?? 0, true);
+  view.setInt32(EVENT.open_count, fields.openCount ?? -1, true);
+  view.setInt32(EVENT.users_count, fields.usersCount ?? -1, true);
+  view.setInt32(EVENT.group_id, fields.groupId ?? -1, true);
+  key(EVENT.dev, fields.dev);
+  key(EVENT.vdev, fields.vdev);
+  key(EVENT.parent, fields.parent);
+  key(EVENT.kvm, fields.kvm);
+  key(EVENT.file, fields.file);
+  view.setInt32(EVENT.vm_pid, fields.vmPid ?? 0, true);
+  if (fields.names) names(bytes, fields.names);
+  return bytes;
+}
+
+function names(bytes: Uint8Array, { uuid, ...texts }: RecordNames): void {
+  if (uuid) {
+    const raw = Buffer.from(uuid.replaceAll('-', ''), 'hex');
+    for (const [i, to] of GUID_ORDER.entries()) bytes[NAMES.uuid + to] = raw[i];
+  }
+  for (const [field, value] of Object.entries(texts)) {
+    text(bytes, NAMES[field as keyof typeof NAMES], SIZES.get(field) ?? 0, value ?? '');
+  }
+}
+
+function text(bytes: Uint8Array, at: number, size: number, value: string): void {
+  bytes.set(Buffer.from(value).subarray(0, size - 1), at);
+}

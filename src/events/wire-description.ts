@@ -1,0 +1,86 @@
+/** Everything the decoder knows about the wire format, as one comparable value. */
+import type { Btf, Field } from '../kernel/btf.ts';
+
+export interface WireDescription {
+  readonly version: number;
+  /** Bytes of `struct event`. */
+  readonly eventSize: number;
+  /** Bytes of `struct named_event`. */
+  readonly namedSize: number;
+  /** Bytes of `struct lane`. */
+  readonly laneSize: number;
+  readonly event: readonly Field[];
+  readonly names: readonly Field[];
+  readonly lane: readonly Field[];
+  readonly points: Readonly<Record<string, number>>;
+  readonly flags: Readonly<Record<string, number>>;
+}
+
+/**
+ * Reads the wire format out of a compiled probe object's BTF.
+ * @throws when the BTF does not describe one, as in an object of another program
+ */
+export function describeWire(btf: Btf): WireDescription {
+  const event = btf.struct('event');
+  const named = btf.struct('named_event');
+  const lane = btf.struct('lane');
+  const points = btf.enum('point');
+  const flags = btf.enum('event_flags');
+  const wire = btf.enum('wire');
+  if (!event || !named || !lane || !points || !flags || !wire) {
+    throw new Error('its BTF does not describe the vfioscope wire format');
+  }
+  return {
+    version: wire.get('WIRE_VERSION') ?? 0,
+    eventSize: event.size,
+    namedSize: named.size,
+    laneSize: lane.size,
+    event: event.fields,
+    names: named.fields.filter((field) => field.offset >= event.size),
+    lane: lane.fields,
+    points: Object.fromEntries(points),
+    flags: Object.fromEntries(flags),
+  };
+}
+
+/** The first difference between two descriptions in words, or undefined when they agree. */
+export function wireDifference(ours: WireDescription, theirs: WireDescription): string | undefined {
+  if (ours.version !== theirs.version) {
+    return `wire format version ${theirs.version}, this agent reads version ${ours.version}`;
+  }
+  for (const part of ['event', 'names', 'lane'] as const) {
+    const difference = fieldDifference(part, ours[part], theirs[part]);
+    if (difference) return difference;
+  }
+  for (const part of ['eventSize', 'namedSize', 'laneSize'] as const) {
+    if (ours[part] !== theirs[part])
+      return `${part} is ${theirs[part]} bytes, expected ${ours[part]}`;
+  }
+  for (const part of ['points', 'flags'] as const) {
+    const names = new Set([...Object.keys(ours[part]), ...Object.keys(theirs[part])]);
+    for (const name of names) {
+      if (ours[part][name] !== theirs[part][name]) {
+        return `${name} is ${theirs[part][name] ?? 'missing'}, expected ${ours[part][name] ?? 'none'}`;
+      }
+    }
+  }
+  return undefined;
+}
+
+function fieldDifference(
+  part: string,
+  ours: readonly Field[],
+  theirs: readonly Field[],
+): string | undefined {
+  for (let i = 0; i < Math.max(ours.length, theirs.length); i++) {
+    const [a, b] = [ours[i], theirs[i]];
+    if (a?.name !== b?.name || a?.offset !== b?.offset || a?.size !== b?.size) {
+      return `${part} field ${i} is ${fieldText(b)}, expected ${fieldText(a)}`;
+    }
+  }
+  return undefined;
+}
+
+function fieldText(field: Field | undefined): string {
+  return field ? `${field.name} (${field.size} bytes at ${field.offset})` : 'missing';
+}

@@ -1,0 +1,177 @@
+/**
+ * Reads BTF, the kernel's compact type description, far enough to lay out a
+ * struct and list an enum. Format: Documentation/bpf/btf.rst.
+ */
+
+const MAGIC = 0xeb9f;
+const KIND = {
+  int: 1,
+  pointer: 2,
+  array: 3,
+  struct: 4,
+  union: 5,
+  enum: 6,
+  forward: 7,
+  typedef: 8,
+  volatile: 9,
+  const: 10,
+  restrict: 11,
+  function: 12,
+  prototype: 13,
+  variable: 14,
+  section: 15,
+  float: 16,
+  declTag: 17,
+  typeTag: 18,
+  enum64: 19,
+} as const;
+
+interface BtfType {
+  readonly kind: number;
+  readonly name: string;
+  readonly length: number;
+  /** Bytes for sized kinds, the id of another type for modifiers. */
+  readonly sizeOrType: number;
+  /** Byte offset of the kind's own data. */
+  readonly data: number;
+}
+
+/** A leaf of a struct: nested structs are flattened into their members. */
+export interface Field {
+  readonly name: string;
+  /** Bytes from the start of the outermost struct. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+export interface Layout {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  readonly fields: readonly Field[];
+}
+
+export class Btf {
+  readonly #view: DataView;
+  readonly #strings: number;
+  /** Index 0 is void. */
+  readonly #types: (BtfType | undefined)[] = [undefined];
+
+  /** @param bytes raw BTF as in an ELF `.BTF` section, little endian @throws if they are not BTF */
+  constructor(bytes: Uint8Array) {
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const view = this.#view;
+    if (bytes.byteLength < 24 || view.getUint16(0, true) !== MAGIC) {
+      throw new Error('not BTF: the magic number is missing');
+    }
+    const header = view.getUint32(4, true);
+    const types = header + view.getUint32(8, true);
+    const end = types + view.getUint32(12, true);
+    this.#strings = header + view.getUint32(16, true);
+    for (let at = types; at < end; ) {
+      const info = view.getUint32(at + 4, true);
+      const kind = (info >>> 24) & 0x1f;
+      const length = info & 0xffff;
+      const data = at + 12;
+      this.#types.push({
+        kind,
+        name: this.#string(view.getUint32(at, true)),
+        length,
+        sizeOrType: view.getUint32(at + 8, true),
+        data,
+      });
+      at = data + extraBytes(kind, length);
+    }
+  }
+
+  /** The layout of `struct name`, or undefined when this BTF has none. */
+  struct(name: string): Layout | undefined {
+    const type = this.#find(KIND.struct, name);
+    if (!type) return undefined;
+    const fields: Field[] = [];
+    this.#flatten(type, 0, fields);
+    return { name, size: type.sizeOrType, fields };
+  }
+
+  /** The members of `enum name`, or undefined when this BTF has none. */
+  enum(name: string): ReadonlyMap<string, number> | undefined {
+    const type = this.#find(KIND.enum, name);
+    if (!type) return undefined;
+    const members = new Map<string, number>();
+    for (let i = 0; i < type.length; i++) {
+      const at = type.data + i * 8;
+      members.set(this.#string(this.#view.getUint32(at, true)), this.#view.getInt32(at + 4, true));
+    }
+    return members;
+  }
+
+  #find(kind: number, name: string): BtfType | undefined {
+    return this.#types.find((type) => type?.kind === kind && type.name === name);
+  }
+
+  #flatten(type: BtfType, base: number, into: Field[]): void {
+    for (let i = 0; i < type.length; i++) {
+      const at = type.data + i * 12;
+      const name = this.#string(this.#view.getUint32(at, true));
+      const offset = base + (this.#view.getUint32(at + 8, true) & 0xffffff) / 8;
+      const member = this.#resolve(this.#view.getUint32(at + 4, true));
+      if (member?.kind === KIND.struct) this.#flatten(member, offset, into);
+      else into.push({ name, offset, size: this.#size(member) });
+    }
+  }
+
+  /** Follows typedefs and qualifiers to the type that has a size. */
+  #resolve(id: number): BtfType | undefined {
+    let type = this.#types[id];
+    while (type && isModifier(type.kind)) type = this.#types[type.sizeOrType];
+    return type;
+  }
+
+  #size(type: BtfType | undefined): number {
+    if (!type) return 0;
+    if (type.kind === KIND.pointer) return 8;
+    if (type.kind !== KIND.array) return type.sizeOrType;
+    const element = this.#resolve(this.#view.getUint32(type.data, true));
+    return this.#size(element) * this.#view.getUint32(type.data + 8, true);
+  }
+
+  #string(offset: number): string {
+    const start = this.#strings + offset;
+    let end = start;
+    while (this.#view.getUint8(end) !== 0) end++;
+    return Buffer.from(this.#view.buffer, this.#view.byteOffset + start, end - start).toString();
+  }
+}
+
+function isModifier(kind: number): boolean {
+  return (
+    kind === KIND.typedef ||
+    kind === KIND.volatile ||
+    kind === KIND.const ||
+    kind === KIND.restrict ||
+    kind === KIND.typeTag
+  );
+}
+
+/** How many bytes follow the common 12 of a type. */
+function extraBytes(kind: number, length: number): number {
+  switch (kind) {
+    case KIND.int:
+    case KIND.variable:
+    case KIND.declTag:
+      return 4;
+    case KIND.array:
+      return 12;
+    case KIND.struct:
+    case KIND.union:
+    case KIND.section:
+    case KIND.enum64:
+      return 12 * length;
+    case KIND.enum:
+    case KIND.prototype:
+      return 8 * length;
+    default:
+      return 0;
+  }
+}

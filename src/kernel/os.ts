@@ -1,0 +1,150 @@
+/** The libc calls that the agent needs and Node does not offer. */
+import koffi from 'koffi';
+import { errnoText } from './libbpf.ts';
+
+const libc = koffi.load(null);
+
+const c = {
+  mmap: libc.func(
+    'void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset)',
+  ),
+  munmap: libc.func('int munmap(void *address, size_t length)'),
+  getpagesize: libc.func('int getpagesize()'),
+  clockGettime: libc.func('int clock_gettime(int clock, _Out_ int64_t *time)'),
+  epollCreate: libc.func('int epoll_create1(int flags)'),
+  epollCtl: libc.func('int epoll_ctl(int epoll, int operation, int fd, const uint32_t *event)'),
+  epollWait: libc.func('int epoll_wait(int epoll, uint8_t *events, int count, int timeout_ms)'),
+  eventfd: libc.func('int eventfd(unsigned int initial, int flags)'),
+  write: libc.func('int64_t write(int fd, const uint64_t *data, size_t length)'),
+  close: libc.func('int close(int fd)'),
+  syscall: libc.func(
+    'long syscall(long number, const uint8_t *a, int b, int c, int d, unsigned long e)',
+  ),
+};
+
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+const EPOLL_CTL_ADD = 1;
+const EPOLLIN = 1;
+const CLOEXEC = 0o2000000;
+const CLOCK_REALTIME = 0;
+const CLOCK_BOOTTIME = 7;
+
+function check(what: string, result: number): number {
+  if (result < 0) throw new Error(`${what}: ${errnoText(koffi.errno())}`);
+  return result;
+}
+
+/** Bytes of a memory page. */
+export const PAGE_SIZE: number = c.getpagesize();
+
+/** A mapping of a file or BPF map; its bytes are the kernel's own memory, not a copy. */
+export class Mapping {
+  readonly buffer: ArrayBuffer;
+  readonly #address: bigint;
+
+  /** @param offset bytes, a multiple of the page size @throws when the kernel refuses */
+  constructor(what: string, fd: number, offset: number, length: number, writable: boolean) {
+    const protection = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    const address: bigint | null = c.mmap(null, length, protection, MAP_SHARED, fd, offset);
+    if (address === null || BigInt.asIntN(64, address) === -1n) {
+      throw new Error(`cannot map ${what}: ${errnoText(koffi.errno())}`);
+    }
+    this.#address = address;
+    this.buffer = koffi.view(address, length);
+  }
+
+  /** The buffer must not be touched afterwards. */
+  unmap(): void {
+    c.munmap(this.#address, this.buffer.byteLength);
+  }
+}
+
+export function closeFd(fd: number): void {
+  c.close(fd);
+}
+
+const timespec = new BigInt64Array(2);
+
+function readClock(clock: number): number {
+  check('clock_gettime', c.clockGettime(clock, timespec));
+  return Number(timespec[0]) * 1e9 + Number(timespec[1]);
+}
+
+/** ns since boot, suspend included: the clock of every event. Exact for 104 days of uptime. */
+export function bootTime(): number {
+  return readClock(CLOCK_BOOTTIME);
+}
+
+/** ns to add to {@link bootTime} for ns since 1970, to within a few hundred ns. */
+export function wallOffset(): number {
+  const before = bootTime();
+  const wall = readClock(CLOCK_REALTIME);
+  return wall - (before + bootTime()) / 2;
+}
+
+/** Sleeps outside the JavaScript thread until a file is readable. */
+export class Waiter {
+  readonly #epoll = check('epoll_create1', c.epollCreate(CLOEXEC));
+  readonly #wake = check('eventfd', c.eventfd(0, CLOEXEC));
+  readonly #events = Buffer.alloc(32);
+
+  constructor(fd: number) {
+    this.#add(fd);
+    this.#add(this.#wake);
+  }
+
+  #add(fd: number): void {
+    // struct epoll_event is packed on x86-64 only; with data left 0 both layouts read the same.
+    check(
+      'epoll_ctl',
+      c.epollCtl(this.#epoll, EPOLL_CTL_ADD, fd, new Uint32Array([EPOLLIN, 0, 0, 0])),
+    );
+  }
+
+  /** Resolves when the file is readable, after `timeoutMs`, or when {@link wake} is called. */
+  wait(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      c.epollWait.async(this.#epoll, this.#events, 2, timeoutMs, (error: Error | null) =>
+        error ? reject(error) : resolve(),
+      );
+    });
+  }
+
+  /** Ends the current and every later wait. */
+  wake(): void {
+    c.write(this.#wake, new BigUint64Array([1n]), 8);
+  }
+
+  /** Only when no wait is pending. */
+  close(): void {
+    closeFd(this.#epoll);
+    closeFd(this.#wake);
+  }
+}
+
+const SYSCALL_PERF_EVENT_OPEN: Readonly<Record<string, number>> = {
+  x64: 298,
+  arm64: 241,
+  s390x: 331,
+};
+const PERF_TYPE_TRACEPOINT = 2;
+const PERF_FLAG_FD_CLOEXEC = 8;
+
+/** A perf event on a tracefs event, for all tasks: what a BPF program attaches to. */
+export function openTracepoint(id: number): number {
+  const number = SYSCALL_PERF_EVENT_OPEN[process.arch];
+  if (number === undefined) throw new Error(`perf_event_open is unknown on ${process.arch}`);
+  const attr = new DataView(new ArrayBuffer(128));
+  attr.setUint32(0, PERF_TYPE_TRACEPOINT, true);
+  attr.setUint32(4, attr.byteLength, true);
+  attr.setBigUint64(8, BigInt(id), true);
+  attr.setBigUint64(16, 1n, true);
+  attr.setUint32(48, 1, true);
+  const bytes = new Uint8Array(attr.buffer);
+  return check(
+    'perf_event_open',
+    Number(c.syscall(number, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)),
+  );
+}

@@ -1,0 +1,73 @@
+/**
+ * Finds live objects by their 64-bit key without making a number or a string of
+ * it: open addressing over two 32-bit columns, keys read straight from a record.
+ * Keys are already well mixed (opaque() in bpf/common.h), so the low bits index.
+ */
+export class KeyTable<T> {
+  size = 0;
+  #low = new Uint32Array(64);
+  #high = new Uint32Array(64);
+  #values: (T | undefined)[] = new Array(64).fill(undefined);
+  #mask = 63;
+
+  /** The object whose key is at `words[at]` (low) and `words[at + 1]` (high). */
+  find(words: Uint32Array, at: number): T | undefined {
+    return this.#values[this.#slot(words[at], words[at + 1])];
+  }
+
+  set(low: number, high: number, value: T): void {
+    const slot = this.#slot(low, high);
+    if (this.#values[slot] === undefined) {
+      this.size++;
+      this.#low[slot] = low;
+      this.#high[slot] = high;
+    }
+    this.#values[slot] = value;
+    if (this.size * 2 > this.#mask) this.#grow();
+  }
+
+  /** Forgets a key, closing the gap so that later entries stay reachable. */
+  delete(low: number, high: number): void {
+    let gap = this.#slot(low, high);
+    if (this.#values[gap] === undefined) return;
+    this.size--;
+    for (let next = (gap + 1) & this.#mask; ; next = (next + 1) & this.#mask) {
+      if (this.#values[next] === undefined) break;
+      const home = this.#low[next] & this.#mask;
+      if (((next - home) & this.#mask) < ((next - gap) & this.#mask)) continue;
+      this.#low[gap] = this.#low[next];
+      this.#high[gap] = this.#high[next];
+      this.#values[gap] = this.#values[next];
+      gap = next;
+    }
+    this.#values[gap] = undefined;
+  }
+
+  /** Where the key is, or where it would go. */
+  #slot(low: number, high: number): number {
+    let slot = low & this.#mask;
+    while (
+      this.#values[slot] !== undefined &&
+      (this.#low[slot] !== low || this.#high[slot] !== high)
+    ) {
+      slot = (slot + 1) & this.#mask;
+    }
+    return slot;
+  }
+
+  #grow(): void {
+    const [low, high, values] = [this.#low, this.#high, this.#values];
+    const length = values.length * 2;
+    this.#low = new Uint32Array(length);
+    this.#high = new Uint32Array(length);
+    this.#values = new Array(length).fill(undefined);
+    this.#mask = length - 1;
+    for (const [i, value] of values.entries()) {
+      if (value === undefined) continue;
+      const slot = this.#slot(low[i], high[i]);
+      this.#low[slot] = low[i];
+      this.#high[slot] = high[i];
+      this.#values[slot] = value;
+    }
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * VMs and the references that keep them alive: virt/kvm/kvm_main.c.
+ *
+ * users_count is what counts: most gets are inlined and never seen, so each
+ * event carries the count instead of being counted itself.
+ */
+import type { EventCursor } from '../events/cursor.ts';
+import { EVENT } from '../events/wire.gen.ts';
+import type { Moment } from './moment.ts';
+import { taskOf, Vm } from './objects.ts';
+import type { Handlers, World } from './world.ts';
+
+const KEY_KVM = EVENT.kvm >> 2;
+
+function newVm(world: World, event: EventCursor, adopted: boolean): Vm {
+  const stale = world.vmKeys.find(event.u32, event.word + KEY_KVM);
+  if (stale) supersede(world, stale);
+  const vm = new Vm(event.time, adopted, world.losses);
+  vm.keyLow = event.u32[event.word + KEY_KVM];
+  vm.keyHigh = event.u32[event.word + KEY_KVM + 1];
+  vm.makerTid = event.vmPid;
+  world.vms.add(vm);
+  world.vmKeys.set(vm.keyLow, vm.keyHigh, vm);
+  return vm;
+}
+
+/** The VM of an event, made known if it existed before it was first seen. */
+export function vmOf(world: World, event: EventCursor): Vm | undefined {
+  if (!event.has(EVENT.kvm)) return undefined;
+  return world.vmKeys.find(event.u32, event.word + KEY_KVM) ?? newVm(world, event, true);
+}
+
+/** Its address belongs to another VM now, so its end was missed. */
+function supersede(world: World, vm: Vm): void {
+  vm.state = 'destroyed';
+  endVm(world, vm);
+}
+
+function endVm(world: World, vm: Vm): void {
+  world.vms.delete(vm);
+  world.vmKeys.delete(vm.keyLow, vm.keyHigh);
+  world.endedVms.add(vm);
+}
+
+/** Notes an event that changes users_count by `change` after its sample was taken. */
+function count(world: World, event: EventCursor, moment: Moment, change: number): void {
+  const vm = vmOf(world, event);
+  if (!vm) return;
+  if (event.usersCount >= 0) vm.users = event.usersCount + change;
+  if (vm.makerTid === 0) vm.makerTid = event.vmPid;
+  vm.timeline.add(event, vm.serial);
+  moment.vm = vm;
+}
+
+export const KVM_HANDLERS: Handlers = {
+  'kvm.vm.init:begin'(world, event, moment) {
+    const vm = newVm(world, event, false);
+    vm.state = 'creating';
+    vm.task = taskOf(event);
+    vm.makerTid = event.tid;
+    vm.timeline.add(event, vm.serial);
+    world.vmCreating.set(event.tid, vm);
+    moment.vm = vm;
+  },
+
+  'kvm.vm.init:end'(world, event, moment) {
+    const vm = world.vmCreating.get(event.tid);
+    if (!vm) return;
+    vm.timeline.add(event, vm.serial);
+    moment.vm = vm;
+    if (event.ret !== 0) {
+      world.vmCreating.delete(event.tid);
+      vm.state = 'failed';
+      endVm(world, vm);
+    } else {
+      vm.users = event.usersCount;
+    }
+  },
+
+  'kvm.vm.create:end'(world, event, moment) {
+    const vm = world.vmCreating.get(event.tid);
+    if (!vm) return;
+    world.vmCreating.delete(event.tid);
+    vm.timeline.add(event, vm.serial);
+    moment.vm = vm;
+    moment.duration = event.time - vm.firstSeen;
+    if (event.ret < 0) {
+      // Past the point where the kernel would have told us by destroying it.
+      if (!vm.isOver) {
+        vm.state = 'failed';
+        endVm(world, vm);
+      }
+    } else {
+      vm.fd = event.ret;
+      vm.createdAt = event.time;
+      if (vm.state === 'creating') vm.state = 'running';
+    }
+  },
+
+  'kvm.get:begin': (world, event, moment) => count(world, event, moment, 1),
+  'kvm.get_safe:begin': (world, event, moment) => count(world, event, moment, 0),
+  'kvm.get_safe:end': (world, event, moment) => count(world, event, moment, 0),
+  'kvm.put:begin': (world, event, moment) => count(world, event, moment, -1),
+
+  'kvm.vm.fd_close:begin'(world, event, moment) {
+    const vm = vmOf(world, event);
+    if (!vm) return;
+    vm.fdClosedAt = event.time;
+    if (!vm.isOver) vm.state = 'released';
+    vm.users = event.usersCount;
+    vm.timeline.add(event, vm.serial);
+    moment.vm = vm;
+  },
+
+  'kvm.vm.destroy:begin'(world, event, moment) {
+    const vm = vmOf(world, event);
+    if (!vm) return;
+    vm.destroyBegan = event.time;
+    vm.state = 'destroyed';
+    vm.users = 0;
+    vm.timeline.add(event, vm.serial);
+    moment.vm = vm;
+    for (const device of vm.devices) device.timeline.add(event, vm.serial);
+    world.vmDestroying.set(event.tid, vm);
+    endVm(world, vm);
+  },
+
+  'kvm.vm.destroy:end'(world, event, moment) {
+    const vm = world.vmDestroying.get(event.tid);
+    if (!vm) return;
+    world.vmDestroying.delete(event.tid);
+    vm.destroyedAt = event.time;
+    vm.timeline.add(event, vm.serial);
+    moment.vm = vm;
+    moment.duration = event.time - vm.destroyBegan;
+  },
+};

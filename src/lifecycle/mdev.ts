@@ -1,0 +1,257 @@
+/**
+ * Parents and mediated devices: drivers/vfio/mdev/mdev_core.c.
+ *
+ * Order on 6.1 and later: create begin → probe begin → vfio register → probe end →
+ * create end; remove begin → unbind begin → vfio unregister → unbind end →
+ * release → remove end. A failed create releases the device before it returns.
+ */
+import type { EventCursor } from '../events/cursor.ts';
+import { EVENT } from '../events/wire.gen.ts';
+import type { Moment } from './moment.ts';
+import { Device, Parent, taskOf } from './objects.ts';
+import type { Handlers, World } from './world.ts';
+
+const KEY_DEV = EVENT.dev >> 2;
+const KEY_PARENT = EVENT.parent >> 2;
+
+function newParent(world: World, event: EventCursor, adopted: boolean): Parent {
+  const stale = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
+  if (stale) endParent(world, stale);
+  const parent = new Parent(event.time, adopted, world.losses);
+  parent.keyLow = event.u32[event.word + KEY_PARENT];
+  parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
+  if (event.isNamed) {
+    parent.name = event.name('parent');
+    parent.driver = event.name('driver');
+  }
+  world.parents.add(parent);
+  world.parentKeys.set(parent.keyLow, parent.keyHigh, parent);
+  return parent;
+}
+
+function parentOf(world: World, event: EventCursor): Parent | undefined {
+  if (!event.has(EVENT.parent)) return undefined;
+  const known = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
+  return known ?? (event.isNamed ? newParent(world, event, true) : undefined);
+}
+
+function endParent(world: World, parent: Parent): void {
+  world.parents.delete(parent);
+  world.parentKeys.delete(parent.keyLow, parent.keyHigh);
+}
+
+function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
+  const device = new Device(event.time, adopted, world.losses);
+  device.bus = 'mdev';
+  device.type = event.name('type');
+  device.parentName = event.name('parent');
+  device.driver = event.name('driver');
+  device.parent = parentOf(world, event);
+  return device;
+}
+
+/** Joins the device to its kernel address; from here on other events can find it. */
+function enter(world: World, device: Device, event: EventCursor): void {
+  const stale = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  if (stale) world.supersede(stale);
+  device.keyLow = event.u32[event.word + KEY_DEV];
+  device.keyHigh = event.u32[event.word + KEY_DEV + 1];
+  world.devices.add(device);
+  world.deviceKeys.set(device.keyLow, device.keyHigh, device);
+  world.devicesByName.set(device.name, device);
+  device.parent?.devices.add(device);
+}
+
+/** The mdev of an event, made known if it existed before it was first seen. */
+function mdevOf(world: World, event: EventCursor): Device | undefined {
+  const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  if (known) {
+    // VFIO events may have made it known first; they do not know the type.
+    if (known.type === '' && event.isNamed) describe(world, known, event);
+    return known;
+  }
+  if (!event.isNamed) return undefined;
+  const device = newMdev(world, event, true);
+  device.name = event.name('device');
+  enter(world, device, event);
+  return device;
+}
+
+function describe(world: World, device: Device, event: EventCursor): void {
+  device.type = event.name('type');
+  device.driver = event.name('driver');
+  device.parent = parentOf(world, event);
+  device.parent?.devices.add(device);
+}
+
+function beginRemove(world: World, event: EventCursor, moment: Moment): void {
+  const device = mdevOf(world, event);
+  if (!device) return;
+  device.stateAtRemove = device.state;
+  if (device.state !== 'removing') {
+    device.removeBegan = event.time;
+    device.remover = taskOf(event);
+  }
+  device.timeline.add(event, 0);
+  world.removing.set(event.tid, device);
+  moment.device = device;
+}
+
+function endRemove(world: World, event: EventCursor, moment: Moment): void {
+  const device = world.removing.get(event.tid);
+  if (!device) return;
+  world.removing.delete(event.tid);
+  device.timeline.add(event, 0);
+  moment.device = device;
+  if (event.ret < 0) {
+    device.removeError = -event.ret;
+    device.removeFailedAt = event.time;
+    return;
+  }
+  moment.duration = event.time - device.removeBegan;
+  device.removedAt = event.time;
+}
+
+export const MDEV_HANDLERS: Handlers = {
+  'mdev.parent.register:begin'(world, event, moment) {
+    const parent = newParent(world, event, false);
+    parent.state = 'registering';
+    parent.timeline.add(event, 0);
+    moment.parent = parent;
+  },
+
+  'mdev.parent.register:end'(world, event, moment) {
+    const parent = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
+    if (!parent) return;
+    parent.timeline.add(event, 0);
+    moment.parent = parent;
+    moment.duration = event.time - parent.firstSeen;
+    if (event.ret < 0) {
+      parent.state = 'gone';
+      endParent(world, parent);
+    } else {
+      parent.state = 'registered';
+      parent.registeredAt = event.time;
+    }
+  },
+
+  'mdev.parent.unregister:begin'(world, event, moment) {
+    const parent = parentOf(world, event);
+    if (!parent) return;
+    parent.state = 'unregistering';
+    parent.unregisterBegan = event.time;
+    parent.timeline.add(event, 0);
+    moment.parent = parent;
+  },
+
+  'mdev.parent.unregister:end'(world, event, moment) {
+    const parent = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
+    if (!parent) return;
+    parent.state = 'gone';
+    parent.unregisteredAt = event.time;
+    parent.timeline.add(event, 0);
+    moment.parent = parent;
+    if (parent.unregisterBegan) moment.duration = event.time - parent.unregisterBegan;
+    endParent(world, parent);
+  },
+
+  'mdev.create:begin'(world, event, moment) {
+    const device = newMdev(world, event, false);
+    device.name = event.uuid();
+    device.state = 'creating';
+    device.createBegan = event.time;
+    device.creator = taskOf(event);
+    device.holder = world.devicesByName.get(device.name);
+    device.timeline.add(event, 0);
+    world.creating.set(event.tid, device);
+    moment.device = device;
+    moment.parent = device.parent;
+  },
+
+  'mdev.create:end'(world, event, moment) {
+    const device = world.creating.get(event.tid);
+    if (!device) return;
+    world.creating.delete(event.tid);
+    device.timeline.add(event, 0);
+    moment.device = device;
+    moment.parent = device.parent;
+    moment.duration = event.time - device.createBegan;
+    if (event.ret < 0) {
+      device.state = 'failed';
+      device.createError = -event.ret;
+      world.endDevice(device);
+    } else {
+      if (device.state === 'creating') device.state = device.openCount > 0 ? 'open' : 'bound';
+      device.createdAt = event.time;
+    }
+  },
+
+  'mdev.probe:begin'(world, event, moment) {
+    const made = world.creating.get(event.tid);
+    if (made && made.keyLow === 0 && made.keyHigh === 0) enter(world, made, event);
+    const device = made ?? mdevOf(world, event);
+    if (!device) return;
+    device.probeBegan = event.time;
+    device.timeline.add(event, 0);
+    moment.device = device;
+  },
+
+  'mdev.probe:end'(world, event, moment) {
+    const device = mdevOf(world, event);
+    if (!device) return;
+    device.timeline.add(event, 0);
+    moment.device = device;
+    if (device.probeBegan) moment.duration = event.time - device.probeBegan;
+    if (event.ret === 0 && device.state === 'unbound') device.state = 'bound';
+  },
+
+  'mdev.remove:begin': beginRemove,
+  'mdev.remove:end': endRemove,
+  'mdev.remove_child:begin': beginRemove,
+  'mdev.remove_child:end': endRemove,
+
+  'mdev.unbind:begin'(world, event, moment) {
+    const device = mdevOf(world, event);
+    if (!device) return;
+    device.unbindBegan = event.time;
+    if (device.state !== 'creating') device.state = 'removing';
+    device.timeline.add(event, 0);
+    moment.device = device;
+  },
+
+  'mdev.unbind:end'(world, event, moment) {
+    const device = mdevOf(world, event);
+    if (!device) return;
+    device.unboundAt = event.time;
+    // Nobody removes it: its driver was taken away through sysfs, and the mdev stays.
+    if (device.state === 'removing' && world.removing.get(event.tid) !== device) {
+      device.state = 'unbound';
+    }
+    device.timeline.add(event, 0);
+    moment.device = device;
+    if (device.unbindBegan) moment.duration = event.time - device.unbindBegan;
+  },
+
+  'mdev.release:begin'(world, event, moment) {
+    // A create that failed before its probe is released under a key that nobody learnt.
+    const device = world.creating.get(event.tid) ?? mdevOf(world, event);
+    if (!device) return;
+    device.releasedAt = event.time;
+    device.timeline.add(event, 0);
+    world.releasing.set(event.tid, device);
+    moment.device = device;
+    world.deviceKeys.delete(device.keyLow, device.keyHigh);
+    if (device.state !== 'creating') {
+      device.state = 'released';
+      world.endDevice(device);
+    }
+  },
+
+  'mdev.release:end'(world, event, moment) {
+    const device = world.releasing.get(event.tid);
+    if (!device) return;
+    world.releasing.delete(event.tid);
+    moment.device = device;
+    moment.duration = event.time - device.releasedAt;
+  },
+};

@@ -1,0 +1,216 @@
+/**
+ * The four kinds of object whose lives are followed, as plain state.
+ *
+ * An object is one life: when the kernel reuses an address, a new object is made.
+ * Times are ns on the boot-time clock; 0 means "not (yet) seen".
+ */
+import type { EventCursor } from '../events/cursor.ts';
+import { EVENT } from '../events/wire.gen.ts';
+import { Timeline } from './timeline.ts';
+
+/**
+ * How much of a life was seen: all of it, only the part since the agent started,
+ * or with events lost in between.
+ */
+export type Quality = 'observed' | 'late' | 'tainted';
+
+export type ParentState = 'registering' | 'registered' | 'unregistering' | 'gone';
+
+/**
+ * creating: `create` was written and has not returned. bound: usable, nobody has it open.
+ * open: at least one device file. removing: being torn down, perhaps waiting for its users.
+ * unbound: on the bus without a driver. released: freed. failed: its creation failed.
+ */
+export type DeviceState =
+  | 'creating'
+  | 'bound'
+  | 'open'
+  | 'removing'
+  | 'unbound'
+  | 'released'
+  | 'failed';
+
+export type OpenState = 'opening' | 'open' | 'closing' | 'closed' | 'failed';
+
+/** released: its last VM file descriptor is closed, but references keep it alive. */
+export type VmState = 'creating' | 'running' | 'released' | 'destroyed' | 'failed';
+
+/** Who made a call. */
+export interface Task {
+  readonly pid: number;
+  readonly tid: number;
+  readonly comm: string;
+  readonly cgroup: number;
+}
+
+const decoder = new TextDecoder();
+
+/** Copies the caller out of a record; only where a life begins or changes hands. */
+export function taskOf(event: EventCursor): Task {
+  const start = (event.word << 2) + EVENT.comm;
+  const bytes = new Uint8Array(event.u32.buffer, event.u32.byteOffset + start, 16);
+  const end = bytes.indexOf(0);
+  return {
+    pid: event.pid,
+    tid: event.tid,
+    comm: decoder.decode(end < 0 ? bytes : bytes.subarray(0, end)),
+    cgroup: event.cgroup,
+  };
+}
+
+let serials = 0;
+
+/** What all lives have in common. */
+export abstract class Life {
+  /** Unique within this agent; part of the ids that users see. */
+  readonly serial = ++serials;
+  /** The object existed before it was first seen. */
+  readonly adopted: boolean;
+  /** When it was first seen. */
+  readonly firstSeen: number;
+  /** Losses of the agent when this life began: more since means it may be tainted. */
+  readonly lossesBefore: number;
+  keyLow = 0;
+  keyHigh = 0;
+
+  constructor(firstSeen: number, adopted: boolean, lossesBefore: number) {
+    this.firstSeen = firstSeen;
+    this.adopted = adopted;
+    this.lossesBefore = lossesBefore;
+  }
+}
+
+export class Parent extends Life {
+  readonly timeline = new Timeline();
+  name = '';
+  driver = '';
+  state: ParentState = 'registered';
+  registeredAt = 0;
+  unregisterBegan = 0;
+  unregisteredAt = 0;
+  readonly devices = new Set<Device>();
+}
+
+export class Device extends Life {
+  readonly timeline = new Timeline();
+  /** UUID for an mdev, bus address for others. */
+  name = '';
+  bus = '';
+  type = '';
+  driver = '';
+  parentName = '';
+  parent: Parent | undefined;
+  state: DeviceState = 'bound';
+
+  createBegan = 0;
+  createdAt = 0;
+  /** What create returned, when it failed. */
+  createError = 0;
+  creator: Task | undefined;
+  /** The live device that already had this UUID when this create began. */
+  holder: Device | undefined;
+
+  probeBegan = 0;
+  unbindBegan = 0;
+  unboundAt = 0;
+
+  vdevLow = 0;
+  vdevHigh = 0;
+  registeredAt = 0;
+  unregisterBegan = 0;
+  unregisteredAt = 0;
+  groupId = -1;
+
+  removeBegan = 0;
+  removedAt = 0;
+  remover: Task | undefined;
+  /** The attempt to remove it that failed: its errno and when. */
+  removeError = 0;
+  removeFailedAt = 0;
+  /** The state in which the remover found it. */
+  stateAtRemove: DeviceState = 'bound';
+  releasedAt = 0;
+
+  /** open_count as last sampled from the kernel. */
+  openCount = 0;
+  readonly opens: Open[] = [];
+  opensTotal = 0;
+  vm: Vm | undefined;
+
+  /** Whether it is an mdev, which has a life of its own, or a device lent as a whole. */
+  get isMdev(): boolean {
+    return this.bus === 'mdev';
+  }
+
+  /** Its removal began and it waits for those who have it open. */
+  get isWaiting(): boolean {
+    return this.unregisterBegan > 0 && this.unregisteredAt === 0 && this.openCount > 0;
+  }
+
+  get isOver(): boolean {
+    return this.state === 'released' || this.state === 'failed';
+  }
+}
+
+/** One device file. */
+export class Open extends Life {
+  readonly device: Device;
+  readonly task: Task;
+  state: OpenState = 'opening';
+  fd = -1;
+  vm: Vm | undefined;
+  openedAt = 0;
+  closeBegan = 0;
+  closedAt = 0;
+  error = 0;
+
+  constructor(device: Device, task: Task, firstSeen: number, adopted: boolean, losses: number) {
+    super(firstSeen, adopted, losses);
+    this.device = device;
+    this.task = task;
+  }
+}
+
+export class Vm extends Life {
+  readonly timeline = new Timeline();
+  /** The process that made it; for an adopted VM only the thread id is known. */
+  task: Task | undefined;
+  makerTid = 0;
+  fd = -1;
+  state: VmState = 'running';
+  createdAt = 0;
+  fdClosedAt = 0;
+  destroyBegan = 0;
+  destroyedAt = 0;
+  /** users_count after the last event. */
+  users = -1;
+  readonly devices = new Set<Device>();
+
+  get isOver(): boolean {
+    return this.state === 'destroyed' || this.state === 'failed';
+  }
+}
+
+/** The IOMMU group through which a VM is told about its devices. */
+export class Group {
+  readonly id: number;
+  readonly devices = new Set<Device>();
+  vm: Vm | undefined;
+  /** When the VM was taken away although a device was open, and by a process on its way out. */
+  clearedByExitAt = 0;
+
+  constructor(id: number) {
+    this.id = id;
+  }
+}
+
+/** A VFIO_GROUP_GET_DEVICE_FD in flight. */
+export interface FdRequest {
+  readonly began: number;
+  readonly name: string;
+  readonly groupId: number;
+  readonly task: Task;
+  open: Open | undefined;
+  /** What vfio_df_open returned, when it was reached. */
+  openError: number;
+}

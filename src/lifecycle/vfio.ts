@@ -1,0 +1,301 @@
+/**
+ * VFIO devices, their device files and their VM: drivers/vfio/vfio_main.c, group.c.
+ *
+ * Order of a first open on 6.12: get_fd begin → kvm_capture → open begin → open end →
+ * get_fd end; of a last close: close begin → close end → kvm_drop.
+ */
+import type { EventCursor } from '../events/cursor.ts';
+import { EVENT } from '../events/wire.gen.ts';
+import { vmOf } from './kvm.ts';
+import type { Moment } from './moment.ts';
+import { Device, Open, taskOf, type Vm } from './objects.ts';
+import type { Handlers, World } from './world.ts';
+
+const KEY_DEV = EVENT.dev >> 2;
+const KEY_VDEV = EVENT.vdev >> 2;
+const KEY_FILE = EVENT.file >> 2;
+
+/** The device of an event, made known if it existed before it was first seen. */
+function deviceOf(world: World, event: EventCursor): Device | undefined {
+  const known =
+    world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
+    world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  if (!known) return event.isNamed ? newDevice(world, event, true) : undefined;
+  if (known.vdevLow === 0 && known.vdevHigh === 0) joinVdev(world, known, event);
+  return known;
+}
+
+function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
+  const stale = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  if (stale) world.supersede(stale);
+  const device = new Device(event.time, adopted, world.losses);
+  device.name = event.name('device');
+  device.bus = event.name('bus');
+  device.driver = event.name('driver');
+  device.parentName = event.name('parent');
+  device.keyLow = event.u32[event.word + KEY_DEV];
+  device.keyHigh = event.u32[event.word + KEY_DEV + 1];
+  world.devices.add(device);
+  world.deviceKeys.set(device.keyLow, device.keyHigh, device);
+  world.devicesByName.set(device.name, device);
+  joinVdev(world, device, event);
+  return device;
+}
+
+function joinVdev(world: World, device: Device, event: EventCursor): void {
+  device.vdevLow = event.u32[event.word + KEY_VDEV];
+  device.vdevHigh = event.u32[event.word + KEY_VDEV + 1];
+  world.vdevKeys.set(device.vdevLow, device.vdevHigh, device);
+}
+
+function joinGroup(world: World, device: Device, id: number): void {
+  if (id < 0 || device.groupId === id) return;
+  world.leaveGroup(device);
+  device.groupId = id;
+  world.group(id).devices.add(device);
+}
+
+function hold(device: Device, vm: Vm | undefined): void {
+  if (device.vm === vm) return;
+  device.vm?.devices.delete(device);
+  device.vm = vm;
+  vm?.devices.add(device);
+}
+
+/** Open or bound, as the number of device files says, unless something stronger holds. */
+function settle(device: Device): void {
+  if (device.state === 'bound' || device.state === 'open') {
+    device.state = device.openCount > 0 ? 'open' : 'bound';
+  }
+}
+
+function beginRegister(world: World, event: EventCursor, moment: Moment): void {
+  const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  const device = known?.isMdev ? known : newDevice(world, event, false);
+  joinVdev(world, device, event);
+  device.registeredAt = 0;
+  device.unregisterBegan = 0;
+  device.unregisteredAt = 0;
+  device.timeline.add(event, 0);
+  moment.device = device;
+}
+
+function endRegister(world: World, event: EventCursor, moment: Moment): void {
+  const device = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
+  if (!device) return;
+  device.timeline.add(event, 0);
+  moment.device = device;
+  if (event.ret === 0) {
+    device.registeredAt = event.time;
+    joinGroup(world, device, event.groupId);
+  }
+}
+
+export const VFIO_HANDLERS: Handlers = {
+  'vfio.register:begin': beginRegister,
+  'vfio.register:end': endRegister,
+  'vfio.register_emulated:begin': beginRegister,
+  'vfio.register_emulated:end': endRegister,
+
+  'vfio.unregister:begin'(world, event, moment) {
+    const device = deviceOf(world, event);
+    if (!device) return;
+    device.unregisterBegan = event.time;
+    device.unregisteredAt = 0;
+    device.openCount = Math.max(event.openCount, 0);
+    joinGroup(world, device, event.groupId);
+    if (!device.isMdev) {
+      device.state = 'removing';
+      device.removeBegan = event.time;
+      device.remover = taskOf(event);
+    }
+    device.timeline.add(event, 0);
+    moment.device = device;
+  },
+
+  'vfio.unregister:end'(world, event, moment) {
+    const device = deviceOf(world, event);
+    if (!device) return;
+    device.unregisteredAt = event.time;
+    device.openCount = Math.max(event.openCount, 0);
+    world.leaveGroup(device);
+    device.timeline.add(event, 0);
+    moment.device = device;
+    if (device.unregisterBegan) moment.duration = event.time - device.unregisterBegan;
+  },
+
+  'vfio.release:begin'(world, event, moment) {
+    const device = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
+    if (!device) return;
+    device.timeline.add(event, 0);
+    moment.device = device;
+    world.vdevKeys.delete(device.vdevLow, device.vdevHigh);
+    device.vdevLow = 0;
+    device.vdevHigh = 0;
+    if (!device.isMdev) {
+      device.releasedAt = event.time;
+      device.state = device.registeredAt || device.adopted ? 'released' : 'failed';
+      world.endDevice(device);
+    }
+  },
+
+  'vfio.group.open:end'(world, event, moment) {
+    moment.group = world.groups.get(event.groupId);
+  },
+
+  'vfio.group.set_kvm:begin'(world, event, moment) {
+    const vm = vmOf(world, event);
+    const group = world.groups.get(event.groupId) ?? (vm && world.group(event.groupId));
+    if (!group) return;
+    moment.group = group;
+    moment.vm = vm ?? group.vm;
+    group.vm = vm;
+    group.clearedByExitAt = !vm && event.isExiting ? event.time : 0;
+    for (const device of group.devices) device.timeline.add(event, vm?.serial ?? 0);
+    moment.vm?.timeline.add(event, moment.vm.serial);
+    if (!vm && group.devices.size === 0) world.groups.delete(group.id);
+  },
+
+  'vfio.device.get_fd:begin'(world, event, moment) {
+    const request = {
+      began: event.time,
+      name: event.name('device'),
+      groupId: event.groupId,
+      task: taskOf(event),
+      open: undefined,
+      openError: 0,
+    };
+    world.fetching.set(event.tid, request);
+    moment.request = request;
+    moment.device = world.devicesByName.get(request.name);
+  },
+
+  'vfio.device.get_fd:end'(world, event, moment) {
+    const request = world.fetching.get(event.tid);
+    if (!request) return;
+    world.fetching.delete(event.tid);
+    moment.request = request;
+    moment.device = request.open?.device ?? world.devicesByName.get(request.name);
+    moment.open = request.open;
+    moment.duration = event.time - request.began;
+    if (request.open) request.open.fd = event.ret;
+    moment.device?.timeline.add(event, 0);
+  },
+
+  'vfio.device.kvm_capture:begin'(world, event, moment) {
+    moment.device = deviceOf(world, event);
+    moment.vm = vmOf(world, event);
+    moment.device?.timeline.add(event, moment.vm?.serial ?? 0);
+  },
+
+  'vfio.device.kvm_capture:end'(world, event, moment) {
+    const device = deviceOf(world, event);
+    const vm = vmOf(world, event);
+    if (!device) return;
+    hold(device, vm);
+    device.timeline.add(event, vm?.serial ?? 0);
+    vm?.timeline.add(event, vm.serial);
+    moment.device = device;
+    moment.vm = vm;
+  },
+
+  'vfio.device.kvm_drop:begin'(world, event, moment) {
+    const device = deviceOf(world, event);
+    const vm = vmOf(world, event);
+    if (!device) return;
+    hold(device, undefined);
+    device.timeline.add(event, vm?.serial ?? 0);
+    vm?.timeline.add(event, vm.serial);
+    moment.device = device;
+    moment.vm = vm;
+  },
+
+  'vfio.device.open:begin'(world, event, moment) {
+    const device = deviceOf(world, event);
+    if (!device) return;
+    joinGroup(world, device, event.groupId);
+    const open = new Open(device, taskOf(event), event.time, false, world.losses);
+    open.keyLow = event.u32[event.word + KEY_FILE];
+    open.keyHigh = event.u32[event.word + KEY_FILE + 1];
+    open.vm = vmOf(world, event);
+    hold(device, open.vm);
+    world.openKeys.set(open.keyLow, open.keyHigh, open);
+    device.opens.push(open);
+    device.timeline.add(event, open.vm?.serial ?? 0);
+    const request = world.fetching.get(event.tid);
+    if (request) request.open = open;
+    moment.device = device;
+    moment.open = open;
+    moment.vm = open.vm;
+  },
+
+  'vfio.device.open:end'(world, event, moment) {
+    const open = world.openKeys.find(event.u32, event.word + KEY_FILE);
+    if (!open) return;
+    const device = open.device;
+    device.openCount = Math.max(event.openCount, 0);
+    device.timeline.add(event, open.vm?.serial ?? 0);
+    moment.device = device;
+    moment.open = open;
+    moment.vm = open.vm;
+    moment.duration = event.time - open.firstSeen;
+    if (event.ret < 0) {
+      open.state = 'failed';
+      open.error = -event.ret;
+      forget(world, open);
+      const request = world.fetching.get(event.tid);
+      if (request) request.openError = open.error;
+    } else {
+      open.state = 'open';
+      open.openedAt = event.time;
+      device.opensTotal++;
+    }
+    settle(device);
+  },
+
+  'vfio.device.close:begin'(world, event, moment) {
+    const device = deviceOf(world, event);
+    if (!device) return;
+    const open =
+      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? adoptOpen(world, device, event);
+    open.state = 'closing';
+    open.closeBegan = event.time;
+    device.timeline.add(event, device.vm?.serial ?? 0);
+    moment.device = device;
+    moment.open = open;
+    moment.vm = device.vm;
+  },
+
+  'vfio.device.close:end'(world, event, moment) {
+    const open = world.openKeys.find(event.u32, event.word + KEY_FILE);
+    if (!open) return;
+    const device = open.device;
+    open.state = 'closed';
+    open.closedAt = event.time;
+    device.openCount = Math.max(event.openCount, 0);
+    device.timeline.add(event, device.vm?.serial ?? 0);
+    forget(world, open);
+    settle(device);
+    moment.device = device;
+    moment.open = open;
+    moment.vm = device.vm;
+    moment.duration = event.time - open.closeBegan;
+  },
+};
+
+function adoptOpen(world: World, device: Device, event: EventCursor): Open {
+  const open = new Open(device, taskOf(event), event.time, true, world.losses);
+  open.keyLow = event.u32[event.word + KEY_FILE];
+  open.keyHigh = event.u32[event.word + KEY_FILE + 1];
+  open.vm = vmOf(world, event);
+  hold(device, open.vm);
+  world.openKeys.set(open.keyLow, open.keyHigh, open);
+  device.opens.push(open);
+  return open;
+}
+
+function forget(world: World, open: Open): void {
+  world.openKeys.delete(open.keyLow, open.keyHigh);
+  const index = open.device.opens.indexOf(open);
+  if (index >= 0) open.device.opens.splice(index, 1);
+}

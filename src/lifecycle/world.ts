@@ -1,0 +1,144 @@
+/**
+ * Everything alive on this host that the agent follows, and what ended lately.
+ *
+ * apply() turns one event into state. Kernel addresses (as opaque keys) join
+ * events to objects only while the object lives; when its release begins, the
+ * key is forgotten, because the kernel may hand the address out again at once.
+ */
+import type { EventCursor } from '../events/cursor.ts';
+import { KeyTable } from './key-table.ts';
+import { KVM_HANDLERS } from './kvm.ts';
+import { MDEV_HANDLERS } from './mdev.ts';
+import { Moment } from './moment.ts';
+import {
+  type Device,
+  type FdRequest,
+  Group,
+  type Life,
+  type Open,
+  type Parent,
+  type Quality,
+  type Vm,
+} from './objects.ts';
+import { MOMENT_COUNT, type MomentName, momentIndex, momentIndexOf } from './points.ts';
+import { VFIO_HANDLERS } from './vfio.ts';
+
+/** Updates the world for one kind of moment and notes in it which objects are concerned. */
+export type Handler = (world: World, event: EventCursor, moment: Moment) => void;
+export type Handlers = Partial<Record<MomentName, Handler>>;
+
+const HANDLERS: (Handler | undefined)[] = new Array(MOMENT_COUNT).fill(undefined);
+for (const [name, handler] of Object.entries({
+  ...MDEV_HANDLERS,
+  ...VFIO_HANDLERS,
+  ...KVM_HANDLERS,
+})) {
+  HANDLERS[momentIndexOf(name as MomentName)] = handler;
+}
+
+/** The latest ended lives, oldest first, at most `limit`. */
+export class EndedLives<T> {
+  readonly limit: number;
+  readonly #lives: T[] = [];
+
+  constructor(limit: number) {
+    this.limit = limit;
+  }
+
+  add(life: T): void {
+    this.#lives.push(life);
+    if (this.#lives.length >= this.limit * 2)
+      this.#lives.splice(0, this.#lives.length - this.limit);
+  }
+
+  list(): readonly T[] {
+    return this.#lives.slice(-this.limit);
+  }
+}
+
+export interface WorldOptions {
+  /** How many ended devices, and as many VMs, stay queryable. */
+  readonly endedLives: number;
+}
+
+export class World {
+  readonly parents = new Set<Parent>();
+  readonly devices = new Set<Device>();
+  readonly vms = new Set<Vm>();
+  readonly groups = new Map<number, Group>();
+  /** Live devices by UUID or bus address. */
+  readonly devicesByName = new Map<string, Device>();
+
+  readonly parentKeys = new KeyTable<Parent>();
+  readonly deviceKeys = new KeyTable<Device>();
+  readonly vdevKeys = new KeyTable<Device>();
+  readonly openKeys = new KeyTable<Open>();
+  readonly vmKeys = new KeyTable<Vm>();
+
+  /** Calls in flight, by thread. */
+  readonly creating = new Map<number, Device>();
+  readonly removing = new Map<number, Device>();
+  readonly releasing = new Map<number, Device>();
+  readonly fetching = new Map<number, FdRequest>();
+  readonly vmCreating = new Map<number, Vm>();
+  readonly vmDestroying = new Map<number, Vm>();
+
+  readonly endedDevices: EndedLives<Device>;
+  readonly endedVms: EndedLives<Vm>;
+
+  /** ns on the boot-time clock: how far the world is known. */
+  now = 0;
+  /** Times that events were found lost; lives that began before may be tainted. */
+  losses = 0;
+
+  readonly #moment = new Moment();
+
+  constructor(options: WorldOptions = { endedLives: 1000 }) {
+    this.endedDevices = new EndedLives(options.endedLives);
+    this.endedVms = new EndedLives(options.endedLives);
+  }
+
+  /** Takes one event in. @returns the moment, valid until the next call */
+  apply(event: EventCursor): Moment {
+    const moment = this.#moment;
+    const index = momentIndex(event.point, event.isEnd);
+    if (event.time > this.now) this.now = event.time;
+    moment.reset(index, event);
+    HANDLERS[index]?.(this, event, moment);
+    return moment;
+  }
+
+  qualityOf(life: Life): Quality {
+    if (this.losses > life.lossesBefore) return 'tainted';
+    return life.adopted ? 'late' : 'observed';
+  }
+
+  group(id: number): Group {
+    let group = this.groups.get(id);
+    if (!group) {
+      group = new Group(id);
+      this.groups.set(id, group);
+    }
+    return group;
+  }
+
+  endDevice(device: Device): void {
+    this.devices.delete(device);
+    this.deviceKeys.delete(device.keyLow, device.keyHigh);
+    if (this.devicesByName.get(device.name) === device) this.devicesByName.delete(device.name);
+    device.parent?.devices.delete(device);
+    this.leaveGroup(device);
+    this.endedDevices.add(device);
+  }
+
+  /** Its address belongs to another device now, so its release was missed. */
+  supersede(device: Device): void {
+    device.state = 'released';
+    this.endDevice(device);
+  }
+
+  leaveGroup(device: Device): void {
+    const group = this.groups.get(device.groupId);
+    if (group?.devices.delete(device) && group.devices.size === 0) this.groups.delete(group.id);
+  }
+}

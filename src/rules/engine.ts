@@ -1,0 +1,211 @@
+/** Runs the rules over the moments of the world and keeps what they found. */
+import type { Moment } from '../lifecycle/moment.ts';
+import type { Life, Quality, Vm } from '../lifecycle/objects.ts';
+import { MOMENT_COUNT, type MomentName, momentIndexOf } from '../lifecycle/points.ts';
+import type { TimelineEntry } from '../lifecycle/timeline.ts';
+import type { World } from '../lifecycle/world.ts';
+import {
+  DEFAULT_THRESHOLDS,
+  type Finding,
+  type Host,
+  type Rule,
+  type RuleContext,
+  type Severity,
+  type Thresholds,
+} from './rule.ts';
+import type { Violation, VmReference } from './violation.ts';
+
+export interface EngineOptions {
+  readonly rules: readonly Rule[];
+  readonly host: Host;
+  readonly thresholds?: Thresholds;
+  /** How many violations are kept; the oldest resolved ones go first. */
+  readonly limit?: number;
+}
+
+type Listener = (moment: Moment) => void;
+
+export class RuleEngine {
+  /** Called for each new violation, each repetition, and each that ends. */
+  onViolation: (violation: Violation, change: 'raised' | 'repeated' | 'resolved') => void =
+    () => {};
+  /** Findings not raised because the object's life was not seen whole, by rule. */
+  readonly heldBack = new Map<string, number>();
+  /** Violations ever raised, by rule and severity. */
+  readonly raised = new Map<string, number>();
+
+  readonly rules: readonly Rule[];
+  readonly #listeners: Listener[][] = Array.from({ length: MOMENT_COUNT }, () => []);
+  readonly #clocks: (() => void)[] = [];
+  /** By rule and object, while they may still repeat or end. */
+  readonly #live = new Map<string, Violation>();
+  readonly #violations = new Map<string, Violation>();
+  /** The key in #live of each kept violation. */
+  readonly #keys = new Map<string, string>();
+  readonly #limit: number;
+  readonly #world: World;
+  #count = 0;
+
+  constructor(world: World, options: EngineOptions) {
+    this.#world = world;
+    this.rules = options.rules;
+    this.#limit = options.limit ?? 1000;
+    for (const rule of options.rules) this.#install(rule, options);
+  }
+
+  /** Tells the rules about a moment. */
+  check(moment: Moment): void {
+    const listeners = this.#listeners[moment.index];
+    for (let i = 0; i < listeners.length; i++) listeners[i](moment);
+  }
+
+  /** Tells the rules how late it is. @param now ns on the boot-time clock */
+  tick(now: number): void {
+    if (now > this.#world.now) this.#world.now = now;
+    for (const clock of this.#clocks) clock();
+  }
+
+  /** Oldest first. */
+  list(): Violation[] {
+    return [...this.#violations.values()];
+  }
+
+  get(id: string): Violation | undefined {
+    return this.#violations.get(id);
+  }
+
+  #install(rule: Rule, options: EngineOptions): void {
+    const world = this.#world;
+    const context: RuleContext = {
+      world,
+      host: options.host,
+      thresholds: options.thresholds ?? DEFAULT_THRESHOLDS,
+      get now() {
+        return world.now;
+      },
+      report: (finding) => this.#report(rule, finding),
+      resolve: (about) => this.#resolve(rule, about),
+    };
+    for (const [name, listen] of Object.entries(rule.on ?? {})) {
+      const index = momentIndexOf(name as MomentName);
+      this.#listeners[index].push((moment) => listen(moment, context));
+    }
+    const { onClock } = rule;
+    if (onClock) this.#clocks.push(() => onClock(context));
+  }
+
+  #report(rule: Rule, finding: Finding): void {
+    const subject = finding.device ?? finding.vm ?? finding.parent;
+    const quality = this.#quality(finding);
+    if (rule.basis === 'history' && quality !== 'observed') {
+      this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
+      return;
+    }
+    const key = `${rule.id} ${subject?.serial ?? finding.says}`;
+    const severity = finding.severity ?? rule.severity;
+    const known = this.#live.get(key);
+    if (known) {
+      this.#again(known, finding, severity);
+      return;
+    }
+    const violation: Violation = {
+      id: `v${++this.#count}`,
+      rule: rule.id,
+      title: rule.title,
+      severity,
+      device: finding.device?.name,
+      parent: finding.device?.parentName ?? finding.parent?.name,
+      type: finding.device?.type,
+      vm: finding.vm && vmReference(finding.vm),
+      task: finding.task,
+      firstSeen: this.#world.now,
+      lastSeen: this.#world.now,
+      count: 1,
+      resolvedAt: 0,
+      quality,
+      explanation: finding.says,
+      evidence: this.#evidence(finding),
+    };
+    this.#live.set(key, violation);
+    this.#violations.set(violation.id, violation);
+    this.#keys.set(violation.id, key);
+    this.#countRaised(rule.id, severity);
+    this.#makeRoom();
+    this.onViolation(violation, 'raised');
+  }
+
+  /** A lasting condition seen again is the same one, unless it got worse; an act is one more. */
+  #again(known: Violation, finding: Finding, severity: Severity): void {
+    known.lastSeen = this.#world.now;
+    const worse = known.severity !== severity;
+    if (finding.lasting && !worse) return;
+    if (!finding.lasting) known.count++;
+    if (worse) this.#countRaised(known.rule, severity);
+    known.severity = severity;
+    known.explanation = finding.says;
+    known.evidence = this.#evidence(finding);
+    this.onViolation(known, 'repeated');
+  }
+
+  #resolve(rule: Rule, about: Life): void {
+    const key = `${rule.id} ${about.serial}`;
+    const violation = this.#live.get(key);
+    if (!violation) return;
+    this.#live.delete(key);
+    violation.resolvedAt = this.#world.now;
+    this.onViolation(violation, 'resolved');
+  }
+
+  #countRaised(rule: string, severity: Severity): void {
+    const key = `${rule} ${severity}`;
+    this.raised.set(key, (this.raised.get(key) ?? 0) + 1);
+  }
+
+  #quality(finding: Finding): Quality {
+    let worst: Quality = 'observed';
+    for (const life of [finding.device, finding.vm, finding.parent]) {
+      const quality = life ? this.#world.qualityOf(life) : 'observed';
+      if (quality === 'tainted') return 'tainted';
+      if (quality === 'late') worst = 'late';
+    }
+    return worst;
+  }
+
+  /** The events of all objects concerned, in order, each once. */
+  #evidence(finding: Finding): TimelineEntry[] {
+    const lives = [finding.device, finding.device?.holder, finding.vm, finding.parent];
+    const seen = new Set<string>();
+    return lives
+      .flatMap((life) => life?.timeline.entries() ?? [])
+      .filter((entry) => {
+        const key = `${entry.time} ${entry.tid} ${entry.point} ${entry.flags}`;
+        return !seen.has(key) && seen.add(key);
+      })
+      .sort((a, b) => a.time - b.time);
+  }
+
+  #makeRoom(): void {
+    if (this.#violations.size <= this.#limit) return;
+    let victim: Violation | undefined;
+    for (const violation of this.#violations.values()) {
+      victim ??= violation;
+      if (violation.resolvedAt === 0) continue;
+      victim = violation;
+      break;
+    }
+    if (!victim) return;
+    this.#violations.delete(victim.id);
+    const key = this.#keys.get(victim.id) ?? '';
+    this.#keys.delete(victim.id);
+    if (this.#live.get(key) === victim) this.#live.delete(key);
+  }
+}
+
+/** The id under which users see a VM. */
+export function vmId(vm: Vm): string {
+  return `vm${vm.serial}`;
+}
+
+export function vmReference(vm: Vm): VmReference {
+  return { id: vmId(vm), pid: vm.task?.pid ?? (vm.makerTid || undefined), comm: vm.task?.comm };
+}

@@ -1,0 +1,38 @@
+/** The errnos that the calls we watch return, by number: asm-generic/errno*.h. */
+const NAMES: Readonly<Record<number, string>> = {
+  1: 'EPERM',
+  2: 'ENOENT',
+  3: 'ESRCH',
+  4: 'EINTR',
+  5: 'EIO',
+  9: 'EBADF',
+  11: 'EAGAIN',
+  12: 'ENOMEM',
+  13: 'EACCES',
+  14: 'EFAULT',
+  16: 'EBUSY',
+  17: 'EEXIST',
+  19: 'ENODEV',
+  22: 'EINVAL',
+  23: 'ENFILE',
+  24: 'EMFILE',
+  25: 'ENOTTY',
+  28: 'ENOSPC',
+  77: 'EBADFD',
+  87: 'EUSERS',
+  95: 'EOPNOTSUPP',
+  512: 'ERESTARTSYS',
+  517: 'EPROBE_DEFER',
+};
+
+export const EAGAIN = 11;
+export const EEXIST = 17;
+export const ENODEV = 19;
+export const EBUSY = 16;
+export const EINVAL = 22;
+export const ESRCH = 3;
+
+/** @param errno positive */
+export function errnoName(errno: number): string {
+  return NAMES[errno] ?? `errno ${errno}`;
+}

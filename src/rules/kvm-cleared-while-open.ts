@@ -1,0 +1,104 @@
+import type { Group } from '../lifecycle/objects.ts';
+import type { Rule, RuleContext, Severity } from './rule.ts';
+import { deviceWords, openers } from './words.ts';
+
+export const kvmClearedWhileOpen: Rule = {
+  id: 'kvm-cleared-while-open',
+  title: 'The VM was taken from a group whose device is open',
+  severity: 'info',
+  meaning:
+    'The VMM removed the group from its kvm-vfio device, or closed that device, before it closed the ' +
+    'VFIO device. From 6.2 on the core holds its own reference on the VM, so this is only untidy. On ' +
+    '6.1 the device keeps a pointer to a VM that nobody holds for it; on 5.10 it makes drivers ' +
+    'drop their VM while in use, and vfio_ap leaks it.',
+  advice:
+    'In the VMM: close the device first, then take its group out of kvm-vfio, then close the VM.',
+  origin:
+    'The thread vfio-pci/zdev: add open/close device hooks (2022), on which object must outlive which; ' +
+    'kvm_vfio_file_set_kvm() in virt/kvm/vfio.c',
+  basis: 'event',
+  needs: ['vfio.device.open', 'vfio.device.close'],
+  on: {
+    'vfio.group.set_kvm:begin'({ group, event }, context) {
+      // A process that exits closes its files in any order; see onClock.
+      if (group && !group.vm && !event.isExiting) reportOpen(group, context);
+    },
+    'vfio.device.close:end'({ device }, { resolve }) {
+      if (device && device.opens.length === 0) resolve(device);
+    },
+  },
+  onClock(context) {
+    for (const group of context.world.groups.values()) {
+      if (
+        !group.clearedByExitAt ||
+        context.now - group.clearedByExitAt < context.thresholds.grace
+      ) {
+        continue;
+      }
+      group.clearedByExitAt = 0;
+      reportOpen(group, context);
+    }
+  },
+  examples: {
+    fires: [
+      {
+        title: 'the group is taken out of kvm-vfio before the device is closed',
+        tell(story) {
+          const device = story.create(story.parent());
+          story.open(device, { vm: story.createVm() });
+          story.clearKvm(device);
+        },
+      },
+      {
+        title: 'the VMM exits, but a child still has the device open',
+        tell(story) {
+          const device = story.create(story.parent());
+          story.open(device, { vm: story.createVm() });
+          story.clearKvm(device, { exiting: true });
+          story.wait(3);
+        },
+      },
+    ],
+    silent: [
+      {
+        title: 'the device is closed first',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          story.close(open);
+          story.clearKvm(device);
+        },
+      },
+      {
+        title: 'a killed VMM closes its files in another order',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          story.clearKvm(device, { exiting: true });
+          story.close(open, { exiting: true });
+          story.wait(3);
+        },
+      },
+    ],
+  },
+};
+
+function reportOpen(group: Group, { host, report }: RuleContext): void {
+  for (const device of group.devices) {
+    if (device.opens.length === 0) continue;
+    report({
+      device,
+      vm: device.vm,
+      task: device.opens[0].task,
+      severity: severityOn(host.kernel),
+      says:
+        `The VM of group ${group.id} was cleared while ${deviceWords(device)} was held open by ` +
+        `${openers(device)}.`,
+    });
+  }
+}
+
+function severityOn([major, minor]: readonly [number, number]): Severity {
+  if (major > 6 || (major === 6 && minor >= 2)) return 'info';
+  return major === 6 ? 'warning' : 'error';
+}

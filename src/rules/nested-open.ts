@@ -1,0 +1,55 @@
+import type { Rule } from './rule.ts';
+import { deviceWords, openers, who } from './words.ts';
+
+export const nestedOpen: Rule = {
+  id: 'nested-open',
+  title: 'A device was opened a second time',
+  severity: 'info',
+  meaning:
+    'A device file was opened while another one on the same device was open. The group interface ' +
+    'allows it. The driver does not see the second open, and everything that was settled at the first ' +
+    'one, the VM above all, holds for both. From another process it is usually a mistake.',
+  advice: 'Check that both openers know of each other. Close one of them if they do not.',
+  origin:
+    'vfio_df_open() in drivers/vfio/vfio_main.c; the 2022 thread on "need to respect the open_count"',
+  basis: 'event',
+  on: {
+    'vfio.device.open:end'({ event, device, open }, { report }) {
+      if (event.ret !== 0 || event.openCount <= 1 || !device || !open) return;
+      const foreign = device.opens.some((other) => other.task.pid !== open.task.pid);
+      const others = openers(device);
+      report({
+        device,
+        task: open.task,
+        severity: foreign ? 'warning' : 'info',
+        says:
+          `${who(open.task)} opened ${deviceWords(device)}, which is now open ${event.openCount} ` +
+          `times: ${others}.`,
+      });
+    },
+  },
+  examples: {
+    fires: [
+      {
+        title: 'the same process opens it twice',
+        tell(story) {
+          const device = story.create(story.parent());
+          const vm = story.createVm();
+          story.open(device, { vm });
+          story.open(device, { vm });
+        },
+      },
+    ],
+    silent: [
+      {
+        title: 'opened again after it was closed',
+        tell(story) {
+          const device = story.create(story.parent());
+          const vm = story.createVm();
+          story.close(story.open(device, { vm }));
+          story.open(device, { vm });
+        },
+      },
+    ],
+  },
+};

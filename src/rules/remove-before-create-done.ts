@@ -1,0 +1,77 @@
+import { EAGAIN } from './errno.ts';
+import type { Rule } from './rule.ts';
+import { deviceWords, seconds, who } from './words.ts';
+
+export const removeBeforeCreateDone: Rule = {
+  id: 'remove-before-create-done',
+  title: 'A device was removed before its creation had finished',
+  severity: 'warning',
+  meaning:
+    'The `remove` file of an mdev appears in sysfs before its driver has set it up. Whoever writes to ' +
+    'it in that window gets EAGAIN, and the file is gone afterwards: see remove-file-lost. The slower ' +
+    "the driver's setup, the wider the window.",
+  advice:
+    'Let the tool that creates devices wait until the write to `create` has returned, or for the ' +
+    'udev event, before it hands the device on.',
+  origin:
+    'vfio/mdev: Improve the create/remove sequence (Parav Pandit, 2019); mdev_device_remove() returns ' +
+    '-EAGAIN while mdev->active is false',
+  basis: 'history',
+  needs: ['mdev.create'],
+  on: {
+    'mdev.remove:end'({ event, device }, { report }) {
+      if (event.ret !== -EAGAIN || device?.stateAtRemove !== 'creating') return;
+      report({
+        device,
+        task: device.remover,
+        says:
+          `${who(device.remover)} removed ${deviceWords(device)} ` +
+          `${seconds(device.removeBegan - device.createBegan)} after ${who(device.creator)} began to ` +
+          'create it, and before that had finished. The kernel refused with EAGAIN.',
+      });
+    },
+  },
+  examples: {
+    fires: [
+      {
+        title: 'the remove comes while the driver still probes',
+        tell(story) {
+          const creation = story.createBegins(story.parent());
+          const removal = story.removeBegins(creation.device, {
+            as: { pid: 700, comm: 'bash' },
+            idle: true,
+          });
+          story.removeEnds(removal, { error: EAGAIN });
+          story.createEnds(creation);
+        },
+      },
+    ],
+    silent: [
+      {
+        title: 'two removers at once: the second gets EAGAIN',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device);
+          const first = story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+          const second = story.removeBegins(device, { as: { pid: 701, comm: 'bash' }, idle: true });
+          story.removeEnds(second, { error: EAGAIN });
+          story.close(open);
+          story.removeEnds(first);
+        },
+      },
+      {
+        title: 'the remove raced the create but came through',
+        tell(story) {
+          const creation = story.createBegins(story.parent());
+          const removal = story.removeBegins(creation.device, {
+            as: { pid: 700, comm: 'bash' },
+            idle: true,
+          });
+          story.createEnds(creation);
+          story.teardown(removal);
+          story.removeEnds(removal);
+        },
+      },
+    ],
+  },
+};

@@ -1,0 +1,392 @@
+/**
+ * Tells the kernel's side of a history in a few words, as wire records and
+ * passing time. Rule examples are stories; benchmarks are long ones.
+ *
+ * Each method emits what Linux 6.12 emits for that step. Methods in pairs
+ * (…Begins, …Ends) leave room for something to happen in between.
+ */
+import { encodeRecord, type RecordFields, type RecordNames } from '../events/encoder.ts';
+import { FLAG } from '../events/wire.gen.ts';
+import { POINTS, type PointName } from '../lifecycle/points.ts';
+
+export interface Actor {
+  readonly pid: number;
+  readonly comm: string;
+}
+
+export interface ToldParent {
+  readonly key: number;
+  readonly name: string;
+  readonly driver: string;
+}
+
+export interface ToldDevice {
+  readonly key: number;
+  readonly uuid: string;
+  readonly parent: ToldParent | undefined;
+  readonly groupId: number;
+  openCount: number;
+  /** What the group was told, and what the device captured at its first open. */
+  groupVm: ToldVm | undefined;
+  vm: ToldVm | undefined;
+}
+
+export interface ToldVm {
+  readonly key: number;
+  readonly task: Actor;
+  users: number;
+}
+
+export interface Opening {
+  readonly device: ToldDevice;
+  readonly key: number;
+  readonly task: Actor;
+}
+
+export interface Creation {
+  readonly device: ToldDevice;
+  readonly task: Actor;
+}
+
+export interface Removal {
+  readonly device: ToldDevice;
+  readonly task: Actor;
+  /** The kernel has not begun to take the device apart. */
+  idle: boolean;
+}
+
+export interface Unregistering {
+  readonly parent: ToldParent;
+  readonly task: Actor;
+}
+
+/** A record, or "so late is it now" in ns. */
+export type Step = Uint8Array | number;
+
+const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
+const VMM: Actor = { pid: 600, comm: 'qemu' };
+const GRACEFUL_STEP = 10_000;
+
+export class Story {
+  readonly steps: Step[] = [];
+  /** Processes that still have KVM files. */
+  readonly kvmPids = new Set<number>();
+  #time = 1000e9;
+  #seq = 0;
+  #keys = 0;
+
+  /** Lets time pass, with a look at the clock every second. */
+  wait(seconds: number): void {
+    for (let i = 0; i < seconds; i++) {
+      this.#time += 1e9;
+      this.steps.push(this.#time);
+    }
+  }
+
+  parent({ name = 'mtty', driver = 'mtty' } = {}): ToldParent {
+    const parent = { key: this.#key(), name, driver };
+    const fields = { parent: parent.key, names: { parent: name, driver } };
+    this.#begin('mdev.parent.register', SHELL, fields);
+    this.#end('mdev.parent.register', SHELL, { parent: parent.key });
+    return parent;
+  }
+
+  createBegins(parent: ToldParent, { uuid = this.#uuid(), as = SHELL } = {}): Creation {
+    const device: ToldDevice = {
+      key: this.#key(),
+      uuid,
+      parent,
+      groupId: this.#keys,
+      openCount: 0,
+      groupVm: undefined,
+      vm: undefined,
+    };
+    const names = { ...mdevNames(device), device: '' };
+    this.#begin('mdev.create', as, { parent: parent.key, names: { ...names, uuid } });
+    this.#begin('mdev.probe', as, this.#mdev(device));
+    this.#begin('vfio.register_emulated', as, this.#vfio(device, { groupId: -1 }));
+    this.#end('vfio.register_emulated', as, this.#plainVfio(device));
+    return { device, task: as };
+  }
+
+  createEnds({ device, task }: Creation): ToldDevice {
+    this.#end('mdev.probe', task, this.#plainMdev(device));
+    this.#end('mdev.create', task, { parent: device.parent?.key ?? 0 });
+    return device;
+  }
+
+  create(parent: ToldParent, options: { uuid?: string; as?: Actor } = {}): ToldDevice {
+    return this.createEnds(this.createBegins(parent, options));
+  }
+
+  createFails(parent: ToldParent, errno: number, { uuid = this.#uuid(), as = SHELL } = {}): void {
+    const names = { uuid, type: `${parent.name}-1`, parent: parent.name, driver: parent.driver };
+    this.#begin('mdev.create', as, { parent: parent.key, names });
+    this.#end('mdev.create', as, { parent: parent.key, ret: -errno });
+  }
+
+  /** @param options idle: the kernel has not got further than entering the call */
+  removeBegins(device: ToldDevice, { as = SHELL, idle = false } = {}): Removal {
+    this.#begin('mdev.remove', as, this.#mdev(device));
+    const removal = { device, task: as, idle: true };
+    if (!idle) this.#unregisterBegins(removal);
+    return removal;
+  }
+
+  /** The device is taken apart at once: nobody has it open. */
+  teardown(removal: Removal): void {
+    this.#unregisterBegins(removal);
+    this.#unregisterEnds(removal);
+  }
+
+  removeEnds(removal: Removal, { error = 0 } = {}): void {
+    if (!removal.idle) this.#unregisterEnds(removal);
+    this.#end('mdev.remove', removal.task, { ...this.#plainMdev(removal.device), ret: -error });
+  }
+
+  remove(device: ToldDevice, { as = SHELL } = {}): void {
+    this.removeEnds(this.removeBegins(device, { as }));
+  }
+
+  /** A driver that forgets vfio_unregister_group_dev in its remove. */
+  unbindWithoutUnregister({ device, task }: Removal): void {
+    this.#begin('mdev.unbind', task, this.#mdev(device));
+    this.#end('mdev.unbind', task, { ...this.#plainMdev(device), openCount: device.openCount });
+  }
+
+  parentUnregisterBegins(parent: ToldParent): Unregistering {
+    const names = { parent: parent.name, driver: parent.driver };
+    this.#begin('mdev.parent.unregister', SHELL, { parent: parent.key, names });
+    return { parent, task: SHELL };
+  }
+
+  childRemoved({ task }: Unregistering, device: ToldDevice): void {
+    this.#begin('mdev.remove_child', task, this.#mdev(device));
+    this.teardown({ device, task, idle: true });
+    this.#end('mdev.remove_child', task, this.#plainMdev(device));
+  }
+
+  parentUnregisterEnds({ parent, task }: Unregistering): void {
+    this.#end('mdev.parent.unregister', task, { parent: parent.key });
+  }
+
+  /** vfio-pci takes over a device. */
+  bindPci(address: string): ToldDevice {
+    const device: ToldDevice = {
+      key: this.#key(),
+      uuid: address,
+      parent: undefined,
+      groupId: this.#keys,
+      openCount: 0,
+      groupVm: undefined,
+      vm: undefined,
+    };
+    this.#begin('vfio.register', SHELL, this.#vfio(device, { groupId: -1 }));
+    this.#end('vfio.register', SHELL, this.#plainVfio(device));
+    return device;
+  }
+
+  unbindPciBegins(device: ToldDevice): void {
+    this.#begin('vfio.unregister', SHELL, this.#vfio(device));
+  }
+
+  createVm({ as = VMM } = {}): ToldVm {
+    const vm = { key: this.#key(), task: as, users: 1 };
+    this.kvmPids.add(as.pid);
+    this.#begin('kvm.vm.create', as, {});
+    this.#begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
+    this.#end('kvm.vm.init', as, this.#kvm(vm));
+    this.#end('kvm.vm.create', as, { ret: 11 });
+    return vm;
+  }
+
+  /** A reference taken by someone who will have to put it. */
+  getKvm(vm: ToldVm): void {
+    this.#begin('kvm.get', vm.task, this.#kvm(vm));
+    vm.users++;
+  }
+
+  closeVm(vm: ToldVm): void {
+    this.#begin('kvm.vm.fd_close', vm.task, this.#kvm(vm));
+    this.#putKvm(vm, vm.task);
+    this.#end('kvm.vm.fd_close', vm.task, { kvm: vm.key });
+  }
+
+  /** The process is gone, and all its files with it. */
+  exit(task: Actor): void {
+    this.kvmPids.delete(task.pid);
+  }
+
+  setKvm(device: ToldDevice, vm: ToldVm): void {
+    device.groupVm = vm;
+    this.#begin('vfio.group.set_kvm', vm.task, { ...this.#kvm(vm), groupId: device.groupId });
+  }
+
+  clearKvm(device: ToldDevice, { as = VMM, exiting = false } = {}): void {
+    device.groupVm = undefined;
+    const flags = exiting ? FLAG.EVENT_EXITING : 0;
+    this.#begin('vfio.group.set_kvm', as, { groupId: device.groupId, flags });
+  }
+
+  openBegins(device: ToldDevice, { vm, as = VMM }: { vm?: ToldVm; as?: Actor } = {}): Opening {
+    if (vm && device.groupVm !== vm) this.setKvm(device, vm);
+    this.#begin('vfio.device.get_fd', as, {
+      groupId: device.groupId,
+      names: { device: device.uuid },
+    });
+    if (device.openCount === 0) this.#capture(device, as);
+    const opening = { device, key: this.#key(), task: as };
+    this.#begin('vfio.device.open', as, { ...this.#vfio(device), ...this.#file(opening) });
+    return opening;
+  }
+
+  openEnds(opening: Opening, { error = 0 } = {}): Opening {
+    const { device, task } = opening;
+    if (!error) device.openCount++;
+    const fields = { ...this.#plainVfio(device), ...this.#file(opening), ret: -error };
+    this.#end('vfio.device.open', task, fields);
+    if (error && device.openCount === 0) this.#drop(device, task);
+    this.#end('vfio.device.get_fd', task, { groupId: device.groupId, ret: error ? -error : 20 });
+    return opening;
+  }
+
+  open(device: ToldDevice, options: { vm?: ToldVm; as?: Actor } = {}): Opening {
+    return this.openEnds(this.openBegins(device, options));
+  }
+
+  close(opening: Opening, { exiting = false } = {}): void {
+    const { device, task } = opening;
+    const flags = exiting ? FLAG.EVENT_EXITING : 0;
+    this.#begin('vfio.device.close', task, {
+      ...this.#vfio(device),
+      ...this.#file(opening),
+      flags,
+    });
+    device.openCount--;
+    const fields = { ...this.#plainVfio(device), ...this.#file(opening), flags };
+    this.#end('vfio.device.close', task, fields);
+    if (device.openCount === 0) this.#drop(device, task);
+  }
+
+  /** Refused before the device itself was reached. */
+  getFdFails(device: ToldDevice, errno: number, { as = VMM } = {}): void {
+    const { groupId } = device;
+    this.#begin('vfio.device.get_fd', as, { groupId, names: { device: device.uuid } });
+    this.#end('vfio.device.get_fd', as, { groupId, ret: -errno });
+  }
+
+  groupOpenFails(device: ToldDevice, errno: number, { as = VMM } = {}): void {
+    this.#begin('vfio.group.open', as, { groupId: device.groupId });
+    this.#end('vfio.group.open', as, { groupId: device.groupId, ret: -errno });
+  }
+
+  #capture(device: ToldDevice, task: Actor): void {
+    const vm = device.groupVm;
+    const base = this.#plainVfio(device);
+    this.#begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+    if (vm) {
+      this.#begin('kvm.get_safe', task, this.#kvm(vm));
+      vm.users++;
+      this.#end('kvm.get_safe', task, { ...this.#kvm(vm), ret: 1 });
+    }
+    device.vm = vm;
+    this.#end('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+  }
+
+  #drop(device: ToldDevice, task: Actor): void {
+    const { vm } = device;
+    device.vm = undefined;
+    const kvm = vm ? this.#kvm(vm) : {};
+    this.#begin('vfio.device.kvm_drop', task, { ...this.#plainVfio(device), ...kvm });
+    if (vm) this.#putKvm(vm, task);
+  }
+
+  #putKvm(vm: ToldVm, task: Actor): void {
+    this.#begin('kvm.put', task, this.#kvm(vm));
+    if (--vm.users > 0) return;
+    this.#begin('kvm.vm.destroy', task, { kvm: vm.key, usersCount: 0 });
+    this.#end('kvm.vm.destroy', task, { kvm: vm.key });
+  }
+
+  #unregisterBegins(removal: Removal): void {
+    removal.idle = false;
+    this.#begin('mdev.unbind', removal.task, this.#mdev(removal.device));
+    this.#begin('vfio.unregister', removal.task, this.#vfio(removal.device));
+  }
+
+  #unregisterEnds(removal: Removal): void {
+    const { device, task } = removal;
+    removal.idle = true;
+    this.#end('vfio.unregister', task, this.#plainVfio(device));
+    this.#begin('vfio.release', task, this.#vfio(device));
+    this.#end('vfio.release', task, { vdev: device.key, dev: device.key });
+    this.#end('mdev.unbind', task, this.#plainMdev(device));
+    this.#begin('mdev.release', task, this.#mdev(device));
+    this.#end('mdev.release', task, this.#plainMdev(device));
+  }
+
+  #plainMdev(device: ToldDevice) {
+    return { dev: device.key, parent: device.parent?.key ?? 0 };
+  }
+
+  #mdev(device: ToldDevice) {
+    return { ...this.#plainMdev(device), names: mdevNames(device) };
+  }
+
+  #plainVfio(device: ToldDevice) {
+    const { key, openCount, groupId } = device;
+    return { dev: key, vdev: key, openCount, groupId };
+  }
+
+  #vfio(device: ToldDevice, more: Partial<RecordFields> = {}) {
+    const names: RecordNames = device.parent
+      ? { ...mdevNames(device), type: '' }
+      : { device: device.uuid, bus: 'pci', driver: 'vfio-pci' };
+    return { ...this.#plainVfio(device), names, ...more };
+  }
+
+  #file({ device, key }: Opening) {
+    return { file: key, ...(device.vm ? this.#kvm(device.vm) : {}) };
+  }
+
+  #kvm(vm: ToldVm) {
+    return { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid };
+  }
+
+  #begin(point: PointName, task: Actor, fields: Partial<RecordFields>): void {
+    this.#emit(point, task, fields, 0);
+  }
+
+  #end(point: PointName, task: Actor, fields: Partial<RecordFields>): void {
+    this.#emit(point, task, fields, FLAG.EVENT_END);
+  }
+
+  #emit(point: PointName, task: Actor, fields: Partial<RecordFields>, flag: number): void {
+    this.#time += GRACEFUL_STEP;
+    this.steps.push(
+      encodeRecord({
+        ...fields,
+        time: this.#time,
+        seq: this.#seq++,
+        point: POINTS[point],
+        flags: (fields.flags ?? 0) | flag,
+        pid: task.pid,
+        tid: task.pid,
+        comm: task.comm,
+      }),
+    );
+  }
+
+  #key(): number {
+    return ++this.#keys;
+  }
+
+  #uuid(): string {
+    return `00000000-0000-4000-8000-${(this.#keys + 1).toString(16).padStart(12, '0')}`;
+  }
+}
+
+function mdevNames(device: ToldDevice): RecordNames {
+  const { name = '', driver = '' } = device.parent ?? {};
+  return { device: device.uuid, bus: 'mdev', type: `${name}-1`, parent: name, driver };
+}
