@@ -163,9 +163,10 @@ static __always_inline void sample(struct event *event, const struct call *call)
 	event->kvm = call->kvm;
 	event->file = call->file;
 	event->group_id = call->group_id;
-	if (vdev)
+	/* The types of a module that is not loaded are unknown: this object must load all the same. */
+	if (vdev && bpf_core_field_exists(vdev->open_count))
 		event->open_count = BPF_CORE_READ(vdev, open_count);
-	if (kvm) {
+	if (kvm && bpf_core_field_exists(kvm->users_count)) {
 		event->users_count = BPF_CORE_READ(kvm, users_count.refs.counter);
 		event->vm_pid = BPF_CORE_READ(kvm, userspace_pid);
 	}

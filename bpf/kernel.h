@@ -63,7 +63,16 @@ struct kvm {
 	int userspace_pid;
 };
 
+struct cdev {
+	struct kobject kobj;
+};
+
+struct inode {
+	struct cdev *i_cdev;
+};
+
 struct vfio_group {
+	struct cdev cdev;
 	struct iommu_group *iommu_group;
 };
 

@@ -123,10 +123,10 @@ int BPF_KRETPROBE(remove_end, int ret)
 SEC("kprobe")
 int BPF_KPROBE(remove_child_begin, const struct device *dev)
 {
-	char bus[8] = {};
+	char bus[5] = {};
 
 	read_name(bus, BPF_CORE_READ(dev, bus, name));
-	if (__builtin_memcmp(bus, "mdev", 5))
+	if (bus[0] != 'm' || bus[1] != 'd' || bus[2] != 'e' || bus[3] != 'v')
 		return 0;
 	return begin_mdev(MDEV_REMOVE_CHILD, (const void *)dev);
 }

@@ -125,9 +125,11 @@ int BPF_KRETPROBE(release_end)
 }
 
 SEC("kprobe")
-int BPF_KPROBE(group_open_begin)
+int BPF_KPROBE(group_open_begin, const struct inode *inode)
 {
-	struct call call = { .group_id = -1 };
+	const struct vfio_group *group = (const void *)BPF_CORE_READ(inode, i_cdev) -
+		bpf_core_field_offset(struct vfio_group, cdev);
+	struct call call = { .group_id = group_id(group) };
 
 	return begin(VFIO_GROUP_OPEN, &call);
 }

@@ -17,12 +17,24 @@ export class LibbpfError extends Error {
   readonly messages: readonly string[];
 
   constructor(what: string, errno: number, messages: readonly string[]) {
-    const detail = messages.length > 0 ? `: ${messages.at(-1)}` : '';
-    super(`${what}: ${errnoText(errno)}${detail}`);
+    const detail = detailOf(messages);
+    super(`${what}: ${errnoText(errno)}${detail && `: ${detail}`}`);
     this.name = 'LibbpfError';
     this.errno = errno;
     this.messages = messages;
   }
+}
+
+const VERIFIER_LOG = /-- BEGIN PROG LOAD LOG --\n([\s\S]*)-- END PROG LOAD LOG --/;
+
+/** The most telling message: why the verifier stopped, else the first that libbpf printed. */
+function detailOf(messages: readonly string[]): string {
+  for (const message of messages) {
+    const log = VERIFIER_LOG.exec(message)?.[1].trimEnd().split('\n');
+    const reason = log?.filter((line) => !line.startsWith('processed ')).at(-1);
+    if (reason) return `${message.slice(0, message.indexOf(':'))}: ${reason}`;
+  }
+  return messages[0] ?? '';
 }
 
 const SONAMES = ['libbpf.so.1'];
@@ -79,7 +91,7 @@ export class Libbpf {
       'int vfioscope_libbpf_print(int level, void *format, void *arguments)',
     );
     const setPrint = library.func('libbpf_set_print', 'void *', [koffi.pointer(prototype)]);
-    const text = Buffer.alloc(4096);
+    const text = Buffer.alloc(256 << 10);
     const print = (level: number, format: unknown, args: unknown): number => {
       if (level !== LIBBPF_WARN) return 0;
       const length = Number(vsnprintf(text, text.length, format, args));

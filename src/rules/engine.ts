@@ -70,6 +70,11 @@ export class RuleEngine {
     return [...this.#violations.values()];
   }
 
+  /** Lasting conditions that still hold. */
+  open(): Violation[] {
+    return this.list().filter((violation) => violation.lasting && violation.resolvedAt === 0);
+  }
+
   get(id: string): Violation | undefined {
     return this.#violations.get(id);
   }
@@ -121,6 +126,7 @@ export class RuleEngine {
       firstSeen: this.#world.now,
       lastSeen: this.#world.now,
       count: 1,
+      lasting: finding.lasting ?? false,
       resolvedAt: 0,
       quality,
       explanation: finding.says,

@@ -1,4 +1,4 @@
-import type { FdRequest } from '../lifecycle/objects.ts';
+import { type FdRequest, taskOf } from '../lifecycle/objects.ts';
 import { EBUSY, EINVAL, ENODEV, errnoName } from './errno.ts';
 import type { Rule } from './rule.ts';
 import { who } from './words.ts';
@@ -28,11 +28,13 @@ export const openFailed: Rule = {
     'vfio.group.open:end'({ event, group }, { report }) {
       if (event.ret !== -EBUSY) return;
       const [device] = group?.devices ?? [];
+      const task = taskOf(event);
       report({
         device,
+        task,
         says:
-          `A VFIO group${group ? ` (${group.id})` : ''} could not be opened: EBUSY, because it is ` +
-          'already open. Only one process at a time can have a group open.',
+          `${who(task)} could not open VFIO group ${event.groupId}: EBUSY, because it is already ` +
+          'open. Only one process at a time can have a group open.',
       });
     },
   },

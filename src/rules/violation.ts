@@ -19,6 +19,8 @@ export interface Violation {
   readonly firstSeen: number;
   lastSeen: number;
   count: number;
+  /** A condition that holds until it is resolved, not a single act. */
+  readonly lasting: boolean;
   /** When the condition ended, 0 while it lasts or when it was a single act. */
   resolvedAt: number;
   readonly quality: Quality;

@@ -1,0 +1,122 @@
+/** `vfioscope doctor`: says before anything runs what will work on this host, and what will not. */
+import { existsSync } from 'node:fs';
+import { release } from 'node:os';
+import { effectiveCapabilities, lockdownMode, obstacles } from '../../src/kernel/host.ts';
+import { Libbpf } from '../../src/kernel/libbpf.ts';
+import { type PointStatus, Probes } from '../../src/kernel/probes.ts';
+import { UserProblem } from '../../src/problem.ts';
+import { type RuleState, ruleStates } from '../runtime/agent.ts';
+import { explainFailure } from '../runtime/preflight.ts';
+
+/** 0: everything works. 1: some points or rules do not. 2: nothing can work. */
+export type DoctorExit = 0 | 1 | 2;
+
+export interface DoctorReport {
+  readonly exit: DoctorExit;
+  readonly kernel: string;
+  readonly btf: boolean;
+  readonly lockdown: string;
+  readonly capabilities: readonly string[];
+  readonly libbpf: string;
+  readonly problem: { readonly what: string; readonly next: string } | undefined;
+  readonly points: readonly PointStatus[];
+  readonly rules: readonly RuleState[];
+  readonly advice: readonly string[];
+}
+
+const RING_BYTES = 1 << 16;
+
+/** Attaches everything for a moment, as `run` would, and lets go again. */
+export function examine(probeDirectory: string): DoctorReport {
+  const facts = {
+    kernel: release(),
+    btf: existsSync('/sys/kernel/btf/vmlinux'),
+    lockdown: lockdownMode(),
+    capabilities: [...effectiveCapabilities()],
+  };
+  const [obstacle] = obstacles();
+  if (obstacle) return { ...facts, ...nothingWorks(obstacle), libbpf: libbpfVersion() };
+  try {
+    const probes = new Probes({ directory: probeDirectory, ringBytes: RING_BYTES });
+    const points = probes.statuses();
+    probes.close();
+    const rules = ruleStates(points);
+    const exit = rules.every((rule) => rule.active) && allAttached(points) ? 0 : 1;
+    const advice = adviceFor(points);
+    return { ...facts, exit, libbpf: libbpfVersion(), problem: undefined, points, rules, advice };
+  } catch (error) {
+    const explained = explainFailure(error);
+    if (!(explained instanceof UserProblem)) throw explained;
+    const problem = { what: explained.message, next: explained.next };
+    return { ...facts, ...nothingWorks(problem), libbpf: libbpfVersion() };
+  }
+}
+
+function nothingWorks(problem: { what: string; next: string }) {
+  return { exit: 2 as const, problem, points: [], rules: [], advice: [problem.next] };
+}
+
+function libbpfVersion(): string {
+  try {
+    return Libbpf.get().version;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function allAttached(points: readonly PointStatus[]): boolean {
+  return points.every((point) => point.state === 'attached');
+}
+
+function adviceFor(points: readonly PointStatus[]): string[] {
+  const waiting = [...new Set(points.filter((p) => p.state === 'waiting').map((p) => p.module))];
+  const advice = waiting.map(
+    (module) => `load the module ${module} (modprobe ${module}); a running agent notices by itself`,
+  );
+  if (points.some((point) => point.state === 'failed')) {
+    advice.push(
+      'points that failed stay off on this kernel; docs/kernel-support.md says what is known',
+    );
+  }
+  return advice;
+}
+
+/** The report for people. */
+export function render(report: DoctorReport): string {
+  const lines = [
+    line(true, 'kernel', report.kernel),
+    line(report.btf, 'BTF', report.btf ? '/sys/kernel/btf/vmlinux' : 'missing'),
+    line(report.lockdown !== 'confidentiality', 'lockdown', report.lockdown),
+    line(
+      report.capabilities.length === 3,
+      'capabilities',
+      report.capabilities.join(', ') || 'none',
+    ),
+    line(/^v\d/.test(report.libbpf), 'libbpf', report.libbpf),
+  ];
+  if (report.problem) lines.push('', `cannot work here: ${report.problem.what}`);
+  if (report.points.length > 0) lines.push('', 'points');
+  for (const point of report.points) {
+    const ok = point.state === 'attached';
+    const detail = ok ? `${point.symbol} (${point.method})` : point.reason;
+    lines.push(line(ok, point.point, `${detail}`, 26));
+  }
+  if (report.rules.length > 0) lines.push('', 'rules');
+  for (const { id, active, missing } of report.rules) {
+    lines.push(line(active, id, active ? 'active' : `inactive, needs ${missing.join(', ')}`, 26));
+  }
+  if (report.advice.length > 0)
+    lines.push('', 'what to do', ...report.advice.map((one) => `  ${one}`));
+  lines.push('', VERDICTS[report.exit]);
+  return lines.join('\n');
+}
+
+const VERDICTS: Readonly<Record<DoctorExit, string>> = {
+  0: 'everything works here',
+  1: 'vfioscope works here, but not every point and rule does',
+  2: 'vfioscope cannot work here',
+};
+
+function line(ok: boolean, name: string, detail: string, width = 14): string {
+  return `  ${ok ? 'ok  ' : 'no  '} ${name.padEnd(width)} ${detail}`;
+}

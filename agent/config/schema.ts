@@ -1,0 +1,90 @@
+/** Every setting of the agent: one schema for the file, the flags' targets and the help text. */
+import Type, { type Static } from 'typebox';
+
+const closed = { additionalProperties: false };
+
+export const ConfigSchema = Type.Object(
+  {
+    listen: Type.String({
+      default: '127.0.0.1:10055',
+      pattern: '^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]]+):\\d{1,5}$',
+      description: 'address and port of metrics, API and page',
+    }),
+    log: Type.Object(
+      {
+        level: Type.Union(
+          [
+            Type.Literal('debug'),
+            Type.Literal('info'),
+            Type.Literal('warn'),
+            Type.Literal('error'),
+          ],
+          { default: 'info', description: 'least severe lines to log: debug, info, warn, error' },
+        ),
+        format: Type.Union([Type.Literal('auto'), Type.Literal('json'), Type.Literal('pretty')], {
+          default: 'auto',
+          description: 'json, pretty, or auto: pretty on a terminal',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    ring: Type.Object(
+      {
+        bytes: Type.Integer({
+          default: 2 ** 20,
+          description: 'room for events that were not read yet; a power of two',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    metrics: Type.Object(
+      {
+        per_device: Type.Boolean({
+          default: true,
+          description: 'series for single devices and VMs',
+        }),
+        max_devices: Type.Integer({
+          default: 1000,
+          minimum: 0,
+          description: 'most devices, and most VMs, with series of their own',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    keep: Type.Object(
+      {
+        ended: Type.Integer({
+          default: 1000,
+          minimum: 1,
+          description: 'ended devices, and ended VMs, that stay in the API',
+        }),
+        violations: Type.Integer({
+          default: 1000,
+          minimum: 1,
+          description: 'violations that stay in the API',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    rules: Type.Object(
+      {
+        disabled: Type.Array(Type.String(), {
+          default: [],
+          description: 'ids of rules to leave out',
+        }),
+        remove_stall_seconds: duration(10, 'a removal that waits longer is a stall'),
+        vm_pinned_seconds: duration(10, 'a closed VM that a device keeps longer is pinned'),
+        kvm_ref_leak_seconds: duration(5, 'a closed VM that nothing holds longer is leaked'),
+        grace_seconds: duration(2, 'time for a state to settle before it counts'),
+      },
+      { ...closed, default: {} },
+    ),
+  },
+  { ...closed, default: {} },
+);
+
+export type Config = Static<typeof ConfigSchema>;
+
+function duration(seconds: number, description: string) {
+  return Type.Number({ default: seconds, minimum: 0.1, description });
+}

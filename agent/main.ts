@@ -1,0 +1,106 @@
+#!/usr/bin/env node
+/** The command line: what vfioscope can be told to do. */
+import { fileURLToPath } from 'node:url';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { UserProblem } from '../src/problem.ts';
+import { describeSettings, type Override } from './config/load.ts';
+import { VERSION } from './version.ts';
+
+/** Exit code for anything that its user can mend, from a wrong flag to missing rights. */
+const EXIT_PROBLEM = 2;
+const PROBES = fileURLToPath(new URL('../bpf', import.meta.url));
+
+/** Flags that set something that the file can set too. */
+const FLAGS = {
+  listen: { flag: '--listen', path: ['listen'] },
+  logLevel: { flag: '--log-level', path: ['log', 'level'] },
+  logFormat: { flag: '--log-format', path: ['log', 'format'] },
+  ringBytes: { flag: '--ring-bytes', path: ['ring', 'bytes'] },
+} as const;
+
+interface RunFlags extends Partial<Record<keyof typeof FLAGS, unknown>> {
+  readonly config?: string;
+  readonly probes: string;
+}
+
+const program = new Command('vfioscope')
+  .description('Watches the lives of mediated and passed-through devices and flags wrong orders.')
+  .version(VERSION)
+  .exitOverride()
+  .configureOutput({ outputError: () => {} })
+  .showSuggestionAfterError();
+
+const probesOption = new Option('--probes <dir>', 'where the compiled probe objects are').default(
+  PROBES,
+  'of this build',
+);
+
+program
+  .command('run')
+  .description('watch this host until SIGINT or SIGTERM')
+  .option('--config <file>', 'settings, YAML')
+  .option('--listen <host:port>', 'address of metrics and API')
+  .option('--log-level <level>', 'debug, info, warn or error')
+  .option('--log-format <format>', 'json, pretty or auto')
+  .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
+  .addOption(probesOption)
+  .addHelpText(
+    'after',
+    () => `\nSettings of the file, and what they are by default:\n${describeSettings().join('\n')}`,
+  )
+  .action(async (flags: RunFlags) => {
+    const { run } = await import('./commands/run.ts');
+    await run({ config: flags.config, overrides: overrides(flags), probeDirectory: flags.probes });
+  });
+
+program
+  .command('doctor')
+  .description('say what will work on this host and what will not')
+  .option('--json', 'for machines')
+  .addOption(probesOption)
+  .addHelpText(
+    'after',
+    '\nExit code: 0 everything works, 1 some points or rules do not, 2 nothing can.',
+  )
+  .action(async ({ json, probes }: { json?: true; probes: string }) => {
+    const { examine, render } = await import('./commands/doctor.ts');
+    const report = examine(probes);
+    console.log(json ? JSON.stringify(report, null, 2) : render(report));
+    process.exitCode = report.exit;
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = tell(error);
+}
+
+function overrides(flags: RunFlags): Override[] {
+  return (Object.keys(FLAGS) as (keyof typeof FLAGS)[])
+    .filter((key) => flags[key] !== undefined)
+    .map((key) => ({ ...FLAGS[key], value: flags[key] }));
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('a whole number is expected.');
+  return Number(text);
+}
+
+/** @returns the exit code */
+function tell(error: unknown): number {
+  if (error instanceof CommanderError) {
+    // Help was asked for, or nothing was asked for and help was shown.
+    if (error.exitCode === 0 || error.code === 'commander.help') return error.exitCode;
+    console.error(`vfioscope: ${error.message.replace(/^error: /, '')}`);
+    console.error('  vfioscope --help tells what there is');
+    return EXIT_PROBLEM;
+  }
+  if (error instanceof UserProblem) {
+    console.error(`vfioscope: ${error.message}`);
+    console.error(`  what to do: ${error.next}`);
+    return EXIT_PROBLEM;
+  }
+  console.error('vfioscope: this is a bug, please report it with the lines below');
+  console.error(error);
+  return 70;
+}

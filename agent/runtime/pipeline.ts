@@ -1,0 +1,62 @@
+/** From records to lives and violations: the part that is the same for every source. */
+import type { EventCursor } from '../../src/events/cursor.ts';
+import { SequenceCheck } from '../../src/events/sequence.ts';
+import type { Moment } from '../../src/lifecycle/moment.ts';
+import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points.ts';
+import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
+import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
+
+/** Sees each moment right after the rules did; keeps nothing of it. */
+export type Sink = (moment: Moment) => void;
+
+/** Why events did not arrive. */
+export type LossReason = 'ring_full' | 'probe_missed' | 'calls_full' | 'malformed';
+
+export class Pipeline {
+  readonly world: World;
+  readonly rules: RuleEngine;
+  readonly sequence = new SequenceCheck();
+  /** Events by moment index. */
+  readonly events = new Float64Array(MOMENT_COUNT);
+  readonly lost: Record<LossReason, number> = {
+    ring_full: 0,
+    probe_missed: 0,
+    calls_full: 0,
+    malformed: 0,
+  };
+  /** ns on the boot-time clock when events were last found lost, 0 if never. */
+  lastLossAt = 0;
+  onLoss: (reason: LossReason, count: number) => void = () => {};
+  readonly #sinks: Sink[] = [];
+
+  constructor(world: WorldOptions, rules: EngineOptions) {
+    this.world = new World(world);
+    this.rules = new RuleEngine(this.world, rules);
+  }
+
+  addSink(sink: Sink): void {
+    this.#sinks.push(sink);
+  }
+
+  /** Takes one record in. An arrow function, because sources call it for each record. */
+  readonly ingest = (event: EventCursor): void => {
+    const missing = this.sequence.observe(event);
+    if (missing > 0) this.lose('ring_full', missing);
+    if (pointName(event.point) === undefined) {
+      this.lose('malformed', 1);
+      return;
+    }
+    this.events[momentIndex(event.point, event.isEnd)]++;
+    const moment = this.world.apply(event);
+    this.rules.check(moment);
+    for (let i = 0; i < this.#sinks.length; i++) this.#sinks[i](moment);
+  };
+
+  /** Events are missing: from here on, lives that were going on may not be what they seem. */
+  lose(reason: LossReason, count: number): void {
+    this.lost[reason] += count;
+    this.world.losses++;
+    this.lastLossAt = this.world.now;
+    this.onLoss(reason, count);
+  }
+}

@@ -1,0 +1,91 @@
+/** The HTTP side: metrics for Prometheus, health for whoever restarts us, JSON for tools. */
+import fastify, { type FastifyInstance } from 'fastify';
+import type { Registry } from 'prom-client';
+import type { PointStatus } from '../kernel/probes.ts';
+import type { World } from '../lifecycle/world.ts';
+import type { RuleEngine } from '../rules/engine.ts';
+import type { Views } from './views.ts';
+
+/** What the server shows; the agent provides it. */
+export interface ServerSource {
+  readonly world: World;
+  readonly rules: RuleEngine;
+  readonly views: Views;
+  readonly registry: Registry;
+  readonly version: string;
+  probes(): readonly PointStatus[];
+  /** Undefined when events flow; otherwise why they do not. */
+  notReady(): string | undefined;
+  /** What was lost so far, by reason, and when last. */
+  losses(): object;
+}
+
+export function createServer(source: ServerSource): FastifyInstance {
+  const server = fastify({ logger: false, forceCloseConnections: true });
+  const { world, rules, views, registry } = source;
+
+  server.get('/', async (_request, reply) => {
+    reply.type('text/html').send(landingPage(source.version));
+  });
+  server.get('/metrics', async (_request, reply) => {
+    reply.type(registry.contentType).send(await registry.metrics());
+  });
+  server.get('/-/healthy', async () => ({ status: 'healthy' }));
+  server.get('/-/ready', async (_request, reply) => {
+    const reason = source.notReady();
+    if (reason) reply.code(503);
+    return reason ? { status: 'not ready', reason } : { status: 'ready' };
+  });
+
+  server.get('/api/v1/parents', async () => ({
+    parents: [...world.parents].map((parent) => views.parent(parent)),
+  }));
+  server.get('/api/v1/devices', async () => ({
+    devices: [...world.devices].map((device) => views.device(device)),
+    ended: world.endedDevices.list().map((device) => views.device(device)),
+  }));
+  server.get<{ Params: { id: string } }>('/api/v1/devices/:id', async ({ params }, reply) => {
+    const id = params.id.toLowerCase();
+    const ended = world.endedDevices.list().filter((device) => device.name === id);
+    const live = world.devicesByName.get(id);
+    if (!live && ended.length === 0) {
+      return reply.code(404).send({
+        error: `no device ${params.id} is alive or among the last ${world.endedDevices.limit} ended`,
+      });
+    }
+    return {
+      device: live && views.deviceWithTimeline(live),
+      ended: ended.reverse().map((device) => views.deviceWithTimeline(device)),
+    };
+  });
+  server.get('/api/v1/vms', async () => ({
+    vms: [...world.vms].map((vm) => views.vm(vm)),
+    ended: world.endedVms.list().map((vm) => views.vm(vm)),
+  }));
+  server.get('/api/v1/violations', async () => ({
+    violations: rules.list().map((violation) => views.violation(violation)),
+  }));
+  server.get('/api/v1/probes', async () => ({ points: source.probes(), lost: source.losses() }));
+
+  server.setNotFoundHandler((request, reply) =>
+    reply.code(404).send({ error: `there is nothing at ${request.url}; see / for what there is` }),
+  );
+  return server;
+}
+
+const PLACES: readonly (readonly [string, string])[] = [
+  ['/metrics', 'metrics for Prometheus'],
+  ['/api/v1/devices', 'devices, alive and lately ended'],
+  ['/api/v1/vms', 'virtual machines and who holds them'],
+  ['/api/v1/violations', 'what happened in the wrong order, with evidence'],
+  ['/api/v1/parents', 'parents of mediated devices'],
+  ['/api/v1/probes', 'what is watched, and what was lost'],
+  ['/-/healthy', 'whether the agent runs'],
+  ['/-/ready', 'whether events flow'],
+];
+
+function landingPage(version: string): string {
+  const items = PLACES.map(([path, text]) => `<li><a href="${path}">${path}</a> – ${text}</li>`);
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>vfioscope</title>
+<h1>vfioscope ${version}</h1><ul>${items.join('')}</ul></html>`;
+}

@@ -1,0 +1,136 @@
+/** What the running host says about itself: version, rights, and who holds KVM files. */
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { release } from 'node:os';
+import type { Host } from '../rules/rule.ts';
+
+/** Bits of CapEff: include/uapi/linux/capability.h. */
+const CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_PERFMON: 38, CAP_BPF: 39 } as const;
+export type Capability = keyof typeof CAPABILITIES;
+
+/** How long the answer to "who holds KVM files" stays good, ms. */
+const FILES_FRESH_MS = 5000;
+
+/** [major, minor] of the running kernel. */
+export function kernelVersion(text = release()): readonly [number, number] {
+  const [major = 0, minor = 0] = text.split('.').map((part) => Number.parseInt(part, 10) || 0);
+  return [major, minor];
+}
+
+/** The live host, as rules ask about it. */
+export function liveHost(): Host {
+  let pids: ReadonlySet<number> = new Set();
+  let readAt = Number.NEGATIVE_INFINITY;
+  return {
+    kernel: kernelVersion(),
+    pidsWithKvmFiles() {
+      const now = performance.now();
+      if (now - readAt > FILES_FRESH_MS) {
+        pids = findKvmFiles();
+        readAt = now;
+      }
+      return pids;
+    },
+  };
+}
+
+/** Processes with a KVM file or an open file of a VM's debugfs directory. */
+function findKvmFiles(): Set<number> {
+  const pids = new Set<number>();
+  for (const entry of readdirSync('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    if (openFiles(pid).some((file) => /^anon_inode:kvm-|\/debug\/kvm\/\d+-\d+\//.test(file))) {
+      pids.add(pid);
+    }
+  }
+  return pids;
+}
+
+/** Where the descriptors of a process lead; empty when it is gone. */
+function openFiles(pid: number): string[] {
+  const directory = `/proc/${pid}/fd`;
+  try {
+    return readdirSync(directory).map((fd) => {
+      try {
+        return readlinkSync(`${directory}/${fd}`);
+      } catch {
+        return '';
+      }
+    });
+  } catch {
+    return [];
+  }
+}
+
+/** Something about this host that keeps probes from working. */
+export interface Obstacle {
+  readonly what: string;
+  readonly next: string;
+}
+
+/** What would keep probes from working, before anything is tried. */
+export function obstacles(root = ''): Obstacle[] {
+  return [missingRights(root), missingBtf(root), lockedDown(root), missingKprobes(root)].filter(
+    (one) => one !== undefined,
+  );
+}
+
+function missingRights(root: string): Obstacle | undefined {
+  const held = effectiveCapabilities(root);
+  const missing = (Object.keys(CAPABILITIES) as Capability[]).filter((one) => !held.has(one));
+  if (missing.length === 0) return undefined;
+  return {
+    what: `this process lacks ${missing.join(', ')}`,
+    next: 'run it as root (sudo vfioscope …), or give the service these capabilities',
+  };
+}
+
+export function effectiveCapabilities(root = ''): Set<Capability> {
+  const status = read(`${root}/proc/self/status`);
+  const bits = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return new Set(
+    (Object.entries(CAPABILITIES) as [Capability, number][])
+      .filter(([, bit]) => (bits >> BigInt(bit)) & 1n)
+      .map(([name]) => name),
+  );
+}
+
+function missingBtf(root: string): Obstacle | undefined {
+  if (existsSync(`${root}/sys/kernel/btf/vmlinux`)) return undefined;
+  return {
+    what: `the kernel ${release()} has no BTF (/sys/kernel/btf/vmlinux is missing)`,
+    next: 'use a kernel built with CONFIG_DEBUG_INFO_BTF (distributions set it); in a container, mount /sys/kernel/btf',
+  };
+}
+
+/** @returns none, integrity or confidentiality */
+export function lockdownMode(root = ''): string {
+  return /\[(\w+)\]/.exec(read(`${root}/sys/kernel/security/lockdown`))?.[1] ?? 'none';
+}
+
+function lockedDown(root: string): Obstacle | undefined {
+  if (lockdownMode(root) !== 'confidentiality') return undefined;
+  return {
+    what: 'the kernel is locked down (confidentiality), so no program may read its memory',
+    next: 'boot with lockdown=integrity or without lockdown; under Secure Boot that is the default of most distributions',
+  };
+}
+
+function missingKprobes(root: string): Obstacle | undefined {
+  const sources = `${root}/sys/bus/event_source/devices`;
+  if (!existsSync(sources) || existsSync(`${sources}/kprobe`)) return undefined;
+  return {
+    what: `the kernel ${release()} refuses tracing programs: it was built without kprobes`,
+    next:
+      'run vfioscope on the host itself, not in a sandbox or guest with a restricted kernel; the ' +
+      'kernel needs CONFIG_KPROBES and CONFIG_KPROBE_EVENTS, which distributions set',
+  };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,174 @@
+/** Lives and violations as log lines: JSON for machines, one readable sentence for people. */
+import type { Logger } from 'pino';
+import type { Moment } from '../lifecycle/moment.ts';
+import type { Device, Task, Vm } from '../lifecycle/objects.ts';
+import { type MomentName, momentIndexOf } from '../lifecycle/points.ts';
+import { vmId } from '../rules/engine.ts';
+import { errnoName } from '../rules/errno.ts';
+import { evidenceLines } from '../rules/evidence.ts';
+import type { Severity } from '../rules/rule.ts';
+import type { Violation } from '../rules/violation.ts';
+import { deviceWords, seconds, vmWords, who } from '../rules/words.ts';
+
+type Write = (log: Logger, moment: Moment) => void;
+
+const LEVEL: Readonly<Record<Severity, 'info' | 'warn' | 'error'>> = {
+  info: 'info',
+  warning: 'warn',
+  error: 'error',
+  critical: 'error',
+};
+
+const ON: Readonly<Partial<Record<MomentName, Write>>> = {
+  'mdev.parent.register:end': (log, { parent, event }) => {
+    if (!parent || event.ret < 0) return;
+    log.info(
+      { event: 'parent.registered', parent: parent.name, driver: parent.driver },
+      `parent   ${parent.name} registered by ${parent.driver}`,
+    );
+  },
+  'mdev.parent.unregister:end': (log, { parent, duration }) => {
+    if (!parent) return;
+    log.info(
+      { event: 'parent.unregistered', parent: parent.name, duration },
+      `parent   ${parent.name} unregistered${took(duration)}`,
+    );
+  },
+  'mdev.create:end': (log, { device, event, duration }) => {
+    if (!device) return;
+    const by = who(device.creator);
+    if (event.ret < 0) {
+      log.info(
+        { event: 'device.create_failed', ...ids(device), errno: errnoName(-event.ret) },
+        `refused  ${deviceWords(device)} on ${device.parentName}: ${errnoName(-event.ret)}, asked by ${by}`,
+      );
+    } else {
+      log.info(
+        { event: 'device.created', ...ids(device), duration },
+        `created  ${deviceWords(device)} on ${device.parentName} by ${by}${took(duration)}`,
+      );
+    }
+  },
+  'vfio.device.open:end': (log, { device, open, event }) => {
+    if (!device || !open || event.ret < 0) return;
+    const vm = open.vm ? `, for ${vmWords(open.vm)}` : ', without a VM';
+    log.info(
+      { event: 'device.opened', ...ids(device), process: taskFields(open.task) },
+      `opened   ${deviceWords(device)} by ${who(open.task)}${vm}`,
+    );
+  },
+  'vfio.device.close:end': (log, { device, open, event }) => {
+    if (!device || !open) return;
+    const after = open.openedAt ? ` after ${seconds(event.time - open.openedAt)}` : '';
+    log.info(
+      { event: 'device.closed', ...ids(device), process: taskFields(open.task) },
+      `closed   ${deviceWords(device)} by ${who(open.task)}${after}`,
+    );
+  },
+  'vfio.unregister:begin': (log, { device }) => {
+    if (!device || device.openCount === 0) return;
+    log.info(
+      { event: 'device.remove_waits', ...ids(device) },
+      `waiting  to remove ${deviceWords(device)} for ${who(device.remover)}: it is open`,
+    );
+  },
+  'mdev.remove:end': logRemoved,
+  'mdev.remove_child:end': logRemoved,
+  'vfio.register:end': (log, { device, event }) => {
+    if (!device || device.isMdev || event.ret < 0) return;
+    log.info(
+      { event: 'device.bound', ...ids(device) },
+      `bound    ${device.name} to ${device.driver}`,
+    );
+  },
+  'vfio.release:begin': (log, { device }) => {
+    if (!device || device.isMdev) return;
+    log.info(
+      { event: 'device.released', ...ids(device) },
+      `released ${device.name} by ${device.driver}`,
+    );
+  },
+  'kvm.vm.create:end': (log, { vm, event }) => {
+    if (!vm || event.ret < 0) return;
+    log.info({ event: 'vm.created', ...vmIds(vm) }, `created  ${vmWords(vm)}`);
+  },
+  'kvm.vm.destroy:end': (log, { vm, event }) => {
+    if (!vm) return;
+    const lived = vm.createdAt ? ` after ${seconds(event.time - vm.createdAt)}` : '';
+    log.info({ event: 'vm.destroyed', ...vmIds(vm) }, `ended    ${vmWords(vm)}${lived}`);
+  },
+};
+
+/** Takes moments and violations and writes them to a logger. */
+export class LifeLog {
+  readonly #log: Logger;
+  readonly #write: (Write | undefined)[] = [];
+
+  constructor(log: Logger) {
+    this.#log = log;
+    for (const [name, write] of Object.entries(ON)) {
+      this.#write[momentIndexOf(name as MomentName)] = write;
+    }
+  }
+
+  readonly take = (moment: Moment): void => {
+    this.#write[moment.index]?.(this.#log, moment);
+  };
+
+  violation(violation: Violation, change: 'raised' | 'repeated' | 'resolved'): void {
+    const { id, rule, severity, title, device, explanation, quality, count } = violation;
+    const fields = {
+      event: `violation.${change}`,
+      violation: id,
+      rule,
+      severity,
+      device,
+      quality,
+      count,
+      vm: violation.vm?.id,
+      process: taskFields(violation.task),
+    };
+    if (change === 'resolved') {
+      this.#log.info(fields, `resolved ${rule}: ${device ?? violation.vm?.id ?? ''}`);
+      return;
+    }
+    const evidence = evidenceLines(violation.evidence);
+    const text = `${severity.toUpperCase()} ${rule}: ${title}\n  ${explanation}`;
+    this.#log[LEVEL[severity]]({ ...fields, explanation, evidence }, text);
+  }
+}
+
+function logRemoved(log: Logger, { device, event, duration }: Moment): void {
+  if (!device) return;
+  const by = who(device.remover);
+  if (event.ret < 0) {
+    log.info(
+      { event: 'device.remove_failed', ...ids(device), errno: errnoName(-event.ret) },
+      `refused  to remove ${deviceWords(device)}: ${errnoName(-event.ret)}, asked by ${by}`,
+    );
+    return;
+  }
+  const lived = device.createdAt ? `, it lived ${seconds(event.time - device.createdAt)}` : '';
+  log.info(
+    { event: 'device.removed', ...ids(device), duration },
+    `removed  ${deviceWords(device)} by ${by}${took(duration)}${lived}`,
+  );
+}
+
+function ids(device: Device) {
+  const { name, type, parentName, serial } = device;
+  return { device: name, type, parent: parentName, life: serial };
+}
+
+function vmIds(vm: Vm) {
+  return { vm: vmId(vm), process: taskFields(vm.task) };
+}
+
+function taskFields(task: Task | undefined) {
+  return task && { pid: task.pid, comm: task.comm };
+}
+
+/** @param ns -1 when not known */
+function took(ns: number): string {
+  return ns < 0 ? '' : ` in ${ns < 1e9 ? `${(ns / 1e6).toFixed(1)} ms` : seconds(ns)}`;
+}

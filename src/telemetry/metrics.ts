@@ -1,0 +1,231 @@
+/** The metrics that Prometheus scrapes, read from the agent's state when it does. */
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { Device, Vm } from '../lifecycle/objects.ts';
+import { momentIndex, POINT_NAMES, POINTS } from '../lifecycle/points.ts';
+import type { World } from '../lifecycle/world.ts';
+import { type RuleEngine, vmId } from '../rules/engine.ts';
+import { Durations } from './durations.ts';
+
+/** What the metrics need to know; the agent provides it. */
+export interface MetricsSource {
+  readonly version: string;
+  readonly world: World;
+  readonly rules: RuleEngine;
+  /** Events by moment index. */
+  readonly events: Float64Array;
+  readonly lost: Readonly<Record<string, number>>;
+  /** Gaps in the sequence numbers that the reader saw, by CPU. */
+  sequenceGaps(): readonly number[];
+  lanes(): readonly { cpu: number; attempts: number; dropped: number }[];
+  ring(): { readonly bytes: number; readonly backlog: number };
+  probes(): readonly {
+    readonly point: string;
+    readonly state: string;
+    readonly symbol?: string;
+    readonly method?: string;
+    readonly missed: number;
+  }[];
+  activeRules(): ReadonlyMap<string, boolean>;
+}
+
+export interface MetricsOptions {
+  /** Whether there are series for single devices and VMs. */
+  readonly perDevice: boolean;
+  /** Most devices, and most VMs, that get series of their own. */
+  readonly maxDevices: number;
+}
+
+/** A registry with everything that the agent exports, and the sink that times operations. */
+export function createMetrics(
+  source: MetricsSource,
+  options: MetricsOptions,
+): { readonly registry: Registry; readonly durations: Durations } {
+  const registry = new Registry();
+  const registers = [registry];
+  const durations = new Durations();
+  registry.registerMetric(durations);
+
+  gauge('vfioscope_build_info', 'Always 1; which agent this is', ['version', 'node'], (set) =>
+    set({ version: source.version, node: process.versions.node }, 1),
+  );
+  counter('vfioscope_events_total', 'Events received', ['point', 'phase'], (set) => {
+    for (const point of POINT_NAMES) {
+      for (const phase of ['begin', 'end']) {
+        const count = source.events[momentIndex(POINTS[point], phase === 'end')];
+        if (count > 0) set({ point, phase }, count);
+      }
+    }
+  });
+  counter(
+    'vfioscope_events_lost_total',
+    'Events that happened but did not arrive',
+    ['reason'],
+    (set) => {
+      for (const [reason, count] of Object.entries(source.lost)) set({ reason }, count);
+    },
+  );
+  counter('vfioscope_ring_attempts_total', 'Records that probes tried to write', ['cpu'], (set) => {
+    for (const { cpu, attempts } of source.lanes()) set({ cpu }, attempts);
+  });
+  counter('vfioscope_ring_dropped_total', 'Records that found the ring full', ['cpu'], (set) => {
+    for (const { cpu, dropped } of source.lanes()) set({ cpu }, dropped);
+  });
+  counter(
+    'vfioscope_sequence_gaps_total',
+    'Records missing in the sequence read',
+    ['cpu'],
+    (set) => {
+      for (const [cpu, gaps] of source.sequenceGaps().entries()) set({ cpu }, gaps);
+    },
+  );
+  gauge('vfioscope_ring_size_bytes', 'Room for records', [], (set) => set({}, source.ring().bytes));
+  gauge('vfioscope_ring_backlog_bytes', 'Records written and not yet read', [], (set) =>
+    set({}, source.ring().backlog),
+  );
+  gauge(
+    'vfioscope_probe_attached',
+    '1 if the point is watched',
+    ['point', 'function', 'method'],
+    (set) => {
+      for (const { point, state, symbol = '', method = '' } of source.probes()) {
+        set({ point, function: symbol, method }, state === 'attached' ? 1 : 0);
+      }
+    },
+  );
+  counter(
+    'vfioscope_probe_missed_total',
+    'Calls that the probe could not see',
+    ['point'],
+    (set) => {
+      for (const { point, missed } of source.probes()) set({ point }, missed);
+    },
+  );
+  gauge(
+    'vfioscope_rule_active',
+    '1 if everything that the rule needs is watched',
+    ['rule'],
+    (set) => {
+      for (const [rule, active] of source.activeRules()) set({ rule }, active ? 1 : 0);
+    },
+  );
+  counter('vfioscope_violations_total', 'Violations raised', ['rule', 'severity'], (set) => {
+    for (const [key, count] of source.rules.raised) {
+      const [rule, severity] = key.split(' ');
+      set({ rule, severity }, count);
+    }
+  });
+  counter(
+    'vfioscope_findings_held_back_total',
+    'Findings about lives not seen whole',
+    ['rule'],
+    (set) => {
+      for (const [rule, count] of source.rules.heldBack) set({ rule }, count);
+    },
+  );
+  gauge(
+    'vfioscope_violations_open',
+    'Lasting violations not yet resolved',
+    ['rule', 'severity'],
+    (set) => {
+      for (const [labels, count] of tally(source.rules.open(), (v) => [v.rule, v.severity])) {
+        set({ rule: labels[0], severity: labels[1] }, count);
+      }
+    },
+  );
+  gauge('vfioscope_parents', 'Registered parents', ['state'], (set) => {
+    for (const [[state], count] of tally(source.world.parents, (p) => [p.state]))
+      set({ state }, count);
+  });
+  gauge('vfioscope_devices', 'Devices', ['state', 'parent', 'type'], (set) => {
+    const groups = tally(source.world.devices, (d) => [d.state, d.parentName, d.type]);
+    for (const [[state, parent, type], count] of groups) set({ state, parent, type }, count);
+  });
+  gauge('vfioscope_vms', 'Virtual machines', ['state'], (set) => {
+    for (const [[state], count] of tally(source.world.vms, (vm) => [vm.state]))
+      set({ state }, count);
+  });
+  if (options.perDevice) perDevice();
+  counter('process_cpu_seconds_total', 'User and system CPU time', [], (set) => {
+    const { user, system } = process.cpuUsage();
+    set({}, (user + system) / 1e6);
+  });
+  gauge('process_resident_memory_bytes', 'Resident memory', [], (set) =>
+    set({}, process.memoryUsage.rss()),
+  );
+  gauge('process_start_time_seconds', 'Start of the process, seconds since 1970', [], (set) =>
+    set({}, Math.round(Date.now() / 1000 - process.uptime())),
+  );
+  return { registry, durations };
+
+  function perDevice(): void {
+    const capped = <T>(all: Set<T>): T[] => [...all].slice(0, options.maxDevices);
+    const labels = ['device', 'parent', 'type', 'driver', 'group'];
+    gauge('vfioscope_device_info', 'Always 1; what a device is', labels, (set) => {
+      for (const device of capped(source.world.devices)) set(deviceLabels(device), 1);
+    });
+    gauge('vfioscope_device_open_count', 'Device files open', ['device'], (set) => {
+      for (const { name, openCount } of capped(source.world.devices))
+        set({ device: name }, openCount);
+    });
+    gauge('vfioscope_vm_users_count', 'References that keep a VM alive', ['vm', 'pid'], (set) => {
+      for (const vm of capped(source.world.vms)) set(vmLabels(vm), vm.users);
+    });
+    gauge('vfioscope_series_capped', 'Devices and VMs without series of their own', [], (set) => {
+      const { devices, vms } = source.world;
+      const over = (all: number) => Math.max(0, all - options.maxDevices);
+      set({}, over(devices.size) + over(vms.size));
+    });
+  }
+
+  type Labels = Record<string, string | number>;
+  type Set_ = (labels: Labels, value: number) => void;
+
+  function gauge(name: string, help: string, labelNames: string[], collect: (set: Set_) => void) {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        collect((labels, value) => this.set(labels, value));
+      },
+    });
+  }
+
+  /** A counter that is kept elsewhere: prom-client only shows it. */
+  function counter(name: string, help: string, labelNames: string[], collect: (set: Set_) => void) {
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers,
+      collect() {
+        this.reset();
+        collect((labels, value) => this.inc(labels, value));
+      },
+    });
+  }
+}
+
+function deviceLabels(device: Device) {
+  const { name, parentName, type, driver, groupId } = device;
+  return { device: name, parent: parentName, type, driver, group: groupId };
+}
+
+function vmLabels(vm: Vm) {
+  return { vm: vmId(vm), pid: vm.task?.pid ?? vm.makerTid };
+}
+
+/** Counts by several texts at once. */
+function tally<T>(all: Iterable<T>, by: (one: T) => string[]): [string[], number][] {
+  const counts = new Map<string, [string[], number]>();
+  for (const one of all) {
+    const texts = by(one);
+    const key = texts.join('\0');
+    const entry = counts.get(key);
+    if (entry) entry[1]++;
+    else counts.set(key, [texts, 1]);
+  }
+  return [...counts.values()];
+}

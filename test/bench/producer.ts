@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The kernel's side of a benchmark: a real ring buffer and the BPF programs that fill it. */
+import { EVENT, FLAG, WIRE } from '../../src/events/wire.gen.ts';
+import { type LaneCounts, Lanes } from '../../src/kernel/lanes.ts';
+import { Libbpf } from '../../src/kernel/libbpf.ts';
+import { Mapping, PAGE_SIZE } from '../../src/kernel/os.ts';
+import { ProbeObject } from '../../src/kernel/probe-object.ts';
+import { RingReader } from '../../src/kernel/ring.ts';
+import type { Programs } from './build.ts';
+import { Native } from './native.ts';
+import type { Tape } from './tape.ts';
+
+/** compose: a plain record built field by field. replay: the next record of the tape. */
+export type Program = 'compose' | 'replay';
+
+export class Producer {
+  readonly ringBytes: number;
+  readonly ringFd: number;
+  readonly native: Native;
+  readonly #object: ProbeObject;
+  readonly #lanes: Lanes;
+
+  constructor(programs: Programs, ringBytes: number, tape?: Tape) {
+    const cpus = Libbpf.get().calls.possibleCpus();
+    this.native = new Native(programs);
+    this.#object = ProbeObject.open(programs.producer);
+    this.#object.setMaxEntries('events', ringBytes);
+    this.#object.setMaxEntries('lanes', cpus);
+    if (tape) this.#object.setMaxEntries('records', tape.records.length);
+    this.#object.load();
+    this.ringBytes = ringBytes;
+    this.ringFd = this.#object.mapFd('events');
+    this.#lanes = new Lanes(this.#object.mapFd('lanes'), cpus);
+    if (tape) this.#insert(tape);
+  }
+
+  programFd(program: Program): number {
+    return Libbpf.get().calls.programFd(this.#object.program(program));
+  }
+
+  /** Makes `count` records on this CPU. @returns the ns that it took */
+  produce(program: Program, count: number): number {
+    const fd = this.programFd(program);
+    const end = this.attempts() + count;
+    let elapsed = 0;
+    for (let left = count; left > 0; left = end - this.attempts()) {
+      elapsed += this.native.produce(fd, left);
+    }
+    return elapsed;
+  }
+
+  /** Records that were made or lost so far. */
+  attempts(): number {
+    return this.counts().reduce((sum, lane) => sum + lane.attempts, 0);
+  }
+
+  /** A reader of the product's kind. */
+  reader(): RingReader {
+    return new RingReader(this.ringFd, this.ringBytes);
+  }
+
+  /** The position up to which the ring is read, as the kernel sees it; writable. */
+  consumerPosition(): BigUint64Array {
+    return new BigUint64Array(
+      new Mapping('the ring', this.ringFd, 0, PAGE_SIZE, true).buffer,
+      0,
+      1,
+    );
+  }
+
+  counts(): readonly LaneCounts[] {
+    return this.#lanes.counts();
+  }
+
+  #insert({ records, span }: Tape): void {
+    const slots = new Uint8Array(
+      this.#map('records', Math.ceil((records.length * WIRE.namedSize) / PAGE_SIZE) * PAGE_SIZE),
+    );
+    for (const [i, record] of records.entries()) {
+      if (isNamed(record) !== (record.length === WIRE.namedSize)) {
+        throw new Error(`record ${i} of the tape is not as long as its flags say`);
+      }
+      slots.set(record, i * WIRE.namedSize);
+    }
+    const tape = new DataView(this.#map('tape', PAGE_SIZE));
+    tape.setBigUint64(8, BigInt(span), true);
+    tape.setUint32(20, records.length, true);
+  }
+
+  #map(name: string, bytes: number): ArrayBuffer {
+    return new Mapping(`map ${name}`, this.#object.mapFd(name), 0, bytes, true).buffer;
+  }
+}
+
+function isNamed(record: Uint8Array): boolean {
+  return (record[EVENT.flags] & FLAG.EVENT_NAMED) !== 0;
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+import { cacheDirectory, cached } from './cache.ts';
+import { command } from './command.ts';
+import { LabError } from './errors.ts';
+
+const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
+const PROGRAMS = ['runner', 'vmm'];
+
+/** What the build of a module needs to know of a kernel; a PreparedKernel will do. */
+export interface BuildTarget {
+  headers: string | undefined;
+  makeArguments: readonly string[];
+}
+
+/** Builds modules out of tree in `sources`, which gets a Makefile, and returns the .ko files. */
+export async function makeModules(
+  { headers, makeArguments }: BuildTarget,
+  sources: string,
+  modules: readonly string[],
+  signal?: AbortSignal,
+): Promise<string[]> {
+  if (headers === undefined) {
+    throw new LabError('test/lab/kernels.json does not say how to build drivers for this kernel');
+  }
+  const objects = modules.map((name) => `${name}.o`).join(' ');
+  await writeFile(path.join(sources, 'Makefile'), `obj-m := ${objects}\n`);
+  const makefile = ['-C', headers, `M=${sources}`, ...makeArguments, 'modules'];
+  await command('make', ['--silent', ...makefile], { signal });
+  return modules.map((name) => path.join(sources, `${name}.ko`));
+}
+
+/**
+ * Builds kernel modules from a directory of sources, which stays as it is, and returns the
+ * directory with the .ko files. Unchanged sources are not built again.
+ */
+export async function buildDrivers(
+  kernel: BuildTarget & { release: string },
+  sources: string,
+  modules: readonly string[],
+  signal?: AbortSignal,
+): Promise<string> {
+  const hash = await hashOfSources([sources], [kernel.headers ?? '', ...modules]);
+  const place = path.join(cacheDirectory(), 'drivers', `${kernel.release}-${hash}`);
+  const { target } = await cached(place, async (scratch) => {
+    const copy = path.join(scratch, 'sources');
+    const output = path.join(scratch, 'modules');
+    await cp(sources, copy, { recursive: true });
+    await mkdir(output);
+    for (const file of await makeModules(kernel, copy, modules, signal)) {
+      await rename(file, path.join(output, path.basename(file)));
+    }
+    return output;
+  });
+  return target;
+}
+
+/** Compiles the lab's own programs, statically, and returns the directory they are in. */
+export async function buildPrograms(signal?: AbortSignal): Promise<string> {
+  const directories = PROGRAMS.map((name) => path.join(import.meta.dirname, name));
+  const hash = await hashOfSources(directories, WARNINGS);
+  const place = path.join(cacheDirectory(), 'programs', hash);
+  const { target } = await cached(place, async (scratch) => {
+    const output = path.join(scratch, 'bin');
+    await mkdir(output);
+    for (const directory of directories) {
+      const sources = (await sourceFiles(directory)).filter((file) => file.endsWith('.c'));
+      const program = path.join(output, path.basename(directory));
+      const flags = ['-O2', '-static', '-D_GNU_SOURCE', ...WARNINGS];
+      await command('gcc', [...flags, '-o', program, ...sources], { signal });
+    }
+    return output;
+  });
+  return target;
+}
+
+async function sourceFiles(directory: string): Promise<string[]> {
+  const names = (await readdir(directory)).filter((name) => /\.[ch]$/.test(name));
+  return names.sort().map((name) => path.join(directory, name));
+}
+
+// By content, not by time: git sets the time of a file to that of the checkout.
+async function hashOfSources(
+  directories: readonly string[],
+  more: readonly string[],
+): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(more));
+  for (const directory of directories) {
+    for (const file of await sourceFiles(directory)) {
+      hash.update(file).update(await readFile(file));
+    }
+  }
+  return hash.digest('hex').slice(0, 12);
+}

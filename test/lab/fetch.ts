@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+import { copyFile, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+import { Apt, unpackPackage } from './apt.ts';
+import { makeModules } from './build.ts';
+import { exists } from './cache.ts';
+import { command } from './command.ts';
+import { LabError } from './errors.ts';
+import { findBuildDirectory, relocateHeaders } from './headers.ts';
+import {
+  type BuildEntry,
+  type KernelEntry,
+  type KernelMatrix,
+  kernelEntry,
+  type ResolvedPackages,
+  resolvePackages,
+} from './kernels.ts';
+import {
+  builtinModules,
+  copyModules,
+  findModules,
+  moduleName,
+  withDependencies,
+} from './modules.ts';
+import { extractVmlinux } from './vmlinux.ts';
+
+/** What the cache records about a kernel, kernel.json. */
+export interface KernelRecord {
+  release: string;
+  /** Version of each Debian package that was used. */
+  packages: Readonly<Record<string, string>>;
+  /** Modules for init, in loading order. */
+  bootModules: readonly string[];
+}
+
+/** Fetches one kernel into a scratch directory. */
+export class KernelFetch {
+  readonly #id: string;
+  readonly #matrix: KernelMatrix;
+  readonly #entry: KernelEntry;
+  readonly #scratch: string;
+  readonly #result: string;
+  readonly #modules: string;
+  readonly #signal: AbortSignal | undefined;
+
+  constructor(id: string, matrix: KernelMatrix, scratch: string, signal?: AbortSignal) {
+    this.#id = id;
+    this.#matrix = matrix;
+    this.#entry = kernelEntry(matrix, id);
+    this.#scratch = scratch;
+    this.#result = path.join(scratch, 'kernel');
+    this.#modules = path.join(this.#result, 'modules');
+    this.#signal = signal;
+  }
+
+  /** Returns the directory with the result: vmlinux, config, modules, headers, kernel.json. */
+  async fetch(): Promise<string> {
+    const apt = await Apt.open(this.#entry.suites, this.#signal);
+    const names = resolvePackages(this.#id, this.#entry, await apt.names('linux-image-'));
+    const source = names.source === undefined ? [] : [names.source];
+    const wanted = [...names.image, ...names.headers, ...source];
+    const versions = await apt.download(wanted, this.#scratch);
+
+    const unpacked = path.join(this.#scratch, 'unpacked');
+    for (const name of names.image) {
+      await this.#unpack(name, unpacked);
+    }
+    await mkdir(this.#modules, { recursive: true });
+    const installed = await findInstalledModules(unpacked);
+    const release = path.basename(installed);
+    await this.#copyKernel(release, [path.join(unpacked, 'boot'), installed]);
+    const bootModules = await this.#copyModules(installed);
+    if (this.#entry.build !== undefined) {
+      await this.#buildSamples(names, this.#entry.build);
+    }
+    await this.#indexModules(release);
+
+    const record: KernelRecord = { release, packages: Object.fromEntries(versions), bootModules };
+    const file = path.join(this.#result, 'kernel.json');
+    await writeFile(file, `${JSON.stringify(record, null, 2)}\n`);
+    return this.#result;
+  }
+
+  #unpack(name: string, target: string): Promise<void> {
+    return unpackPackage(name, this.#scratch, target, this.#signal);
+  }
+
+  // Up to trixie the kernel is /boot/vmlinuz-RELEASE, later it is vmlinuz beside its modules.
+  async #copyKernel(release: string, places: readonly string[]): Promise<void> {
+    const find = async (name: string) =>
+      firstExisting(
+        places.flatMap((place) => [path.join(place, `${name}-${release}`), path.join(place, name)]),
+      );
+    const target = path.join(this.#result, 'vmlinux');
+    await extractVmlinux(await find('vmlinuz'), target, this.#signal);
+    await copyFile(await find('config'), path.join(this.#result, 'config'));
+  }
+
+  async #copyModules(installed: string): Promise<string[]> {
+    const { bootModules, modules } = this.#matrix;
+    const files = await findModules(installed);
+    const builtin = await builtinModules(installed);
+    const missing = bootModules
+      .map(moduleName)
+      .filter((name) => !files.has(name) && !builtin.has(name));
+    if (missing.length > 0) {
+      throw new LabError(`the kernel has no module ${missing.join(', ')}, which init needs`);
+    }
+    const wanted = await withDependencies([...bootModules, ...modules], files, this.#signal);
+    await copyModules(wanted, files, this.#modules, this.#signal);
+    for (const list of ['modules.builtin', 'modules.builtin.modinfo', 'modules.order']) {
+      await copyFile(path.join(installed, list), path.join(this.#modules, list));
+    }
+    return withDependencies(bootModules, files, this.#signal);
+  }
+
+  async #buildSamples(names: ResolvedPackages, build: BuildEntry): Promise<void> {
+    const headers = path.join(this.#result, 'headers');
+    for (const name of names.headers) {
+      await this.#unpack(name, headers);
+    }
+    await relocateHeaders(headers);
+    const sources = await this.#unpackSamples(names.source ?? '', build.samples.directory);
+    const { makeArguments } = build;
+    const kernel = { headers: await findBuildDirectory(headers), makeArguments };
+    for (const file of await makeModules(kernel, sources, build.samples.modules, this.#signal)) {
+      await copyFile(file, path.join(this.#modules, path.basename(file)));
+    }
+  }
+
+  async #unpackSamples(source: string, directory: string): Promise<string> {
+    await this.#unpack(source, path.join(this.#scratch, 'source'));
+    const tarball = path.join(this.#scratch, 'source', 'usr', 'src', `${source}.tar.xz`);
+    const target = path.join(this.#scratch, 'samples');
+    await mkdir(target);
+    const depth = directory.split('/').length + 1;
+    const members = ['--wildcards', `*/${directory}/*`, `--strip-components=${depth}`];
+    const from = ['--extract', '--xz', '--file', tarball, '--directory', target];
+    await command('tar', [...from, ...members], { signal: this.#signal });
+    return target;
+  }
+
+  // depmod insists on the layout lib/modules/RELEASE below its base directory.
+  async #indexModules(release: string): Promise<void> {
+    const base = path.join(this.#scratch, 'depmod');
+    const staged = path.join(base, 'lib', 'modules', release);
+    await mkdir(path.dirname(staged), { recursive: true });
+    await rename(this.#modules, staged);
+    await command('depmod', ['--basedir', base, release], { signal: this.#signal });
+    await rename(staged, this.#modules);
+  }
+}
+
+async function findInstalledModules(unpacked: string): Promise<string> {
+  const places = [
+    ['lib', 'modules'],
+    ['usr', 'lib', 'modules'],
+  ];
+  const all = await firstExisting(places.map((place) => path.join(unpacked, ...place)));
+  const [release = ''] = await readdir(all);
+  return path.join(all, release);
+}
+
+async function firstExisting(files: readonly string[]): Promise<string> {
+  for (const file of files) {
+    if (await exists(file)) {
+      return file;
+    }
+  }
+  throw new LabError(`the kernel packages have none of: ${files.join(', ')}`);
+}

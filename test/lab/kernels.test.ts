@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from 'node:assert/strict';
+import test from 'node:test';
+
+import { sourceLines } from './apt.ts';
+import { relocatedMakefile } from './headers.ts';
+import { kernelEntry, readMatrix, recipeHash, resolvePackages } from './kernels.ts';
+
+const matrix = readMatrix();
+const entry = kernelEntry(matrix, '6.12');
+
+test('the newest image is taken, and neither rt, cloud nor debug ones', () => {
+  const packages = resolvePackages('6.12', entry, [
+    'linux-image-6.12.9+deb12-amd64',
+    'linux-image-6.12.117+deb12-amd64',
+    'linux-image-6.12.200+deb12-rt-amd64',
+    'linux-image-6.12.200+deb12-cloud-amd64',
+    'linux-image-6.12.200+deb12-amd64-dbg',
+    'linux-image-6.12-amd64',
+    'linux-image-6.1.0-56-amd64',
+  ]);
+  assert.deepEqual(packages, {
+    abi: '6.12.117+deb12',
+    image: ['linux-image-6.12.117+deb12-amd64'],
+    headers: [
+      'linux-headers-6.12.117+deb12-amd64',
+      'linux-headers-6.12.117+deb12-common',
+      'linux-kbuild-6.12.117+deb12',
+    ],
+    source: 'linux-source-6.12',
+  });
+});
+
+test('no match says what was looked for and what to do', () => {
+  assert.throws(() => resolvePackages('6.12', entry, []), /bookworm.*6\.12.*apt-get update/s);
+});
+
+test('an unknown kernel is answered with the known ones', () => {
+  assert.throws(() => kernelEntry(matrix, '2.4'), /there are: 6\.12/);
+});
+
+test('another recipe has another place in the cache', () => {
+  const changed = { ...matrix, modules: [...matrix.modules, 'loop'] };
+  assert.notEqual(recipeHash(matrix, entry), recipeHash(changed, entry));
+});
+
+test('other suites come from the archives that this machine uses', () => {
+  const archives = [
+    { suite: 'bookworm', uri: 'http://a/debian' },
+    { suite: 'bookworm-security', uri: 'http://b/security' },
+  ];
+  assert.equal(
+    sourceLines(['bullseye', 'bullseye-security'], 'bookworm', archives),
+    'deb http://a/debian bullseye main\ndeb http://b/security bullseye-security main\n',
+  );
+  assert.throws(() => sourceLines(['sid-proposed'], 'bookworm', archives), /bookworm-proposed/);
+});
+
+test('the headers no longer depend on where Debian installs them', () => {
+  assert.equal(
+    relocatedMakefile('include /usr/src/linux-headers-6.12-common/Makefile\n'),
+    'include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-6.12-common/Makefile\n',
+  );
+});

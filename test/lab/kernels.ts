@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+import { LabError } from './errors.ts';
+
+/** One row of the kernel matrix, kernels.json. `{abi}` in a package name stands for what `image` captures. */
+export interface KernelEntry {
+  /** Debian suites that have the packages, such as "bookworm" and "bookworm-security". */
+  suites: readonly string[];
+  /** Pattern of the image's package name; its first group is the ABI name. The newest match is taken. */
+  image: string;
+  imagePackages: readonly string[];
+  /** What it takes to build drivers; without it the kernel boots, but has no sample drivers. */
+  build?: BuildEntry;
+  /** Words for the kernel command line. */
+  append: readonly string[];
+}
+
+export interface BuildEntry {
+  headerPackages: readonly string[];
+  /** For instance "CC=gcc-12", where this machine lacks the compiler the kernel was built with. */
+  makeArguments: readonly string[];
+  sourcePackage: string;
+  samples: { directory: string; modules: readonly string[] };
+}
+
+export interface KernelMatrix {
+  /** Loaded by init, in this order; built-in ones are skipped. */
+  bootModules: readonly string[];
+  /** Can be loaded by modprobe; a kernel need not have all of them. */
+  modules: readonly string[];
+  kernels: Readonly<Record<string, KernelEntry>>;
+}
+
+/** Reads the kernel matrix. */
+export function readMatrix(): KernelMatrix {
+  const text = readFileSync(new URL('kernels.json', import.meta.url), 'utf8');
+  return JSON.parse(text) as KernelMatrix;
+}
+
+/** The row of a kernel, or an error that lists the kernels there are. */
+export function kernelEntry(matrix: KernelMatrix, id: string): KernelEntry {
+  const entry = matrix.kernels[id];
+  if (entry === undefined) {
+    throw new LabError(
+      `no kernel "${id}" in kernels.json; there are: ${Object.keys(matrix.kernels).join(', ')}`,
+    );
+  }
+  return entry;
+}
+
+export interface ResolvedPackages {
+  abi: string;
+  image: readonly string[];
+  headers: readonly string[];
+  source: string | undefined;
+}
+
+/** Picks the newest image among the package names a suite has, and names what belongs to it. */
+export function resolvePackages(
+  id: string,
+  entry: KernelEntry,
+  names: readonly string[],
+): ResolvedPackages {
+  const pattern = new RegExp(entry.image);
+  const abis = names.flatMap((name) => pattern.exec(name)?.[1] ?? []);
+  const abi = abis.sort(compareVersions).at(-1);
+  if (abi === undefined) {
+    throw new LabError(
+      `no package of ${entry.suites.join(', ')} matches ${entry.image} (kernel ${id}); ` +
+        'run: apt-get update, or correct the pattern in test/lab/kernels.json',
+    );
+  }
+  const fill = (name: string) => name.replaceAll('{abi}', abi);
+  return {
+    abi,
+    image: entry.imagePackages.map(fill),
+    headers: (entry.build?.headerPackages ?? []).map(fill),
+    source: entry.build === undefined ? undefined : fill(entry.build.sourcePackage),
+  };
+}
+
+/** Orders version strings by their numbers, so that 6.12.9 comes before 6.12.117. */
+export function compareVersions(a: string, b: string): number {
+  return a.localeCompare(b, 'en', { numeric: true });
+}
+
+/** Changes when the matrix asks for something else of a kernel, so that a stale cache is not used. */
+export function recipeHash(matrix: KernelMatrix, entry: KernelEntry): string {
+  const { bootModules, modules } = matrix;
+  return createHash('sha256')
+    .update(JSON.stringify({ bootModules, modules, entry }))
+    .digest('hex')
+    .slice(0, 8);
+}

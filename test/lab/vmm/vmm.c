@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A VMM without a guest: does to /dev/kvm and /dev/vfio what QEMU does, one order per line of
+// stdin, so that a test decides the sequence. Each order is answered by one line on stdout:
+// "ok VALUE" or "err ERRNO TEXT". The table of orders is at the end.
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/kvm.h>
+#include <linux/vfio.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_THINGS = 4096, MAX_WORDS = 8, NAME_SIZE = 64, LINE_SIZE = 256 };
+
+// Everything an order can name: a file descriptor, and the process at its other end for a fork.
+struct thing {
+	char name[NAME_SIZE];
+	int fd;
+	pid_t child;
+};
+
+static struct thing things[MAX_THINGS];
+static size_t thing_count;
+
+static int fail(int error)
+{
+	errno = error;
+	return -1;
+}
+
+static struct thing *find(const char *name)
+{
+	for (size_t i = 0; i < thing_count; i++)
+		if (strcmp(things[i].name, name) == 0)
+			return &things[i];
+	fprintf(stderr, "vmm: there is no %s\n", name);
+	errno = ENOENT;
+	return NULL;
+}
+
+static int fd_of(const char *name)
+{
+	struct thing *thing = find(name);
+
+	return thing ? thing->fd : -1;
+}
+
+static int request(const char *name, unsigned long number, const void *argument)
+{
+	int fd = fd_of(name);
+
+	return fd < 0 ? -1 : ioctl(fd, number, argument);
+}
+
+// Keeps a new descriptor under its name; the errno of a failed one passes through.
+static int keep(const char *name, int fd)
+{
+	if (fd < 0)
+		return -1;
+	for (size_t i = 0; i < thing_count; i++)
+		if (strcmp(things[i].name, name) == 0)
+			return close(fd), fail(EEXIST);
+	if (thing_count == MAX_THINGS || strlen(name) >= NAME_SIZE)
+		return close(fd), fail(ENFILE);
+	things[thing_count] = (struct thing){ .fd = fd };
+	strcpy(things[thing_count++].name, name);
+	return fd;
+}
+
+static int close_thing(char **arg)
+{
+	struct thing *thing = find(arg[0]);
+
+	if (!thing)
+		return -1;
+	int fd = thing->fd;
+	*thing = things[--thing_count];
+	return close(fd);
+}
+
+static int dup_thing(char **arg)
+{
+	int fd = fd_of(arg[0]);
+
+	return fd < 0 ? -1 : keep(arg[1], fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+static int vm_create(char **arg)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (kvm < 0)
+		return -1;
+	int vm = keep(arg[0], ioctl(kvm, KVM_CREATE_VM, 0));
+	int error = errno;
+	close(kvm);
+	errno = error;
+	return vm;
+}
+
+static int vcpu_create(char **arg)
+{
+	return keep(arg[1], request(arg[0], KVM_CREATE_VCPU, (void *)strtoul(arg[2], NULL, 10)));
+}
+
+static int kvmvfio_create(char **arg)
+{
+	struct kvm_create_device device = { .type = KVM_DEV_TYPE_VFIO };
+
+	return request(arg[0], KVM_CREATE_DEVICE, &device) < 0 ? -1 : keep(arg[1], device.fd);
+}
+
+static int kvmvfio_change(char **arg, uint64_t attribute)
+{
+	int32_t group = fd_of(arg[1]);
+	struct kvm_device_attr attr = {
+		.group = KVM_DEV_VFIO_GROUP,
+		.attr = attribute,
+		.addr = (uintptr_t)&group,
+	};
+	return group < 0 ? -1 : request(arg[0], KVM_SET_DEVICE_ATTR, &attr);
+}
+
+static int kvmvfio_add(char **arg)
+{
+	return kvmvfio_change(arg, KVM_DEV_VFIO_GROUP_ADD);
+}
+
+static int kvmvfio_del(char **arg)
+{
+	return kvmvfio_change(arg, KVM_DEV_VFIO_GROUP_DEL);
+}
+
+static int container_open(char **arg)
+{
+	return keep(arg[0], open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC));
+}
+
+static int container_iommu(char **arg)
+{
+	return request(arg[0], VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
+}
+
+static int group_of_device(const char *device, char target[static PATH_MAX])
+{
+	static const char *const buses[] = { "mdev", "pci" };
+	char link[PATH_MAX];
+
+	for (size_t i = 0; i < sizeof(buses) / sizeof(*buses); i++) {
+		snprintf(link, sizeof(link), "/sys/bus/%s/devices/%s/iommu_group", buses[i], device);
+		ssize_t length = readlink(link, target, PATH_MAX - 1);
+		if (length > 0) {
+			target[length] = '\0';
+			return 0;
+		}
+	}
+	return fail(ENODEV);
+}
+
+static int group_open(char **arg)
+{
+	char target[PATH_MAX], path[PATH_MAX + 16];
+	const char *number = arg[1];
+
+	if (number[strspn(number, "0123456789")] != '\0') {
+		if (group_of_device(arg[1], target) < 0)
+			return -1;
+		number = strrchr(target, '/') + 1;
+	}
+	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
+	return keep(arg[0], open(path, O_RDWR | O_CLOEXEC));
+}
+
+static int group_attach(char **arg)
+{
+	int container = fd_of(arg[1]);
+
+	return container < 0 ? -1 : request(arg[0], VFIO_GROUP_SET_CONTAINER, &container);
+}
+
+static int group_detach(char **arg)
+{
+	return request(arg[0], VFIO_GROUP_UNSET_CONTAINER, NULL);
+}
+
+static int device_open(char **arg)
+{
+	return keep(arg[0], request(arg[1], VFIO_GROUP_GET_DEVICE_FD, arg[2]));
+}
+
+// The child holds all descriptors until the parent closes its end of the pipe, or ends.
+static int fork_start(char **arg)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -1;
+	if (keep(arg[0], ends[1]) < 0)
+		return close(ends[0]), -1;
+	pid_t child = fork();
+	if (child == 0) {
+		char byte;
+		close(ends[1]);
+		_exit(read(ends[0], &byte, 1) < 0);
+	}
+	close(ends[0]);
+	find(arg[0])->child = child;
+	return child;
+}
+
+static int fork_end(char **arg)
+{
+	struct thing *fork = find(arg[0]);
+
+	if (!fork || fork->child <= 0)
+		return fail(ECHILD);
+	pid_t child = fork->child;
+	close_thing(arg);
+	return waitpid(child, NULL, 0) < 0 ? -1 : 0;
+}
+
+static int sleep_for(char **arg)
+{
+	return usleep(1000 * strtoul(arg[0], NULL, 10));
+}
+
+static int print_pid(char **)
+{
+	return getpid();
+}
+
+static int quit(char **)
+{
+	puts("ok 0");
+	exit(0);
+}
+
+static int execute(char *line);
+
+// Executes orders in which %1$s stands for a name and %2$s for a device.
+static int sequence(const char *const orders[], const char *name, const char *device, bool go_on)
+{
+	char line[LINE_SIZE];
+	int error = 0;
+
+	for (; *orders && (go_on || !error); orders++) {
+		snprintf(line, sizeof(line), *orders, name, device);
+		if (execute(line) < 0)
+			error = errno;
+	}
+	return error ? fail(error) : 0;
+}
+
+static int start(char **arg)
+{
+	static const char *const orders[] = {
+		"vm create %1$s.vm",
+		"vcpu create %1$s.vm %1$s.vcpu 0",
+		"container open %1$s.container",
+		"group open %1$s.group %2$s",
+		"group attach %1$s.group %1$s.container",
+		"container iommu %1$s.container",
+		"kvmvfio create %1$s.vm %1$s.kvmvfio",
+		"kvmvfio add %1$s.kvmvfio %1$s.group",
+		"device open %1$s.device %1$s.group %2$s",
+		NULL,
+	};
+	return sequence(orders, arg[0], arg[1], false);
+}
+
+static int stop(char **arg)
+{
+	static const char *const orders[] = {
+		"close %1$s.device",
+		"kvmvfio del %1$s.kvmvfio %1$s.group",
+		"close %1$s.kvmvfio",
+		"group detach %1$s.group",
+		"close %1$s.group",
+		"close %1$s.container",
+		"close %1$s.vcpu",
+		"close %1$s.vm",
+		NULL,
+	};
+	return sequence(orders, arg[0], "", true);
+}
+
+// Words in capitals are arguments.
+static const struct order {
+	const char *words;
+	int (*run)(char **arg);
+} orders[] = {
+	{ "vm create VM", vm_create },
+	{ "vcpu create VM VCPU INDEX", vcpu_create },
+	{ "kvmvfio create VM KVMVFIO", kvmvfio_create },
+	{ "kvmvfio add KVMVFIO GROUP", kvmvfio_add },
+	{ "kvmvfio del KVMVFIO GROUP", kvmvfio_del },
+	{ "container open CONTAINER", container_open },
+	{ "container iommu CONTAINER", container_iommu },
+	{ "group open GROUP NUMBER-OR-DEVICE", group_open },
+	{ "group attach GROUP CONTAINER", group_attach },
+	{ "group detach GROUP", group_detach },
+	{ "device open DEVICE GROUP UUID-OR-PCI", device_open },
+	{ "close THING", close_thing },
+	{ "dup THING NEW", dup_thing },
+	{ "fork start FORK", fork_start },
+	{ "fork end FORK", fork_end },
+	{ "start NAME UUID-OR-PCI", start },
+	{ "stop NAME", stop },
+	{ "sleep MILLISECONDS", sleep_for },
+	{ "pid", print_pid },
+	{ "quit", quit },
+};
+
+static int split(char *line, char *words[MAX_WORDS])
+{
+	int count = 0;
+
+	for (char *word = strtok(line, " \t\n"); word && count < MAX_WORDS; word = strtok(NULL, " \t\n"))
+		words[count++] = word;
+	return count;
+}
+
+static int execute(char *line)
+{
+	char *given[MAX_WORDS], *wanted[MAX_WORDS], words[LINE_SIZE];
+	int count = split(line, given);
+
+	for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
+		strcpy(words, orders[i].words);
+		int fixed = 0, expected = split(words, wanted);
+		while (fixed < expected && fixed < count && strcmp(given[fixed], wanted[fixed]) == 0)
+			fixed++;
+		bool all_fixed = fixed == expected || isupper((unsigned char)wanted[fixed][0]);
+		if (count == expected && all_fixed)
+			return orders[i].run(given + fixed);
+	}
+	return fail(EINVAL);
+}
+
+int main(int argc, char **argv)
+{
+	char line[LINE_SIZE];
+
+	if (argc == 3 && strcmp(argv[1], "--comm") == 0) {
+		prctl(PR_SET_NAME, argv[2]);
+	} else if (argc != 1) {
+		fprintf(stderr, "usage: vmm [--comm NAME]\n");
+		return 2;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (fgets(line, sizeof(line), stdin)) {
+		int result = execute(line);
+		if (result < 0)
+			printf("err %s %s\n", strerrorname_np(errno), strerror(errno));
+		else
+			printf("ok %d\n", result);
+	}
+	return 0;
+}
