@@ -25,7 +25,8 @@ const SUM = BOUNDS.length + 1;
 const COUNT = BOUNDS.length + 2;
 
 const NAME = 'vfioscope_operation_duration_seconds';
-type Label = 'operation' | 'result' | 'le';
+const HELP = 'How long an operation on a device or VM took, by how it ended';
+type Label = 'operation' | 'result';
 
 export class Durations extends Histogram<Label> {
   readonly #operations = Object.values(OPERATIONS);
@@ -35,7 +36,7 @@ export class Durations extends Histogram<Label> {
   constructor() {
     super({
       name: NAME,
-      help: 'How long an operation on a device or VM took, by how it ended',
+      help: HELP,
       labelNames: ['operation', 'result'],
       registers: [],
     });
@@ -57,10 +58,13 @@ export class Durations extends Histogram<Label> {
     this.#rows[at + COUNT]++;
   }
 
-  /** What prom-client renders: buckets are cumulative there, and single here. */
-  override async get(): ReturnType<Histogram<Label>['get']> {
-    const { help, type, aggregator, collect } = await super.get();
-    const values: Awaited<ReturnType<Histogram<Label>['get']>>['values'] = [];
+  /**
+   * What prom-client renders, in every format: its own get() goes through this
+   * method, which its types do not mention. Buckets are cumulative there and
+   * single here.
+   */
+  async getForPromString() {
+    const values: { metricName: string; labels: object; value: number }[] = [];
     for (const [i, operation] of this.#operations.entries()) {
       for (const [j, result] of RESULTS.entries()) {
         const at = (i * RESULTS.length + j) * ROW;
@@ -74,11 +78,6 @@ export class Durations extends Histogram<Label> {
         values.push({ metricName: `${NAME}_count`, labels, value: this.#rows[at + COUNT] });
       }
     }
-    return { name: NAME, help, type, aggregator, collect, values };
-  }
-
-  /** prom-client's text format asks a histogram through this method instead. */
-  getForPromString(): ReturnType<Histogram<Label>['get']> {
-    return this.get();
+    return { name: NAME, help: HELP, type: 'histogram', aggregator: 'sum', values };
   }
 }

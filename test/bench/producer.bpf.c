@@ -1,27 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fills a ring buffer with records of the wire format under BPF_PROG_TEST_RUN,
- * where no tracing is allowed. The loss account is kept as bpf/common.h keeps it.
+ * Plays a tape of records into a ring buffer, under BPF_PROG_TEST_RUN where no
+ * tracing is allowed. The records are written by the code of the probes; only
+ * what they would sample from the kernel's VFIO and KVM objects is on the tape.
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "common.h"
 
-#include "event.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct lane);
-} lanes SEC(".maps");
-
-/* What replay() copies, in order and over again. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -45,103 +29,140 @@ struct {
 	__type(value, struct tape);
 } tape SEC(".maps");
 
-static __always_inline struct event *reserve(struct lane *lane, const __u64 size)
+/* The next record of the tape. One that finds the ring full is lost, as in life. */
+static __always_inline const struct named_event *next_record(__u64 *elapsed)
 {
-	struct event *event = bpf_ringbuf_reserve(&events, size, 0);
+	__u32 zero = 0;
+	struct tape *state = bpf_map_lookup_elem(&tape, &zero);
+	__u32 next;
 
-	if (!event) {
-		lane->attempts++;
-		lane->dropped++;
+	if (!state)
+		return NULL;
+	next = state->next;
+	*elapsed = state->elapsed;
+	if (next + 1 < state->length) {
+		state->next = next + 1;
+	} else {
+		state->next = 0;
+		state->elapsed += state->span;
 	}
-	return event;
+	return bpf_map_lookup_elem(&records, &next);
 }
 
-/*
- * One record made as reserve() in bpf/common.h makes it, without the helpers that
- * only tracing programs may call (task, comm, cgroup): a lower bound for a probe.
- */
-SEC("socket")
-int compose(struct __sk_buff *packet)
+/* All but what the kernel itself knows at this moment. */
+static __always_inline void copy_event(struct event *to, const struct event *from, __u64 elapsed)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
-	struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
-	struct event *event;
+	__u32 seq = to->seq;
+	__u16 cpu = to->cpu;
 
-	if (!lane)
+	*to = *from;
+	to->time += elapsed;
+	to->seq = seq;
+	to->cpu = cpu;
+}
+
+static __always_inline void read_names(struct event_names *to, const struct event_names *from)
+{
+	if (from->uuid[15])
+		bpf_probe_read_kernel(to->uuid, sizeof(to->uuid), from->uuid);
+	if (from->device[0])
+		read_name(to->device, from->device);
+	if (from->bus[0])
+		read_name(to->bus, from->bus);
+	if (from->type[0])
+		read_name(to->type, from->type);
+	if (from->parent[0])
+		read_name(to->parent, from->parent);
+	if (from->driver[0])
+		read_name(to->driver, from->driver);
+}
+
+static __always_inline bool has_end(__u8 point)
+{
+	return point != VFIO_GROUP_SET_KVM && point != VFIO_DEVICE_KVM_DROP &&
+	       point != KVM_GET && point != KVM_PUT;
+}
+
+/* As end_as(), but all calls of the tape are one thread's here, so one may have ended another. */
+static __always_inline void forget(__u8 point, struct call *call)
+{
+	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
+	struct call *found = bpf_map_lookup_elem(&calls, &key);
+
+	if (found) {
+		*call = *found;
+		bpf_map_delete_elem(&calls, &key);
+	}
+}
+
+SEC("socket")
+int probe(struct __sk_buff *packet)
+{
+	struct call call = { .group_id = -1 };
+	const struct named_event *record;
+	struct event *event;
+	__u64 elapsed;
+	__u8 point;
+
+	record = next_record(&elapsed);
+	if (!record)
 		return 0;
-	event = reserve(lane, sizeof(*event));
+	point = record->event.point;
+	if (record->event.flags & EVENT_NAMED) {
+		struct named_event *named = begin_named(point, &call);
+
+		if (!named)
+			return 0;
+		read_names(&named->names, &record->names);
+		copy_event(&named->event, &record->event, elapsed);
+		submit(named);
+		return 0;
+	}
+	if (record->event.flags & EVENT_END)
+		forget(point, &call);
+	else if (has_end(point))
+		remember(point, &call);
+	event = plain_event(point);
 	if (!event)
 		return 0;
-	event->time = bpf_ktime_get_boot_ns();
-	event->seq = lane->attempts++;
-	event->cpu = cpu;
-	event->point = KVM_PUT;
-	event->flags = 0;
-	event->pid = 600 + (event->seq & 63);
-	event->tid = event->pid;
-	__builtin_memset(event->comm, 'q', sizeof(event->comm));
-	event->ret = 0;
-	event->open_count = -1;
-	event->users_count = 2;
-	event->group_id = -1;
-	event->dev = 0;
-	event->vdev = 0;
-	event->parent = 0;
-	event->kvm = 1;
-	event->file = 0;
-	event->cgroup = 1;
-	event->vm_pid = event->pid;
-	event->reserved = 0;
-	bpf_ringbuf_submit(event, 0);
+	sample(event, &call);
+	copy_event(event, &record->event, elapsed);
+	submit(event);
 	return 0;
 }
 
-static __always_inline void stamp(struct event *event, struct lane *lane, __u32 cpu, __u64 elapsed)
-{
-	event->time += elapsed;
-	event->seq = lane->attempts++;
-	event->cpu = cpu;
-	bpf_ringbuf_submit(event, 0);
-}
-
-/* The next record of the tape; one that finds the ring full is lost, as in life. */
+/* The least that any writer has to do: take room, copy, submit. */
 SEC("socket")
-int replay(struct __sk_buff *packet)
+int copy(struct __sk_buff *packet)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
-	__u32 zero = 0;
-	struct tape *state = bpf_map_lookup_elem(&tape, &zero);
-	struct named_event *record;
+	const struct named_event *record;
+	struct named_event *named;
 	struct event *event;
 	__u64 elapsed;
-	__u32 next;
+	bool is_named;
 
-	if (!lane || !state)
+	record = next_record(&elapsed);
+	if (!lane || !record)
 		return 0;
-	next = state->next;
-	elapsed = state->elapsed;
-	record = bpf_map_lookup_elem(&records, &next);
-	if (!record)
-		return 0;
-	if (++next >= state->length) {
-		next = 0;
-		state->elapsed += state->span;
-	}
-	state->next = next;
-	if (record->event.flags & EVENT_NAMED) {
-		event = reserve(lane, sizeof(*record));
-		if (!event)
-			return 0;
-		__builtin_memcpy(event, record, sizeof(*record));
-		stamp(event, lane, cpu, elapsed);
+	is_named = record->event.flags & EVENT_NAMED;
+	if (is_named) {
+		event = bpf_ringbuf_reserve(&events, sizeof(*named), 0);
+		if (event)
+			((struct named_event *)event)->names = record->names;
 	} else {
-		event = reserve(lane, sizeof(*event));
-		if (!event)
-			return 0;
-		__builtin_memcpy(event, &record->event, sizeof(*event));
-		stamp(event, lane, cpu, elapsed);
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	}
+	if (!event) {
+		lane->attempts++;
+		lane->dropped++;
+		return 0;
+	}
+	event->seq = lane->attempts++;
+	event->cpu = cpu;
+	copy_event(event, &record->event, elapsed);
+	bpf_ringbuf_submit(event, 0);
 	return 0;
 }
 

@@ -10,8 +10,8 @@ import type { Programs } from './build.ts';
 import { Native } from './native.ts';
 import type { Tape } from './tape.ts';
 
-/** compose: a plain record built field by field. replay: the next record of the tape. */
-export type Program = 'compose' | 'replay';
+/** Who writes the next record of the tape: the probes' own code, or a bare copy. */
+export type Program = 'probe' | 'copy';
 
 export class Producer {
   readonly ringBytes: number;
@@ -20,18 +20,18 @@ export class Producer {
   readonly #object: ProbeObject;
   readonly #lanes: Lanes;
 
-  constructor(programs: Programs, ringBytes: number, tape?: Tape) {
+  constructor(programs: Programs, ringBytes: number, tape: Tape) {
     const cpus = Libbpf.get().calls.possibleCpus();
     this.native = new Native(programs);
     this.#object = ProbeObject.open(programs.producer);
     this.#object.setMaxEntries('events', ringBytes);
     this.#object.setMaxEntries('lanes', cpus);
-    if (tape) this.#object.setMaxEntries('records', tape.records.length);
+    this.#object.setMaxEntries('records', tape.records.length);
     this.#object.load();
     this.ringBytes = ringBytes;
     this.ringFd = this.#object.mapFd('events');
     this.#lanes = new Lanes(this.#object.mapFd('lanes'), cpus);
-    if (tape) this.#insert(tape);
+    this.#insert(tape);
   }
 
   programFd(program: Program): number {
