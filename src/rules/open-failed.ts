@@ -33,8 +33,9 @@ export const openFailed: Rule = {
         device,
         task,
         says:
-          `${who(task)} could not open VFIO group ${event.groupId}: EBUSY, because it is already ` +
-          'open. Only one process at a time can have a group open.',
+          `${who(task)} could not open VFIO group ${event.groupId}` +
+          `${device ? `, the group of ${device.name}` : ''}: EBUSY, because it is already open. ` +
+          'Only one process at a time can have a group open.',
       });
     },
   },

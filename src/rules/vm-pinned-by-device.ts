@@ -21,10 +21,10 @@ export const vmPinnedByDevice: Rule = {
   on: {
     'kvm.vm.fd_close:begin'() {},
     'kvm.vm.destroy:begin'({ vm }, { resolve }) {
-      if (vm) resolve(vm);
+      for (const device of vm?.devices ?? []) resolve(device);
     },
-    'vfio.device.kvm_drop:begin'({ vm }, { resolve }) {
-      if (vm && vm.devices.size === 0) resolve(vm);
+    'vfio.device.kvm_drop:begin'({ device }, { resolve }) {
+      if (device) resolve(device);
     },
   },
   onClock({ world, now, thresholds, report }) {

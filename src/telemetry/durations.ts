@@ -64,7 +64,8 @@ export class Durations extends Histogram<Label> {
    * single here.
    */
   async getForPromString() {
-    const values: { metricName: string; labels: object; value: number }[] = [];
+    const values: object[] = [];
+    const sharedLabels = {};
     for (const [i, operation] of this.#operations.entries()) {
       for (const [j, result] of RESULTS.entries()) {
         const at = (i * RESULTS.length + j) * ROW;
@@ -72,10 +73,25 @@ export class Durations extends Histogram<Label> {
         let below = 0;
         for (const [k, le] of [...BOUNDS, '+Inf'].entries()) {
           below += this.#rows[at + k];
-          values.push({ metricName: `${NAME}_bucket`, labels: { ...labels, le }, value: below });
+          values.push({
+            metricName: `${NAME}_bucket`,
+            labels: { ...labels, le },
+            sharedLabels,
+            value: below,
+          });
         }
-        values.push({ metricName: `${NAME}_sum`, labels, value: this.#rows[at + SUM] });
-        values.push({ metricName: `${NAME}_count`, labels, value: this.#rows[at + COUNT] });
+        values.push({
+          metricName: `${NAME}_sum`,
+          labels,
+          sharedLabels,
+          value: this.#rows[at + SUM],
+        });
+        values.push({
+          metricName: `${NAME}_count`,
+          labels,
+          sharedLabels,
+          value: this.#rows[at + COUNT],
+        });
       }
     }
     return { name: NAME, help: HELP, type: 'histogram', aggregator: 'sum', values };

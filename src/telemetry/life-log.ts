@@ -133,7 +133,7 @@ export class LifeLog {
       return;
     }
     const evidence = evidenceLines(violation.evidence);
-    const text = `${severity.toUpperCase()} ${rule}: ${title}\n  ${explanation}`;
+    const text = `VIOLATION ${rule} (${severity}): ${title}\n  ${explanation}`;
     this.#log[LEVEL[severity]]({ ...fields, explanation, evidence }, text);
   }
 }

@@ -16,7 +16,11 @@ export interface Allocated {
  * median forgives. Needs --expose-gc.
  */
 export function allocated(runs: number, prepare: () => void, run: () => void): Allocated {
-  const empty = grown(runs, () => {}, () => {});
+  const empty = grown(
+    runs,
+    () => {},
+    () => {},
+  );
   const full = grown(runs, prepare, run);
   return { heap: full.heap - empty.heap, outside: full.outside - empty.outside };
 }

@@ -8,137 +8,149 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpus } from 'node:os';
+import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import type { EventCursor } from '../../src/events/cursor.ts';
+import { SequenceCheck } from '../../src/events/sequence.ts';
 import { Waiter } from '../../src/kernel/os.ts';
-import { World } from '../../src/lifecycle/world.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
-import { RuleEngine } from '../../src/rules/engine.ts';
+import { Durations } from '../../src/telemetry/durations.ts';
 import { readArguments } from './arguments.ts';
 import { programsIn } from './build.ts';
-import { Producer, type Program } from './producer.ts';
+import { Producer } from './producer.ts';
 import { now, table } from './rounds.ts';
-import { tapeOfLives } from './tape.ts';
+import { type Tape, tapeOfLives, tapeOfReferences } from './tape.ts';
 
-/** What the agent uses when nothing else is configured. */
+/** As in agent/runtime/agent.ts and the default configuration. */
 const RING_BYTES = 1 << 20;
-/** Records between two turns of the event loop. */
-const BUDGET = 4096;
-const IDLE_MS = 100;
+const BATCH = 8192;
+const IDLE_MS = 1000;
 
 const { seconds, directory } = readArguments();
 const programs = programsIn(directory);
 
-/** Follows the sequence numbers of each CPU. */
-class Sequence {
-  read = 0;
-  /** Records that are missing between two that were read. */
-  missing = 0;
-  readonly #next: number[] = [];
-
-  note(event: EventCursor): void {
-    const { cpu, seq } = event;
-    this.missing += (seq - (this.#next[cpu] ?? 0)) >>> 0;
-    this.#next[cpu] = (seq + 1) >>> 0;
-    this.read++;
-  }
-
-  /** Records that were tried on this CPU after the last one that was read. */
-  trailing(cpu: number, attempts: number): number {
-    return (attempts - (this.#next[cpu] ?? 0)) >>> 0;
-  }
+/** What reads: a receiver of events, and the sequence numbers that it saw. */
+interface Reading {
+  readonly receive: (event: EventCursor) => void;
+  readonly sequence: SequenceCheck;
+  tick(): void;
 }
 
-interface Outcome {
-  readonly elapsed: number;
-  readonly busy: number;
-  readonly maxBacklog: number;
+function sequenceOnly(): Reading {
+  const sequence = new SequenceCheck();
+  return { sequence, receive: (event) => void sequence.observe(event), tick: () => {} };
 }
 
-async function keepUp(
-  producer: Producer,
-  program: Program,
-  receive: (event: EventCursor) => void,
-  clock: () => void,
-): Promise<Outcome> {
-  const reader = producer.reader();
-  const waiter = new Waiter(producer.ringFd);
-  const cpu = String(cpus().length - 1);
-  const flood = spawn(programs.flood, ['3', cpu, String(seconds)], {
-    stdio: ['ignore', 'inherit', 'inherit', producer.programFd(program)],
-  });
-  let running = true;
-  const exit = once(flood, 'exit').then(([code]: number[]) => {
-    running = false;
-    waiter.wake();
-    if (code !== 0) throw new Error(`the flood ended with exit code ${code}`);
-  });
-  const start = now();
-  const cpuBefore = process.threadCpuUsage();
-  let maxBacklog = 0;
-  let ticked = start;
-  while (running) {
-    maxBacklog = Math.max(maxBacklog, reader.backlog);
-    const read = reader.drain(BUDGET, receive);
-    if (now() - ticked >= 1e9) {
-      ticked = now();
-      clock();
-    }
-    if (read > 0) await new Promise((resolve) => setImmediate(resolve));
-    else await waiter.wait(IDLE_MS);
-  }
-  const elapsed = now() - start;
-  const { user, system } = process.threadCpuUsage(cpuBefore);
-  await exit;
-  while (reader.drain(BUDGET, receive) > 0);
-  waiter.close();
-  return { elapsed, busy: ((user + system) * 1e3) / elapsed, maxBacklog };
-}
-
-/** @throws when records are unaccounted for */
-function balance(producer: Producer, sequence: Sequence): { attempts: number; dropped: number } {
-  let [attempts, dropped, trailing] = [0, 0, 0];
-  for (const lane of producer.counts()) {
-    attempts += lane.attempts;
-    dropped += lane.dropped;
-    trailing += sequence.trailing(lane.cpu, lane.attempts);
-  }
-  const { read, missing } = sequence;
-  if (attempts !== read + dropped || missing + trailing !== dropped) {
-    throw new Error(
-      `the books do not balance: ${attempts} attempts, ${read} read, ${dropped} dropped, ` +
-        `${missing} missing in sequence and ${trailing} at the end`,
-    );
-  }
-  return { attempts, dropped };
-}
-
-async function row(title: string, program: Program, verdict: boolean): Promise<string[]> {
-  const producer = new Producer(programs, RING_BYTES, tapeOfLives().tape);
-  const sequence = new Sequence();
-  const world = new World();
+function wholePipeline(): Reading {
   const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
-  const engine = new RuleEngine(world, { rules: RULES, host });
-  const judge = (event: EventCursor): void => {
-    sequence.note(event);
-    engine.check(world.apply(event));
-  };
-  const receive = verdict ? judge : (event: EventCursor): void => sequence.note(event);
-  const outcome = await keepUp(producer, program, receive, () => engine.tick(world.now));
-  const { attempts, dropped } = balance(producer, sequence);
+  const pipeline = new Pipeline({ endedLives: 1000 }, { rules: RULES, host });
+  const durations = new Durations();
+  pipeline.addSink((moment) => durations.take(moment));
+  const { sequence, ingest, rules, world } = pipeline;
+  return { sequence, receive: ingest, tick: () => rules.tick(world.now) };
+}
+
+/** One flood and what came of it. */
+class Flood {
+  read = 0;
+  maxBacklog = 0;
+  elapsed = 0;
+  /** CPU seconds per second of the reading process, all threads. */
+  busy = 0;
+  readonly #producer: Producer;
+  readonly #ring;
+  readonly #reading: Reading;
+
+  constructor(tape: Tape, reading: Reading) {
+    this.#producer = new Producer(programs, RING_BYTES, tape);
+    this.#ring = this.#producer.reader();
+    this.#reading = reading;
+  }
+
+  async run(): Promise<void> {
+    const waiter = new Waiter(this.#producer.ringFd);
+    let running = true;
+    const exit = this.#start().then(() => {
+      running = false;
+      waiter.wake();
+    });
+    const start = now();
+    const cpu = process.cpuUsage();
+    const clock = setInterval(this.#reading.tick, 1000);
+    while (running) {
+      await waiter.wait(IDLE_MS);
+      while (this.#drain() === BATCH) await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.elapsed = now() - start;
+    const { user, system } = process.cpuUsage(cpu);
+    this.busy = ((user + system) * 1e3) / this.elapsed;
+    clearInterval(clock);
+    await exit;
+    while (this.#drain() > 0);
+    waiter.close();
+  }
+
+  /** Starts the writer on the last CPU. Resolves when it ends, well or not. */
+  async #start(): Promise<void> {
+    const words = ['3', String(cpus().length - 1), String(seconds)];
+    const stdio = ['ignore', 'inherit', 'inherit', this.#producer.programFd('probe')] as const;
+    const flood = spawn(programs.flood, words, { stdio: [...stdio] });
+    const [code] = await once(flood, 'exit');
+    if (code !== 0) process.exitCode = 1;
+  }
+
+  #drain(): number {
+    this.maxBacklog = Math.max(this.maxBacklog, this.#ring.backlog);
+    const count = this.#ring.drain(BATCH, this.#reading.receive);
+    this.read += count;
+    return count;
+  }
+
+  /** @throws when records are unaccounted for */
+  balance(): { readonly attempts: number; readonly dropped: number } {
+    let [attempts, dropped] = [0, 0];
+    const gaps = this.#reading.sequence.byCpu();
+    const wrong: string[] = [];
+    for (const lane of this.#producer.counts()) {
+      attempts += lane.attempts;
+      dropped += lane.dropped;
+      // Records that were lost after the last one that was read leave no gap.
+      const gap = gaps[lane.cpu] ?? 0;
+      if (gap > lane.dropped) wrong.push(`CPU ${lane.cpu} misses ${gap}, dropped ${lane.dropped}`);
+    }
+    if (attempts !== this.read + dropped || wrong.length > 0) {
+      const sums = `${attempts} attempts, ${this.read} read, ${dropped} dropped`;
+      throw new Error(`the books do not balance: ${[sums, ...wrong].join('; ')}`);
+    }
+    return { attempts, dropped };
+  }
+}
+
+async function row(title: string, tape: Tape, reading: Reading): Promise<string[]> {
+  const flood = new Flood(tape, reading);
+  await flood.run();
+  const { attempts, dropped } = flood.balance();
+  const rate = (count: number) => (count / (flood.elapsed / 1e3)).toFixed(2);
   return [
     title,
-    `${(attempts / (outcome.elapsed / 1e9) / 1e6).toFixed(2)} million`,
-    attempts.toLocaleString('en'),
+    rate(attempts),
+    rate(flood.read),
+    String(attempts),
     String(dropped),
-    `${Math.round((100 * outcome.maxBacklog) / RING_BYTES)} %`,
-    `${Math.round(100 * outcome.busy)} %`,
+    `${Math.round((100 * flood.maxBacklog) / RING_BYTES)} %`,
+    `${Math.round(100 * flood.busy)} %`,
   ];
 }
 
-console.log(`\nKeeping up with one CPU that does nothing but write, ${seconds} s each`);
-table([
-  ['reader', 'records/s', 'attempts = read + lost', 'lost', 'fullest', 'busy'],
-  await row('sequence numbers only', 'compose', false),
-  await row('whole pipeline, whole lives', 'replay', true),
-]);
-console.log(`  The ring has ${RING_BYTES / 1024} KiB. The books balance, per CPU and in total.`);
+const references = tapeOfReferences().tape;
+const lives = tapeOfLives().tape;
+const rows = [
+  ['reader', 'tried, M/s', 'read, M/s', 'tried = read + lost', 'lost', 'fullest', 'CPU'],
+  await row('sequence numbers only, kvm.get and kvm.put', references, sequenceOnly()),
+  await row('sequence numbers only, whole lives', lives, sequenceOnly()),
+  await row('whole pipeline, whole lives', lives, wholePipeline()),
+];
+console.log(`\nKeeping up with one CPU that does nothing but write records, ${seconds} s each`);
+table(rows);
+console.log(
+  `  The ring has ${RING_BYTES >> 10} KiB. The books balance on every CPU, record by record.`,
+);

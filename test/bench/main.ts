@@ -29,7 +29,7 @@ try {
 
 const [cpu] = cpus();
 console.log(`
-Medians of ${rounds} rounds (least–most); the ratio is taken in each round. Records are made by BPF
-programs under BPF_PROG_TEST_RUN, without a probe, a wake-up or a tracing helper: what a
-kernel needs to write one is a lower bound.
+Medians of ${rounds} rounds (least–most); the ratio is taken in each round. Records are written by
+the code of the probes under BPF_PROG_TEST_RUN, without what a kprobe itself costs, without the
+kernel objects that it would sample and without waking the reader: a lower bound.
 ${cpu.model}, ${cpus().length} CPUs; Linux ${release()}; Node ${process.version}, libbpf ${Libbpf.get().version}.`);

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { ACTS } from './acts.ts';
+import { Stage } from './stage.ts';
+import { differences } from './verify.ts';
+
+describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
+  let stage: Stage;
+  let output = '';
+
+  before(async () => {
+    stage = await Stage.open({
+      kernel: '6.12',
+      timeoutMs: 280_000,
+      logFormat: 'json',
+      onAgentOutput: (text) => {
+        output += text;
+      },
+    });
+  });
+  after(async () => {
+    await stage?.close();
+  });
+
+  for (const { title, play } of ACTS) {
+    it(title, () => play(stage));
+  }
+
+  it('saw every life and every violation, and no other', async () => {
+    assert.deepEqual(await differences(stage), []);
+  });
+
+  it('logged each violation as one JSON line with evidence', () => {
+    const lines = output
+      .split('\n')
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    const raised = lines.filter((line) => line.event === 'violation.raised');
+    assert.deepEqual(
+      raised.map((line) => `${line.rule} ${line.device}`).sort(),
+      stage.violations.map(({ rule, device }) => `${rule} ${device}`).sort(),
+    );
+    for (const line of raised) assert.ok(Array.isArray(line.evidence) && line.evidence.length > 1);
+  });
+
+  it('exports metrics that agree', async () => {
+    const text = await (await fetch(`${stage.url}/metrics`)).text();
+    const value = (series: string) =>
+      Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(`${series} `))
+          ?.split(' ')
+          .at(-1),
+      );
+    const removed = stage.lives.filter((life) => life.end === 'released').length;
+    assert.equal(value('vfioscope_events_total{point="mdev.release",phase="begin"}'), removed);
+    assert.equal(value('vfioscope_events_lost_total{reason="ring_full"}'), 0);
+    assert.equal(value('vfioscope_violations_total{rule="remove-stall",severity="warning"}'), 1);
+    assert.equal(
+      value('vfioscope_operation_duration_seconds_count{operation="vm_create",result="ok"}'),
+      stage.vms,
+    );
+    assert.doesNotMatch(text, /ffff[0-9a-f]{12}/, 'no kernel address leaves the process');
+  });
+});

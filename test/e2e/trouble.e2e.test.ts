@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What goes wrong on real hosts, on a real kernel: each gets a clear word, none ends a running agent. */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
+
+const AGENT = [process.execPath, 'dist/agent/main.js'];
+const LISTEN = '10.0.2.15:10055';
+
+describe('trouble on a real kernel', { timeout: 280_000 }, () => {
+  let vm: Vm;
+  let url = '';
+  before(async () => {
+    vm = await bootLab({ kernel: '6.12', timeoutMs: 270_000 });
+    url = `http://127.0.0.1:${await vm.forward(10055)}`;
+  });
+  after(async () => {
+    await vm?.close();
+  });
+  /** A failed test must not leave its agent to the next. */
+  afterEach(() => sh('pkill -KILL -f dist/agent/main.js'));
+
+  const sh = async (command: string) => {
+    const { exitCode, stdout, stderr } = await vm.run(['sh', '-c', command]);
+    return { exitCode, text: stdout + stderr };
+  };
+
+  /** Starts an agent and collects what it says. */
+  const start = (...flags: string[]) => {
+    const said = { text: '' };
+    const collect = (chunk: Buffer) => {
+      said.text += chunk.toString();
+    };
+    const command = [...AGENT, 'run', '--listen', LISTEN, '--log-format', 'json', ...flags];
+    const agent = vm.start(command, { onStdout: collect, onStderr: collect });
+    return { agent, said };
+  };
+
+  const until = async (what: string, holds: () => Promise<boolean>) => {
+    const deadline = Date.now() + 20_000;
+    while (Date.now() < deadline) {
+      if (await holds().catch(() => false)) return;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.fail(`waited in vain until ${what}`);
+  };
+
+  const metric = async (series: string) => {
+    const text = await (await fetch(`${url}/metrics`)).text();
+    const lines = text.split('\n').filter((line) => line.startsWith(series));
+    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  };
+
+  const states = async () => {
+    const { points } = (await (await fetch(`${url}/api/v1/probes`)).json()) as {
+      points: { module: string; state: string }[];
+    };
+    return new Map(points.map(({ module, state }) => [module, state]));
+  };
+
+  const stop = async (agent: GuestProcess) => {
+    agent.signal('SIGTERM');
+    const { exitCode } = await agent.exit;
+    assert.equal(exitCode, 0, 'SIGTERM is a clean end');
+  };
+
+  it('says that it lacks rights when it is not root', async () => {
+    const { exitCode, text } = await sh(
+      `setpriv --reuid 65534 --clear-groups ${AGENT.join(' ')} run`,
+    );
+    assert.equal(exitCode, 2);
+    assert.match(text, /lacks CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF/);
+    assert.match(text, /what to do: .*root/);
+    assert.doesNotMatch(text, /^\s+at /m, 'no stack trace');
+  });
+
+  it('says so on a kernel without BTF', async () => {
+    const { exitCode, text } = await sh(
+      `unshare -m sh -c 'mount -t tmpfs none /sys/kernel/btf && ${AGENT.join(' ')} run'`,
+    );
+    assert.equal(exitCode, 2);
+    assert.match(text, /has no BTF \(\/sys\/kernel\/btf\/vmlinux is missing\)/);
+  });
+
+  it('names an object that it cannot read', async () => {
+    const { exitCode, text } = await sh(
+      `mkdir -p /tmp/bad && echo rubbish > /tmp/bad/core.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
+    );
+    assert.equal(exitCode, 2);
+    assert.match(text, /cannot read probe object \/tmp\/bad\/core\.bpf\.o/);
+    assert.doesNotMatch(text, /^\s+at /m);
+  });
+
+  it('doctor tells which modules are missing, and exits with 1', async () => {
+    const { exitCode, text } = await sh(`${AGENT.join(' ')} doctor`);
+    assert.equal(exitCode, 1);
+    for (const module of ['mdev', 'vfio', 'kvm']) {
+      assert.match(text, new RegExp(`the module ${module} is not loaded`));
+      assert.match(text, new RegExp(`load the module ${module} \\(modprobe ${module}\\)`));
+    }
+    assert.doesNotMatch(text, /renamed/);
+  });
+
+  it('runs without modules, watches them when they come, and lets them go', async () => {
+    const { agent, said } = start();
+    await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
+    assert.equal((await fetch(`${url}/-/ready`)).status, 503);
+    assert.match(said.text, /waiting for the module vfio to be loaded/);
+
+    await sh('modprobe mdev; modprobe vfio_iommu_type1; modprobe kvm_amd');
+    await until('all is attached', async () =>
+      [...(await states()).values()].every((s) => s === 'attached'),
+    );
+    assert.equal((await fetch(`${url}/-/ready`)).status, 200);
+
+    const unloaded = await sh('modprobe -r mdev');
+    assert.equal(unloaded.exitCode, 0, `the probes must not hold the module: ${unloaded.text}`);
+    await until('it noticed', async () => (await states()).get('mdev') === 'waiting');
+    await sh('modprobe mtty');
+    await until('it watches again', async () => (await states()).get('mdev') === 'attached');
+    await stop(agent);
+  });
+
+  it('names the address that is in use, and leaves the first agent alone', async () => {
+    const { agent } = start();
+    await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
+    const { exitCode, text } = await sh(`${AGENT.join(' ')} run --listen ${LISTEN}`);
+    assert.equal(exitCode, 2);
+    assert.match(text, /10\.0\.2\.15:10055 is in use by another process/);
+    assert.ok((await fetch(`${url}/-/healthy`)).ok);
+    await stop(agent);
+  });
+
+  it('counts exactly what a ring of one page loses, taints what lived, and goes on', async () => {
+    const { agent, said } = start('--ring-bytes', '4096');
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    const uuid = 'aaaaaaaa-0000-4000-8000-000000000001';
+    const create = (
+      await sh('ls /sys/class/mdev_bus/mtty/mdev_supported_types/*/create | head -n 1')
+    ).text.trim();
+    await sh(`echo ${uuid} > ${create}`);
+    // One process in a tight loop, while the reader is not let run.
+    agent.signal('SIGSTOP');
+    for (let i = 0; i < 10; i++) await sh(`echo ${uuid} > ${create} 2>/dev/null`);
+    await sh(
+      `for i in 1 2 3 4 5 6 7 8 9; do u=bbbbbbbb-0000-4000-8000-00000000000$i; echo $u > ${create}; echo 1 > /sys/bus/mdev/devices/$u/remove; done`,
+    );
+    agent.signal('SIGCONT');
+    await sh(`echo ${uuid} > ${create} 2>/dev/null`);
+    const lostNow = () => metric('vfioscope_events_lost_total{reason="ring_full"}');
+    await until('reader and writer agree about a loss', async () => {
+      const dropped = await metric('vfioscope_ring_dropped_total');
+      return dropped > 0 && (await lostNow()) === dropped;
+    });
+    const lost = await lostNow();
+    assert.equal(lost, await metric('vfioscope_sequence_gaps_total'));
+    assert.equal(
+      (await metric('vfioscope_events_total')) + lost,
+      await metric('vfioscope_ring_attempts_total'),
+      'every record that was tried is accounted for',
+    );
+    await until('the log tells', async () => /lost events: \d+ \(ring_full\)/.test(said.text));
+    const { device } = (await (await fetch(`${url}/api/v1/devices/${uuid}`)).json()) as {
+      device: { quality: string };
+    };
+    assert.equal(device.quality, 'tainted');
+    await stop(agent);
+  });
+
+  it('leaves no probe behind in tracefs, even when an agent was killed', async () => {
+    const definitions = async () =>
+      (await sh('grep -c vfioscope /sys/kernel/tracing/kprobe_events')).text.trim();
+    assert.equal(await definitions(), '0');
+    const { agent } = start();
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    assert.notEqual(await definitions(), '0');
+    agent.signal('SIGKILL');
+    await agent.exit;
+    const next = start();
+    await until('it is ready again', async () => (await fetch(`${url}/-/ready`)).ok);
+    assert.match(next.said.text, /took back \d+ probe definitions/);
+    await stop(next.agent);
+    assert.equal(await definitions(), '0');
+  });
+});
