@@ -48,8 +48,28 @@ describe('SequenceCheck', () => {
 
   it('counts a gap across the wraparound', () => {
     const check = new SequenceCheck();
+    check.observe(record(0, 2 ** 31));
     check.observe(record(0, 2 ** 32 - 3));
     assert.equal(check.observe(record(0, 2)), 4);
+  });
+
+  it('finds what was lost at the end by the number of attempts, once', () => {
+    const check = new SequenceCheck();
+    check.observe(record(0, 0));
+    assert.equal(check.settle(0, 1), 0);
+    assert.equal(check.settle(0, 4), 3);
+    assert.equal(check.settle(0, 4), 0);
+    assert.equal(check.observe(record(0, 4)), 0);
+    assert.equal(check.lost, 3);
+  });
+
+  it('is not confused by attempts that are older than what was read', () => {
+    const check = new SequenceCheck();
+    check.observe(record(0, 0));
+    check.observe(record(0, 1));
+    assert.equal(check.settle(0, 1), 0);
+    assert.equal(check.observe(record(0, 2)), 0);
+    assert.equal(check.lost, 0);
   });
 
   it('follows each CPU by itself, whichever speaks first', () => {

@@ -25,6 +25,8 @@ export class LibbpfError extends Error {
   }
 }
 
+/** The verifier names maps by their address, which must not leave the process. */
+const KERNEL_ADDRESS = /\b(0x)?ff[0-9a-f]{14}\b/g;
 const VERIFIER_LOG = /-- BEGIN PROG LOAD LOG --\n([\s\S]*)-- END PROG LOAD LOG --/;
 
 /** The most telling message: why the verifier stopped, else the first that libbpf printed. */
@@ -96,7 +98,7 @@ export class Libbpf {
       if (level !== LIBBPF_WARN) return 0;
       const length = Number(vsnprintf(text, text.length, format, args));
       const message = text.toString('utf8', 0, Math.min(length, text.length - 1)).trim();
-      this.#messages.push(message.replace(/^libbpf: /, ''));
+      this.#messages.push(message.replace(/^libbpf: /, '').replace(KERNEL_ADDRESS, '(address)'));
       return length;
     };
     setPrint(koffi.register(print, koffi.pointer(prototype)));

@@ -35,7 +35,8 @@ describe('KeyTable', () => {
             table.set(...at, i);
             model.set(`${at}`, [at, i]);
           } else {
-            table.delete(...at);
+            const held = model.get(`${at}`)?.[1] ?? -1;
+            table.delete(...at, held);
             model.delete(`${at}`);
           }
           assert.equal(table.size, model.size);
@@ -52,7 +53,7 @@ describe('KeyTable', () => {
     for (const gone of keys) {
       const table = new KeyTable<Key>();
       for (const one of keys) table.set(...one, one);
-      table.delete(...gone);
+      table.delete(...gone, gone);
       for (const one of keys) assert.equal(find(table, one), one === gone ? undefined : one);
     }
   });
@@ -62,7 +63,7 @@ describe('KeyTable', () => {
     table.set(10, 0, 'a');
     table.set(10, 1, 'displaced');
     table.set(12, 0, 'at home');
-    table.delete(10, 0);
+    table.delete(10, 0, 'a');
     assert.equal(find(table, [12, 0]), 'at home');
     assert.equal(find(table, [10, 1]), 'displaced');
   });
@@ -89,10 +90,28 @@ describe('KeyTable', () => {
   it('takes no notice when a key is deleted that it does not have', () => {
     const table = new KeyTable<string>();
     table.set(1, 0, 'a');
-    table.delete(1, 9);
-    table.delete(65, 0);
+    table.delete(1, 9, 'a');
+    table.delete(65, 0, 'a');
     assert.equal(table.size, 1);
     assert.equal(find(table, [1, 0]), 'a');
+  });
+
+  it('keeps a key that belongs to another object by now', () => {
+    const table = new KeyTable<string>();
+    table.set(1, 0, 'first');
+    table.set(1, 0, 'second');
+    table.delete(1, 0, 'first');
+    assert.equal(find(table, [1, 0]), 'second');
+    table.delete(1, 0, 'second');
+    assert.equal(table.size, 0);
+  });
+
+  it('keeps a key that belongs to another object by now', () => {
+    const table = new KeyTable<string>();
+    table.set(1, 2, 'new');
+    table.delete(1, 2, 'old');
+    assert.equal(find(table, [1, 2]), 'new');
+    assert.equal(table.size, 1);
   });
 
   it('grows to thousands of objects and back to none', () => {
@@ -102,7 +121,7 @@ describe('KeyTable', () => {
     for (let i = 0; i < 5000; i++) {
       assert.equal(find(table, [Math.imul(i, 0x9e3779b1) >>> 0, i]), i);
     }
-    for (let i = 0; i < 5000; i++) table.delete(Math.imul(i, 0x9e3779b1) >>> 0, i);
+    for (let i = 0; i < 5000; i++) table.delete(Math.imul(i, 0x9e3779b1) >>> 0, i, i);
     assert.equal(table.size, 0);
   });
 });

@@ -26,10 +26,13 @@ export class KeyTable<T> {
     if (this.size * 2 > this.#mask) this.#grow();
   }
 
-  /** Forgets a key, closing the gap so that later entries stay reachable. */
-  delete(low: number, high: number): void {
+  /**
+   * Forgets a key, closing the gap so that later entries stay reachable.
+   * @param value forget it only if it is still this object's: its address may be another's by now
+   */
+  delete(low: number, high: number, value: T): void {
     let gap = this.#slot(low, high);
-    if (this.#values[gap] === undefined) return;
+    if (this.#values[gap] !== value) return;
     this.size--;
     for (let next = (gap + 1) & this.#mask; ; next = (next + 1) & this.#mask) {
       if (this.#values[next] === undefined) break;

@@ -38,7 +38,7 @@ function supersede(world: World, vm: Vm): void {
 
 function endVm(world: World, vm: Vm): void {
   world.vms.delete(vm);
-  world.vmKeys.delete(vm.keyLow, vm.keyHigh);
+  world.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
   world.endedVms.add(vm);
 }
 

@@ -37,7 +37,7 @@ function parentOf(world: World, event: EventCursor): Parent | undefined {
 
 function endParent(world: World, parent: Parent): void {
   world.parents.delete(parent);
-  world.parentKeys.delete(parent.keyLow, parent.keyHigh);
+  world.parentKeys.delete(parent.keyLow, parent.keyHigh, parent);
 }
 
 function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
@@ -240,7 +240,7 @@ export const MDEV_HANDLERS: Handlers = {
     device.timeline.add(event, 0);
     world.releasing.set(event.tid, device);
     moment.device = device;
-    world.deviceKeys.delete(device.keyLow, device.keyHigh);
+    world.deviceKeys.delete(device.keyLow, device.keyHigh, device);
     if (device.state !== 'creating') {
       device.state = 'released';
       world.endDevice(device);

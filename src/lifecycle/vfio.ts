@@ -49,7 +49,8 @@ function joinVdev(world: World, device: Device, event: EventCursor): void {
 }
 
 function joinGroup(world: World, device: Device, id: number): void {
-  if (id < 0 || device.groupId === id) return;
+  // It keeps the number of the group that it left, to be shown.
+  if (id < 0 || world.groups.get(id)?.devices.has(device)) return;
   world.leaveGroup(device);
   device.groupId = id;
   world.group(id).devices.add(device);
@@ -129,7 +130,7 @@ export const VFIO_HANDLERS: Handlers = {
     if (!device) return;
     device.timeline.add(event, 0);
     moment.device = device;
-    world.vdevKeys.delete(device.vdevLow, device.vdevHigh);
+    world.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     device.vdevLow = 0;
     device.vdevHigh = 0;
     if (!device.isMdev) {
@@ -295,7 +296,7 @@ function adoptOpen(world: World, device: Device, event: EventCursor): Open {
 }
 
 function forget(world: World, open: Open): void {
-  world.openKeys.delete(open.keyLow, open.keyHigh);
+  world.openKeys.delete(open.keyLow, open.keyHigh, open);
   const index = open.device.opens.indexOf(open);
   if (index >= 0) open.device.opens.splice(index, 1);
 }

@@ -124,7 +124,11 @@ export class World {
 
   endDevice(device: Device): void {
     this.devices.delete(device);
-    this.deviceKeys.delete(device.keyLow, device.keyHigh);
+    this.deviceKeys.delete(device.keyLow, device.keyHigh, device);
+    this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
+    // Empty unless their ends were missed.
+    for (const open of device.opens) this.openKeys.delete(open.keyLow, open.keyHigh, open);
+    device.vm?.devices.delete(device);
     if (this.devicesByName.get(device.name) === device) this.devicesByName.delete(device.name);
     device.parent?.devices.delete(device);
     this.leaveGroup(device);

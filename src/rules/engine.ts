@@ -19,11 +19,19 @@ export interface EngineOptions {
   readonly rules: readonly Rule[];
   readonly host: Host;
   readonly thresholds?: Thresholds;
-  /** How many violations are kept; the oldest resolved ones go first. */
+  /** How many violations are kept; the oldest resolved ones go first, then the oldest acts. */
   readonly limit?: number;
 }
 
 type Listener = (moment: Moment) => void;
+
+const SEVERITIES: readonly Severity[] = ['info', 'warning', 'error', 'critical'];
+
+/** A violation that may still repeat or end, and the life that it is about. */
+interface Live {
+  readonly violation: Violation;
+  readonly subject: Life | undefined;
+}
 
 export class RuleEngine {
   /** Called for each new violation, each repetition, and each that ends. */
@@ -38,7 +46,7 @@ export class RuleEngine {
   readonly #listeners: Listener[][] = Array.from({ length: MOMENT_COUNT }, () => []);
   readonly #clocks: (() => void)[] = [];
   /** By rule and object, while they may still repeat or end. */
-  readonly #live = new Map<string, Violation>();
+  readonly #live = new Map<string, Live>();
   readonly #violations = new Map<string, Violation>();
   /** The key in #live of each kept violation. */
   readonly #keys = new Map<string, string>();
@@ -63,6 +71,10 @@ export class RuleEngine {
   tick(now: number): void {
     if (now > this.#world.now) this.#world.now = now;
     for (const clock of this.#clocks) clock();
+    // The event that would have resolved it was missed, but its object is gone all the same.
+    for (const [key, { violation, subject }] of this.#live) {
+      if (violation.lasting && isOver(subject)) this.#end(key, violation);
+    }
   }
 
   /** Oldest first. */
@@ -110,7 +122,7 @@ export class RuleEngine {
     const severity = finding.severity ?? rule.severity;
     const known = this.#live.get(key);
     if (known) {
-      this.#again(known, finding, severity);
+      this.#again(known.violation, finding, severity);
       return;
     }
     const violation: Violation = {
@@ -132,7 +144,7 @@ export class RuleEngine {
       explanation: finding.says,
       evidence: this.#evidence(finding),
     };
-    this.#live.set(key, violation);
+    this.#live.set(key, { violation, subject });
     this.#violations.set(violation.id, violation);
     this.#keys.set(violation.id, key);
     this.#countRaised(rule.id, severity);
@@ -143,11 +155,13 @@ export class RuleEngine {
   /** A lasting condition seen again is the same one, unless it got worse; an act is one more. */
   #again(known: Violation, finding: Finding, severity: Severity): void {
     known.lastSeen = this.#world.now;
-    const worse = known.severity !== severity;
+    const worse = SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(known.severity);
     if (finding.lasting && !worse) return;
     if (!finding.lasting) known.count++;
-    if (worse) this.#countRaised(known.rule, severity);
-    known.severity = severity;
+    if (worse) {
+      this.#countRaised(known.rule, severity);
+      known.severity = severity;
+    }
     known.explanation = finding.says;
     known.evidence = this.#evidence(finding);
     this.onViolation(known, 'repeated');
@@ -155,8 +169,11 @@ export class RuleEngine {
 
   #resolve(rule: Rule, about: Life): void {
     const key = `${rule.id} ${about.serial}`;
-    const violation = this.#live.get(key);
-    if (!violation) return;
+    const known = this.#live.get(key);
+    if (known) this.#end(key, known.violation);
+  }
+
+  #end(key: string, violation: Violation): void {
     this.#live.delete(key);
     violation.resolvedAt = this.#world.now;
     this.onViolation(violation, 'resolved');
@@ -192,19 +209,18 @@ export class RuleEngine {
 
   #makeRoom(): void {
     if (this.#violations.size <= this.#limit) return;
-    let victim: Violation | undefined;
-    for (const violation of this.#violations.values()) {
-      victim ??= violation;
-      if (violation.resolvedAt === 0) continue;
-      victim = violation;
-      break;
-    }
-    if (!victim) return;
+    const all = this.list();
+    const victim =
+      all.find(({ resolvedAt }) => resolvedAt > 0) ?? all.find(({ lasting }) => !lasting) ?? all[0];
     this.#violations.delete(victim.id);
     const key = this.#keys.get(victim.id) ?? '';
     this.#keys.delete(victim.id);
-    if (this.#live.get(key) === victim) this.#live.delete(key);
+    if (this.#live.get(key)?.violation === victim) this.#live.delete(key);
   }
+}
+
+function isOver(life: Life | undefined): boolean {
+  return life !== undefined && 'isOver' in life && life.isOver === true;
 }
 
 /** The id under which users see a VM. */

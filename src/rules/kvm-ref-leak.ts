@@ -18,9 +18,14 @@ export const kvmRefLeak: Rule = {
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who may hold struct kvm; ' +
     'kvm_put_kvm() in virt/kvm/kvm_main.c',
   basis: 'history',
-  needs: ['kvm.vm.init', 'kvm.put', 'vfio.device.kvm_capture', 'vfio.device.kvm_drop'],
+  needs: [
+    'kvm.vm.init',
+    'kvm.vm.fd_close',
+    'kvm.put',
+    'vfio.device.kvm_capture',
+    'vfio.device.kvm_drop',
+  ],
   on: {
-    'kvm.vm.fd_close:begin'() {},
     'kvm.vm.destroy:begin'({ vm }, { resolve }) {
       if (vm) resolve(vm);
     },

@@ -22,7 +22,6 @@ export const removeStall: Rule = {
     'vfio_unregister_group_dev() in drivers/vfio/vfio_main.c',
   basis: 'event',
   on: {
-    'vfio.unregister:begin'() {},
     'vfio.unregister:end'({ device }, { resolve }) {
       if (device) resolve(device);
     },

@@ -17,9 +17,8 @@ export const vmPinnedByDevice: Rule = {
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c, born in the thread vfio-pci/zdev: add ' +
     'open/close device hooks (2022)',
   basis: 'event',
-  needs: ['vfio.device.kvm_capture', 'vfio.device.kvm_drop'],
+  needs: ['kvm.vm.fd_close', 'vfio.device.kvm_capture', 'vfio.device.close'],
   on: {
-    'kvm.vm.fd_close:begin'() {},
     'kvm.vm.destroy:begin'({ vm }, { resolve }) {
       for (const device of vm?.devices ?? []) resolve(device);
     },

@@ -43,6 +43,31 @@ export const ACTS: readonly Act[] = [
     },
   },
   {
+    title: 'a vcpu and a forked child outlive the VM descriptor: no violation either',
+    async play(stage) {
+      const vmm = stage.vmm('qemu-slow');
+      for (const order of [
+        'vm create v',
+        'vcpu create v c 0',
+        'fork start f',
+        'close v',
+        'close c',
+      ]) {
+        await vmm.order(order);
+      }
+      stage.vms++;
+      // Longer than a leak takes to be called one.
+      await vmm.order('sleep 3000');
+      await vmm.order('fork end f');
+      await vmm.order('vm create w');
+      await vmm.order('vcpu create w d 0');
+      await vmm.order('close w');
+      stage.vms++;
+      await vmm.order('sleep 3000');
+      await vmm.order('quit');
+    },
+  },
+  {
     title: 'one UUID twice, on the same parent and on another',
     async play(stage) {
       const life = await stage.create('mtty');

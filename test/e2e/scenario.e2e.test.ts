@@ -31,6 +31,20 @@ describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
     assert.deepEqual(await differences(stage), []);
   });
 
+  it('would have noticed a life, a VM or a violation too few or too many', async () => {
+    const told = Object.create(stage) as Stage;
+    Object.assign(told, {
+      lives: stage.lives.slice(1),
+      vms: stage.vms + 1,
+      violations: [...stage.violations.slice(1), { ...stage.violations[0], rule: 'invented' }],
+    });
+    const found = await differences(told);
+    assert.equal(found.filter((text) => text.startsWith('unexpected life')).length, 1);
+    assert.equal(found.filter((text) => text.startsWith('expected VM')).length, 1);
+    assert.equal(found.filter((text) => text.startsWith('unexpected violation')).length, 1);
+    assert.equal(found.filter((text) => text.startsWith('expected violation')).length, 1);
+  });
+
   it('logged each violation as one JSON line with evidence', () => {
     const lines = output
       .split('\n')

@@ -1,0 +1,59 @@
+/** That no rule finds in a legal history what is not there. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { type Freedom, LegalHistory } from './legal-history.ts';
+
+const RUNS = 2000;
+
+const choices = fc.array(fc.nat(1e6), { maxLength: 150, size: 'max' });
+
+function live(steps: readonly number[], freedom: Freedom): LegalHistory {
+  const history = new LegalHistory(freedom);
+  for (const choice of steps) history.step(choice);
+  history.finish();
+  return history;
+}
+
+describe('a legal history', () => {
+  it('breaks no rule', () => {
+    fc.assert(
+      fc.property(choices, (steps) => {
+        const { telling } = live(steps, { openWithoutVm: false, nestedOpen: false });
+        assert.deepEqual(
+          telling.violations().map(({ explanation }) => explanation),
+          [],
+        );
+        assert.deepEqual([...telling.engine.heldBack], []);
+      }),
+      { numRuns: RUNS / 2 },
+    );
+  });
+
+  it('shows the opens without a VM and the nested ones that it contains, and no others', () => {
+    fc.assert(
+      fc.property(choices, (steps) => {
+        const { telling, contained } = live(steps, { openWithoutVm: true, nestedOpen: true });
+        const expected = [...contained].map(([key, count]) => {
+          const [rule, , device] = key.split(' ');
+          return `${rule} ${device} ${count}`;
+        });
+        const found = telling
+          .violations()
+          .map(({ rule, device, count }) => `${rule} ${device} ${count}`);
+        assert.deepEqual(found.sort(), expected.sort());
+      }),
+      { numRuns: RUNS / 2 },
+    );
+  });
+
+  it('leaves nothing behind', () => {
+    fc.assert(
+      fc.property(choices, (steps) => {
+        const { telling } = live(steps, { openWithoutVm: true, nestedOpen: true });
+        assert.deepEqual(telling.leftovers(), {});
+      }),
+      { numRuns: RUNS / 10 },
+    );
+  });
+});

@@ -1,0 +1,277 @@
+/** Histories in a legal order, chosen step by step: several parents, devices, VMs and tasks at once. */
+import assert from 'node:assert/strict';
+import { RULES } from './catalogue.ts';
+import type { Creation, Opening, Removal, ToldDevice, ToldParent, ToldVm } from './story.ts';
+import { Telling } from './telling.ts';
+
+const EINVAL = 22;
+/** Less than any rule's threshold. */
+const PATIENCE = 8;
+
+interface Guest {
+  readonly vm: ToldVm;
+  closed: boolean;
+}
+
+interface Lent {
+  readonly device: ToldDevice;
+  readonly creation: Creation | undefined;
+  state: 'creating' | 'ready' | 'removing';
+  removal: Removal | undefined;
+  opening: Opening | undefined;
+  opens: Opening[];
+  guest: Guest | undefined;
+  /** Its group lost its VM in an exit, so it has to be closed at once. */
+  hurried: boolean;
+}
+
+interface Source {
+  readonly parent: ToldParent;
+  unregistering: ReturnType<Telling['story']['parentUnregisterBegins']> | undefined;
+}
+
+/** Which odd but legal steps may be taken. */
+export interface Freedom {
+  readonly openWithoutVm: boolean;
+  readonly nestedOpen: boolean;
+}
+
+type Action = () => void;
+
+export class LegalHistory {
+  readonly telling = new Telling({ rules: RULES });
+  /** "rule device" → how often it really happened. */
+  readonly contained = new Map<string, number>();
+  readonly #freedom: Freedom;
+  readonly #sources: Source[] = [];
+  readonly #lent: Lent[] = [];
+  readonly #guests: Guest[] = [];
+  readonly #freeUuids: string[] = [];
+  #pids = 1000;
+  #patience = PATIENCE;
+
+  constructor(freedom: Freedom) {
+    this.#freedom = freedom;
+  }
+
+  step(choice: number): void {
+    const actions = this.#possible();
+    actions[choice % actions.length]();
+    this.telling.live();
+  }
+
+  /** Lets everything come to its proper end. */
+  finish(): void {
+    for (const one of [...this.#lent]) {
+      if (one.creation && one.state === 'creating') this.#createEnds(one);
+      if (one.opening) this.#openEnds(one);
+      while (one.opens.length > 0) this.#close(one);
+      if (one.state === 'ready' && !one.device.parent) this.#unbindBegins(one);
+      if (one.state === 'ready' && !this.#sourceOf(one)?.unregistering) this.#removeBegins(one);
+      if (one.state === 'removing') this.#removeEnds(one);
+    }
+    for (const source of [...this.#sources]) {
+      if (!source.unregistering) this.#unregister(source);
+      for (const one of this.#childrenOf(source)) this.#childRemoved(source, one);
+      this.#unregistered(source);
+    }
+    for (const guest of this.#guests) if (!guest.closed) this.#closeVm(guest);
+    this.telling.live();
+  }
+
+  #actor(comm: string) {
+    return { pid: this.#pids++, comm };
+  }
+
+  #sourceOf({ device }: Lent): Source | undefined {
+    return this.#sources.find(({ parent }) => parent === device.parent);
+  }
+
+  #childrenOf({ parent }: Source): Lent[] {
+    return this.#lent.filter(({ device }) => device.parent === parent);
+  }
+
+  #possible(): Action[] {
+    const actions: Action[] = [() => this.#wait()];
+    const add = (when: boolean, action: Action) => when && actions.push(action);
+    add(this.#sources.length < 3, () => this.#register());
+    add(this.#guests.length < 6, () => this.#createVm());
+    add(this.#lent.length < 8, () => this.#bindPci());
+    for (const source of this.#sources) {
+      const children = this.#childrenOf(source);
+      const settled = children.every((one) => one.state === 'ready' && isIdle(one));
+      add(!source.unregistering && this.#lent.length < 8, () => this.#createBegins(source));
+      add(!source.unregistering, () => this.#createFails(source));
+      add(!source.unregistering && settled, () => this.#unregister(source));
+      if (!source.unregistering) continue;
+      for (const one of children) add(true, () => this.#childRemoved(source, one));
+      add(children.length === 0, () => this.#unregistered(source));
+    }
+    for (const guest of this.#guests) add(!guest.closed, () => this.#closeVm(guest));
+    for (const one of this.#lent) this.#possibleWith(one, add);
+    return actions;
+  }
+
+  #possibleWith(one: Lent, add: (when: boolean, action: Action) => void): void {
+    const usable = one.state !== 'removing' && !this.#sourceOf(one)?.unregistering;
+    const mayOpen = usable && !one.opening && (one.opens.length === 0 || this.#freedom.nestedOpen);
+    add(one.state === 'creating', () => this.#createEnds(one));
+    for (const guest of this.#guests) {
+      const fits = one.opens.length === 0 || one.guest === guest;
+      add(mayOpen && fits && !guest.closed, () => this.#openBegins(one, guest));
+    }
+    add(mayOpen && this.#freedom.openWithoutVm && one.opens.length === 0, () =>
+      this.#openBegins(one, undefined),
+    );
+    add(one.opening !== undefined, () => this.#openEnds(one));
+    add(one.opens.length > 0 && !one.opening, () => this.#close(one));
+    const removable = one.state === 'ready' && usable && !one.opening;
+    add(removable && one.device.parent !== undefined, () => this.#removeBegins(one));
+    add(removable && one.device.parent === undefined, () => this.#unbindBegins(one));
+    add(one.state === 'removing' && one.opens.length === 0, () => this.#removeEnds(one));
+  }
+
+  /** Time may pass, but not where somebody is kept waiting for too long. */
+  #wait(): void {
+    const { story } = this.telling;
+    const tense = this.#lent.some(({ state, opens, guest }) => {
+      return state === 'removing' || (opens.length > 0 && guest?.closed);
+    });
+    if (this.#lent.some(({ hurried }) => hurried)) return;
+    if (!tense) story.wait(3);
+    else if (this.#patience-- > 0) story.wait(1);
+  }
+
+  #register(): void {
+    const name = `parent-${this.#pids}`;
+    this.#sources.push({ parent: this.telling.story.parent({ name }), unregistering: undefined });
+  }
+
+  #unregister(source: Source): void {
+    source.unregistering = this.telling.story.parentUnregisterBegins(source.parent);
+  }
+
+  #unregistered(source: Source): void {
+    assert.ok(source.unregistering);
+    this.telling.story.parentUnregisterEnds(source.unregistering);
+    this.#sources.splice(this.#sources.indexOf(source), 1);
+  }
+
+  #childRemoved({ unregistering }: Source, one: Lent): void {
+    assert.ok(unregistering);
+    this.telling.story.childRemoved(unregistering, one.device);
+    this.#gone(one);
+  }
+
+  #createBegins({ parent }: Source): void {
+    const uuid = this.#freeUuids.shift();
+    const options = { as: this.#actor('mdevctl'), ...(uuid ? { uuid } : {}) };
+    const creation = this.telling.story.createBegins(parent, options);
+    this.#lent.push({ ...idle(creation.device), creation, state: 'creating' });
+  }
+
+  #createEnds(one: Lent): void {
+    assert.ok(one.creation);
+    this.telling.story.createEnds(one.creation);
+    one.state = 'ready';
+  }
+
+  #createFails({ parent }: Source): void {
+    this.telling.story.createFails(parent, EINVAL, { as: this.#actor('mdevctl') });
+  }
+
+  #bindPci(): void {
+    const address = `0000:00:${(this.#pids++).toString(16)}.0`;
+    this.#lent.push(idle(this.telling.story.bindPci(address)));
+  }
+
+  #createVm(): void {
+    const vm = this.telling.story.createVm({ as: this.#actor('qemu') });
+    this.#guests.push({ vm, closed: false });
+  }
+
+  /** In the order of an exit: groups are cleared first, devices closed right after. */
+  #closeVm(guest: Guest): void {
+    const { story } = this.telling;
+    for (const one of this.#lent) {
+      if (one.device.groupVm !== guest.vm) continue;
+      story.clearKvm(one.device, { as: guest.vm.task, exiting: true });
+      one.hurried = one.opens.length > 0 || one.opening !== undefined;
+    }
+    story.closeVm(guest.vm);
+    story.exit(guest.vm.task);
+    guest.closed = true;
+  }
+
+  #openBegins(one: Lent, guest: Guest | undefined): void {
+    const { story } = this.telling;
+    const as = guest?.vm.task ?? this.#actor('dpdk');
+    if (one.device.groupVm && one.device.groupVm !== guest?.vm) story.clearKvm(one.device, { as });
+    one.opening = story.openBegins(one.device, guest ? { vm: guest.vm, as } : { as });
+    if (one.opens.length === 0) one.guest = guest;
+  }
+
+  #openEnds(one: Lent): void {
+    assert.ok(one.opening);
+    one.opens.push(this.telling.story.openEnds(one.opening));
+    one.opening = undefined;
+    if (one.opens.length > 1) this.#contains('nested-open', one);
+    else if (!one.guest) this.#contains('open-without-kvm', one);
+  }
+
+  #close(one: Lent): void {
+    const open = one.opens.pop();
+    assert.ok(open);
+    this.telling.story.close(open);
+    if (one.opens.length === 0 && !one.opening) one.hurried = false;
+  }
+
+  #removeBegins(one: Lent): void {
+    one.removal = this.telling.story.removeBegins(one.device, { as: this.#actor('mdevctl') });
+    one.state = 'removing';
+  }
+
+  #unbindBegins(one: Lent): void {
+    this.telling.story.unbindPciBegins(one.device);
+    one.state = 'removing';
+  }
+
+  #removeEnds(one: Lent): void {
+    const { key, uuid } = one.device;
+    if (one.removal) {
+      this.telling.story.removeEnds(one.removal);
+      this.#freeUuids.push(uuid);
+    } else {
+      const fields = { dev: key, vdev: key, openCount: 0, names: { device: uuid, bus: 'pci' } };
+      this.telling.raw('vfio.unregister:end', fields);
+      this.telling.raw('vfio.release:begin', fields);
+    }
+    this.#gone(one);
+  }
+
+  #gone(one: Lent): void {
+    this.#lent.splice(this.#lent.indexOf(one), 1);
+  }
+
+  #contains(rule: string, { device }: Lent): void {
+    const key = `${rule} ${device.key} ${device.uuid}`;
+    this.contained.set(key, (this.contained.get(key) ?? 0) + 1);
+  }
+}
+
+function idle(device: ToldDevice): Lent {
+  return {
+    device,
+    creation: undefined,
+    state: 'ready',
+    removal: undefined,
+    opening: undefined,
+    opens: [],
+    guest: undefined,
+    hurried: false,
+  };
+}
+
+function isIdle({ opening, opens }: Lent): boolean {
+  return !opening && opens.length === 0;
+}
