@@ -4,7 +4,16 @@
  */
 import { readFileSync } from 'node:fs';
 import { Value } from 'typebox/value';
-import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Alias,
+  type Document,
+  isMap,
+  isScalar,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import { UserProblem } from '../../src/problem.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
 import { type Config, ConfigSchema } from './schema.ts';
@@ -43,11 +52,15 @@ function readFile(file: string): Record<string, unknown> {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
   const [syntax] = document.errors;
-  if (syntax) {
-    const { line } = lines.linePos(syntax.pos[0]);
-    const [first] = syntax.message.split('\n');
+  const reject = (offset: number, message: string) => {
+    const { line } = lines.linePos(offset);
+    const [first] = message.split('\n');
     throw new UserProblem(`${file}:${line}: ${first.replace(/:$/, '')}`, 'correct the YAML there');
-  }
+  };
+  if (syntax) reject(syntax.pos[0], syntax.message);
+  const alias = danglingAlias(document);
+  if (alias)
+    reject(alias.range?.[0] ?? 0, `the alias ${alias.source} stands for nothing before it`);
   const settings: unknown = document.toJS() ?? {};
   const place = (path: readonly string[]) => {
     const offset = offsetOf(document.contents, path);
@@ -61,6 +74,18 @@ function readFile(file: string): Record<string, unknown> {
   }
   check(settings, place);
   return settings as Record<string, unknown>;
+}
+
+function danglingAlias(document: Document.Parsed): Alias | undefined {
+  let dangling: Alias | undefined;
+  visit(document, {
+    Alias(_, alias) {
+      if (alias.resolve(document)) return undefined;
+      dangling = alias;
+      return visit.BREAK;
+    },
+  });
+  return dangling;
 }
 
 /** Where the key at `path` stands, or its nearest enclosing one. */
@@ -117,7 +142,9 @@ function schemaAt(path: readonly string[]): SchemaNode {
 
 function isKnown(path: readonly string[]): boolean {
   const key = path.at(-1);
-  return key === undefined || knownKeys(path.slice(0, -1)).includes(key);
+  const { properties } = schemaAt(path.slice(0, -1));
+  // Without properties it is a list, and the key an index.
+  return key === undefined || properties === undefined || Object.hasOwn(properties, key);
 }
 
 function knownKeys(path: readonly string[]): string[] {

@@ -1,13 +1,16 @@
 /** Every setting of the agent: one schema for the file, the flags' targets and the help text. */
 import Type, { type Static } from 'typebox';
 
+/** 0 to 65535. */
+const PORT = '\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5]';
+
 const closed = { additionalProperties: false };
 
 export const ConfigSchema = Type.Object(
   {
     listen: Type.String({
       default: '127.0.0.1:10055',
-      pattern: '^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]]+):\\d{1,5}$',
+      pattern: `^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]]+):(${PORT})$`,
       description: 'address and port of metrics, API and page',
     }),
     log: Type.Object(

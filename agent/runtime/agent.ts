@@ -164,6 +164,7 @@ export class Agent {
     this.#countMisses();
     this.#refreshProbes();
     if (emptied) this.#pipeline.rules.tick(now);
+    this.#traces.flush();
     this.#tellLosses();
   }
 

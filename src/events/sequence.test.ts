@@ -38,6 +38,8 @@ describe('SequenceCheck', () => {
 
   it('goes on at 0 after 2^32 - 1', () => {
     const check = new SequenceCheck();
+    // In two steps, because more than half the range is taken for a step back.
+    check.observe(record(0, 2 ** 31));
     check.observe(record(0, 2 ** 32 - 2));
     const before = check.lost;
     assert.equal(check.observe(record(0, 2 ** 32 - 1)), 0);
@@ -81,6 +83,22 @@ describe('SequenceCheck', () => {
     const gaps = check.byCpu();
     assert.equal(gaps.length, 301);
     assert.deepEqual([gaps[0], gaps[2], gaps[300], check.lost], [0, 1, 2, 3]);
+  });
+
+  it('is settled for a CPU that never spoke, and whose every record was lost', () => {
+    const check = new SequenceCheck();
+    assert.equal(check.settle(3, 0), 0);
+    assert.equal(check.settle(3, 2), 2);
+  });
+
+  it('is settled with counts beyond 2^32', () => {
+    const check = new SequenceCheck();
+    check.observe(record(0, 2 ** 31));
+    check.observe(record(0, 2 ** 32 - 1));
+    const before = check.lost;
+    assert.ok(before > 2 ** 31);
+    assert.equal(check.settle(0, 3 * 2 ** 32 + 2), 2);
+    assert.equal(check.lost, before + 2);
   });
 
   it('loses exactly what was dropped between arrivals, on any CPUs', () => {

@@ -45,9 +45,10 @@ export function createServer(source: ServerSource): FastifyInstance {
     ended: world.endedDevices.list().map((device) => views.device(device)),
   }));
   server.get<{ Params: { id: string } }>('/api/v1/devices/:id', async ({ params }, reply) => {
-    const id = params.id.toLowerCase();
-    const ended = world.endedDevices.list().filter((device) => device.name === id);
-    const live = world.devicesByName.get(id);
+    // UUIDs are the same in capitals; other names, such as AMDI8001:00, may have some.
+    const ids = [params.id, params.id.toLowerCase()];
+    const ended = world.endedDevices.list().filter(({ name }) => ids.includes(name));
+    const live = world.devicesByName.get(ids[0]) ?? world.devicesByName.get(ids[1]);
     if (!live && ended.length === 0) {
       return reply.code(404).send({
         error: `no device ${params.id} is alive or among the last ${world.endedDevices.limit} ended`,

@@ -4,6 +4,10 @@
  */
 
 const MAGIC = 0xeb9f;
+const HEADER_BYTES = 24;
+const TYPE_BYTES = 12;
+/** How deep types may refer to types; the kernel's own limit. */
+const MAX_DEPTH = 32;
 const KIND = {
   int: 1,
   pointer: 2,
@@ -55,25 +59,32 @@ export interface Layout {
 export class Btf {
   readonly #view: DataView;
   readonly #strings: number;
+  readonly #stringsEnd: number;
   /** Index 0 is void. */
   readonly #types: (BtfType | undefined)[] = [undefined];
 
-  /** @param bytes raw BTF as in an ELF `.BTF` section, little endian @throws if they are not BTF */
+  /** @param bytes raw BTF as in an ELF `.BTF` section, little endian @throws if they are not BTF, or damaged */
   constructor(bytes: Uint8Array) {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const view = this.#view;
-    if (bytes.byteLength < 24 || view.getUint16(0, true) !== MAGIC) {
+    if (bytes.byteLength < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) {
       throw new Error('not BTF: the magic number is missing');
     }
     const header = view.getUint32(4, true);
     const types = header + view.getUint32(8, true);
     const end = types + view.getUint32(12, true);
     this.#strings = header + view.getUint32(16, true);
+    this.#stringsEnd = this.#strings + view.getUint32(20, true);
+    if (end > bytes.byteLength || this.#stringsEnd > bytes.byteLength) {
+      throw damaged('it is cut short');
+    }
+    if (bytes[this.#stringsEnd - 1] !== 0) throw damaged('its last name has no end');
     for (let at = types; at < end; ) {
+      if (at + TYPE_BYTES > end) throw damaged('its last type is cut short');
       const info = view.getUint32(at + 4, true);
       const kind = (info >>> 24) & 0x1f;
       const length = info & 0xffff;
-      const data = at + 12;
+      const data = at + TYPE_BYTES;
       this.#types.push({
         kind,
         name: this.#string(view.getUint32(at, true)),
@@ -82,6 +93,7 @@ export class Btf {
         data,
       });
       at = data + extraBytes(kind, length);
+      if (at > end) throw damaged('its last type is cut short');
     }
   }
 
@@ -110,13 +122,14 @@ export class Btf {
     return this.#types.find((type) => type?.kind === kind && type.name === name);
   }
 
-  #flatten(type: BtfType, base: number, into: Field[]): void {
+  #flatten(type: BtfType, base: number, into: Field[], depth = 0): void {
+    checkDepth(depth);
     for (let i = 0; i < type.length; i++) {
       const at = type.data + i * 12;
       const name = this.#string(this.#view.getUint32(at, true));
       const offset = base + (this.#view.getUint32(at + 8, true) & 0xffffff) / 8;
       const member = this.#resolve(this.#view.getUint32(at + 4, true));
-      if (member?.kind === KIND.struct) this.#flatten(member, offset, into);
+      if (member?.kind === KIND.struct) this.#flatten(member, offset, into, depth + 1);
       else into.push({ name, offset, size: this.#size(member) });
     }
   }
@@ -124,24 +137,37 @@ export class Btf {
   /** Follows typedefs and qualifiers to the type that has a size. */
   #resolve(id: number): BtfType | undefined {
     let type = this.#types[id];
-    while (type && isModifier(type.kind)) type = this.#types[type.sizeOrType];
+    for (let depth = 0; type && isModifier(type.kind); depth++) {
+      checkDepth(depth);
+      type = this.#types[type.sizeOrType];
+    }
     return type;
   }
 
-  #size(type: BtfType | undefined): number {
+  #size(type: BtfType | undefined, depth = 0): number {
+    checkDepth(depth);
     if (!type) return 0;
     if (type.kind === KIND.pointer) return 8;
     if (type.kind !== KIND.array) return type.sizeOrType;
     const element = this.#resolve(this.#view.getUint32(type.data, true));
-    return this.#size(element) * this.#view.getUint32(type.data + 8, true);
+    return this.#size(element, depth + 1) * this.#view.getUint32(type.data + 8, true);
   }
 
   #string(offset: number): string {
     const start = this.#strings + offset;
+    if (start >= this.#stringsEnd) throw damaged('a name lies outside');
     let end = start;
     while (this.#view.getUint8(end) !== 0) end++;
     return Buffer.from(this.#view.buffer, this.#view.byteOffset + start, end - start).toString();
   }
+}
+
+function damaged(how: string): Error {
+  return new Error(`damaged BTF: ${how}`);
+}
+
+function checkDepth(depth: number): void {
+  if (depth > MAX_DEPTH) throw damaged('a type contains itself');
 }
 
 function isModifier(kind: number): boolean {

@@ -2,13 +2,14 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { release } from 'node:os';
 import type { Host } from '../rules/rule.ts';
+import { bootTime } from './os.ts';
 
 /** Bits of CapEff: include/uapi/linux/capability.h. */
 const CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 export type Capability = keyof typeof CAPABILITIES;
 
-/** How long the answer to "who holds KVM files" stays good, ms. */
-const FILES_FRESH_MS = 5000;
+/** How long the answer to "who holds KVM files" may be used again, ns. */
+const FILES_FRESH = 5e9;
 
 /** [major, minor] of the running kernel. */
 export function kernelVersion(text = release()): readonly [number, number] {
@@ -22,9 +23,9 @@ export function liveHost(): Host {
   let readAt = Number.NEGATIVE_INFINITY;
   return {
     kernel: kernelVersion(),
-    pidsWithKvmFiles() {
-      const now = performance.now();
-      if (now - readAt > FILES_FRESH_MS) {
+    pidsWithKvmFiles(notBefore) {
+      const now = bootTime();
+      if (readAt < notBefore || now - readAt > FILES_FRESH) {
         pids = findKvmFiles();
         readAt = now;
       }

@@ -5,7 +5,7 @@
  * Nothing is all or nothing. A module that is missing costs its own points until
  * it is loaded; a function that is missing costs one point.
  */
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { WIRE } from '../events/wire.gen.ts';
 import { describeWire, wireDifference } from '../events/wire-description.ts';
 import type { PointName } from '../lifecycle/points.ts';
@@ -59,8 +59,8 @@ export class Probes {
   readonly #core: ProbeObject;
   readonly #objects = new Map<ProbeModule, ProbeObject>();
   readonly #states = new Map<PointName, State>();
-  /** Modules that were there when last looked; code built into the kernel may never be. */
-  readonly #loaded = new Set<ProbeModule>();
+  /** Which loading of each module was last seen; code built into the kernel has none. */
+  readonly #loaded = new Map<ProbeModule, number>();
 
   /** Makes the ring and attaches whatever can be. @throws when nothing at all can work here */
   constructor(options: ProbesOptions) {
@@ -82,10 +82,10 @@ export class Probes {
   /** Attaches to modules that have come, lets go of those that have left. @returns which changed */
   refresh(): ProbeModule[] {
     return PROBE_MODULES.filter((module) => {
-      const loaded = isLoaded(module);
-      if (loaded === this.#loaded.has(module)) return false;
+      const loaded = loadingOf(module);
+      if (loaded === this.#loaded.get(module)) return false;
       this.#stop(module);
-      if (loaded) this.#start(module);
+      if (loaded !== undefined) this.#start(module);
       return true;
     });
   }
@@ -124,7 +124,8 @@ export class Probes {
 
   #start(module: ProbeModule): void {
     const entries = PROBE_TABLE.filter((entry) => entry.module === module);
-    if (isLoaded(module)) this.#loaded.add(module);
+    const loaded = loadingOf(module);
+    if (loaded !== undefined) this.#loaded.set(module, loaded);
     let object: ProbeObject | undefined;
     try {
       object = this.#open(module);
@@ -221,7 +222,15 @@ function status({ point, module, meaning }: ProbePoint, state: State | undefined
 }
 
 function isLoaded(module: ProbeModule): boolean {
-  return existsSync(`/sys/module/${module}`);
+  return loadingOf(module) !== undefined;
+}
+
+/**
+ * A number for this loading of a module: one that was unloaded and loaded again
+ * between two looks has another, and none of the probes that it had before.
+ */
+function loadingOf(module: ProbeModule): number | undefined {
+  return statSync(`/sys/module/${module}`, { throwIfNoEntry: false })?.ino;
 }
 
 /** @throws when the kernel would not accept the size */

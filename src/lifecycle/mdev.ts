@@ -71,10 +71,22 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
     return known;
   }
   if (!event.isNamed) return undefined;
-  const device = newMdev(world, event, true);
-  device.name = event.name('device');
+  const name = event.name('device');
+  const device = beingCreated(world, name) ?? newMdev(world, event, true);
+  device.name = name;
   enter(world, device, event);
   return device;
+}
+
+/**
+ * A device shows in sysfs before its own creation reaches the probe, which tells its
+ * key: a remover that is quick enough is the first to name it.
+ */
+function beingCreated(world: World, name: string): Device | undefined {
+  for (const device of world.creating.values()) {
+    if (device.name === name && device.keyLow === 0 && device.keyHigh === 0) return device;
+  }
+  return undefined;
 }
 
 function describe(world: World, device: Device, event: EventCursor): void {
@@ -180,9 +192,15 @@ export const MDEV_HANDLERS: Handlers = {
       device.state = 'failed';
       device.createError = -event.ret;
       world.endDevice(device);
-    } else {
-      if (device.state === 'creating') device.state = device.openCount > 0 ? 'open' : 'bound';
-      device.createdAt = event.time;
+      return;
+    }
+    device.createdAt = event.time;
+    if (device.releasedAt > 0) {
+      // A remover was faster than the creator on its way back to user space.
+      device.state = 'released';
+      world.endDevice(device);
+    } else if (device.state === 'creating') {
+      device.state = device.openCount > 0 ? 'open' : 'bound';
     }
   },
 

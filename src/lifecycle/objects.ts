@@ -180,6 +180,8 @@ export class Vm extends Life {
   state: VmState = 'running';
   createdAt = 0;
   fdClosedAt = 0;
+  /** When, after its descriptor was closed, no process was first found to hold a file of it. */
+  unheldAt = 0;
   destroyBegan = 0;
   destroyedAt = 0;
   /** users_count after the last event. */

@@ -72,7 +72,9 @@ function settle(device: Device): void {
 
 function beginRegister(world: World, event: EventCursor, moment: Moment): void {
   const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  const device = known?.isMdev ? known : newDevice(world, event, false);
+  // An mdev has been created before it registers: not to know it is to have missed that.
+  const isMdev = event.name('bus') === 'mdev';
+  const device = known?.isMdev ? known : newDevice(world, event, isMdev);
   joinVdev(world, device, event);
   device.registeredAt = 0;
   device.unregisterBegan = 0;

@@ -130,6 +130,7 @@ export class RuleEngine {
       rule: rule.id,
       title: rule.title,
       severity,
+      life: finding.device?.serial,
       device: finding.device?.name,
       parent: finding.device?.parentName ?? finding.parent?.name,
       type: finding.device?.type,

@@ -21,7 +21,7 @@ export const kvmClearedWhileOpen: Rule = {
   on: {
     'vfio.group.set_kvm:begin'({ group, event }, context) {
       // A process that exits closes its files in any order; see onClock.
-      if (group && !group.vm && !event.isExiting) reportOpen(group, context);
+      if (group && !group.vm && !event.isExiting) reportOpen(group, event.time, context);
     },
     'vfio.device.close:end'({ device }, { resolve }) {
       if (device && device.opens.length === 0) resolve(device);
@@ -29,14 +29,10 @@ export const kvmClearedWhileOpen: Rule = {
   },
   onClock(context) {
     for (const group of context.world.groups.values()) {
-      if (
-        !group.clearedByExitAt ||
-        context.now - group.clearedByExitAt < context.thresholds.grace
-      ) {
-        continue;
-      }
+      const cleared = group.clearedByExitAt;
+      if (!cleared || context.now - cleared < context.thresholds.grace) continue;
       group.clearedByExitAt = 0;
-      reportOpen(group, context);
+      reportOpen(group, cleared, context);
     }
   },
   examples: {
@@ -79,13 +75,25 @@ export const kvmClearedWhileOpen: Rule = {
           story.wait(3);
         },
       },
+      {
+        title: 'opened anew, without a VM, right after the exit',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          story.close(open, { exiting: true });
+          story.clearKvm(device, { exiting: true });
+          story.open(device, { as: { pid: 900, comm: 'dpdk' } });
+          story.wait(3);
+        },
+      },
     ],
   },
 };
 
-function reportOpen(group: Group, { host, report }: RuleContext): void {
+/** @param cleared when; a device that was opened later has nothing to do with it */
+function reportOpen(group: Group, cleared: number, { host, report }: RuleContext): void {
   for (const device of group.devices) {
-    if (device.opens.length === 0) continue;
+    if (!device.opens.some((open) => open.firstSeen < cleared)) continue;
     report({
       device,
       vm: device.vm,

@@ -1,6 +1,6 @@
 import type { Vm } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
-import type { Host, Rule } from './rule.ts';
+import type { Rule } from './rule.ts';
 import { seconds, vmWords } from './words.ts';
 
 export const kvmRefLeak: Rule = {
@@ -34,7 +34,18 @@ export const kvmRefLeak: Rule = {
     for (const vm of world.vms) {
       if (vm.state !== 'released' || vm.devices.size > 0) continue;
       const leaked = now - vm.fdClosedAt;
-      if (leaked < thresholds.kvmRefLeak || mayHaveFiles(vm, world, host)) continue;
+      if (leaked < thresholds.kvmRefLeak) continue;
+      // Looked at twice: the files of a process that is just exiting are not to be seen.
+      const notBefore = vm.unheldAt ? vm.unheldAt + thresholds.grace : vm.fdClosedAt;
+      if (now < notBefore) continue;
+      if (mayHaveFiles(vm, world, host.pidsWithKvmFiles(notBefore))) {
+        vm.unheldAt = 0;
+        continue;
+      }
+      if (vm.unheldAt === 0) {
+        vm.unheldAt = now;
+        continue;
+      }
       report({
         vm,
         task: vm.task,
@@ -56,7 +67,7 @@ export const kvmRefLeak: Rule = {
           story.close(open);
           story.closeVm(vm);
           story.exit(vm.task);
-          story.wait(6);
+          story.wait(9);
         },
       },
     ],
@@ -76,7 +87,20 @@ export const kvmRefLeak: Rule = {
           const vm = story.createVm();
           story.getKvm(vm);
           story.closeVm(vm);
+          story.wait(20);
+        },
+      },
+      {
+        title: 'the process that held a vcpu open exits, and the VM ends with it',
+        tell(story) {
+          const vm = story.createVm();
+          story.getKvm(vm);
+          story.closeVm(vm);
           story.wait(6);
+          story.exit(vm.task);
+          story.wait(1);
+          story.putKvm(vm);
+          story.wait(9);
         },
       },
       {
@@ -97,8 +121,7 @@ export const kvmRefLeak: Rule = {
  * the VM: files tell only that they are KVM's, not whose, so every process that
  * has any and is not known as the maker of another VM counts as a possible holder.
  */
-function mayHaveFiles(vm: Vm, world: World, host: Host): boolean {
-  const pids = host.pidsWithKvmFiles();
+function mayHaveFiles(vm: Vm, world: World, pids: ReadonlySet<number> | undefined): boolean {
   if (!pids) return true;
   if (vm.task && pids.has(vm.task.pid)) return true;
   const makersOfOthers = new Set<number>();

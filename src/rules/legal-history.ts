@@ -1,29 +1,13 @@
 /** Histories in a legal order, chosen step by step: several parents, devices, VMs and tasks at once. */
 import assert from 'node:assert/strict';
 import { RULES } from './catalogue.ts';
-import type { Creation, Opening, Removal, ToldDevice, ToldParent, ToldVm } from './story.ts';
+import { type Guest, idle, isIdle, type Lent } from './legal-lives.ts';
+import type { ToldParent } from './story.ts';
 import { Telling } from './telling.ts';
 
 const EINVAL = 22;
 /** Less than any rule's threshold. */
 const PATIENCE = 8;
-
-interface Guest {
-  readonly vm: ToldVm;
-  closed: boolean;
-}
-
-interface Lent {
-  readonly device: ToldDevice;
-  readonly creation: Creation | undefined;
-  state: 'creating' | 'ready' | 'removing';
-  removal: Removal | undefined;
-  opening: Opening | undefined;
-  opens: Opening[];
-  guest: Guest | undefined;
-  /** Its group lost its VM in an exit, so it has to be closed at once. */
-  hurried: boolean;
-}
 
 interface Source {
   readonly parent: ToldParent;
@@ -257,21 +241,4 @@ export class LegalHistory {
     const key = `${rule} ${device.key} ${device.uuid}`;
     this.contained.set(key, (this.contained.get(key) ?? 0) + 1);
   }
-}
-
-function idle(device: ToldDevice): Lent {
-  return {
-    device,
-    creation: undefined,
-    state: 'ready',
-    removal: undefined,
-    opening: undefined,
-    opens: [],
-    guest: undefined,
-    hurried: false,
-  };
-}
-
-function isIdle({ opening, opens }: Lent): boolean {
-  return !opening && opens.length === 0;
 }

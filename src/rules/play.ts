@@ -20,11 +20,13 @@ export function play(
 ): Played {
   const story = new Story();
   const world = new World();
-  const host = { kernel, pidsWithKvmFiles: () => story.kvmPids };
+  let kvmPids: ReadonlySet<number> = new Set();
+  const host = { kernel, pidsWithKvmFiles: () => kvmPids };
   const engine = new RuleEngine(world, { rules, host });
   tell(story);
   for (const step of story.steps) {
     if (typeof step === 'number') engine.tick(step);
+    else if (!(step instanceof Uint8Array)) kvmPids = step;
     else engine.check(world.apply(new EventCursor(step.buffer as ArrayBuffer)));
   }
   return { world, engine, violations: engine.list() };

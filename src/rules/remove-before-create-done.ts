@@ -45,6 +45,18 @@ export const removeBeforeCreateDone: Rule = {
           story.createEnds(creation);
         },
       },
+      {
+        title: 'the remove comes even before the driver probes',
+        tell(story) {
+          const creation = story.createEnters(story.parent());
+          const removal = story.removeBegins(creation.device, {
+            as: { pid: 700, comm: 'bash' },
+            idle: true,
+          });
+          story.removeEnds(removal, { error: EAGAIN });
+          story.createEnds(story.probeBegins(creation));
+        },
+      },
     ],
     silent: [
       {

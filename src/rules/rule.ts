@@ -36,8 +36,9 @@ export interface Host {
   /**
    * The processes that hold any KVM file (VM, vcpu, device, statistics) or open
    * per-VM debugfs file. Undefined where that cannot be known, as in a replay.
+   * @param notBefore the answer must not be older than this, ns on the boot-time clock
    */
-  pidsWithKvmFiles(): ReadonlySet<number> | undefined;
+  pidsWithKvmFiles(notBefore: number): ReadonlySet<number> | undefined;
 }
 
 /** What a rule says when it finds something. */

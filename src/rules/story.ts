@@ -60,8 +60,8 @@ export interface Unregistering {
   readonly task: Actor;
 }
 
-/** A record, or "so late is it now" in ns. */
-export type Step = Uint8Array | number;
+/** A record, "so late is it now" in ns, or the processes that have KVM files from here on. */
+export type Step = Uint8Array | number | ReadonlySet<number>;
 
 const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
 const VMM: Actor = { pid: 600, comm: 'qemu' };
@@ -69,7 +69,7 @@ const GRACEFUL_STEP = 10_000;
 
 export class Story {
   readonly steps: Step[] = [];
-  /** Processes that still have KVM files. */
+  /** Processes that have KVM files, as far as the story is told. */
   readonly kvmPids = new Set<number>();
   #time = 1000e9;
   #seq = 0;
@@ -91,7 +91,12 @@ export class Story {
     return parent;
   }
 
-  createBegins(parent: ToldParent, { uuid = this.#uuid(), as = SHELL } = {}): Creation {
+  createBegins(parent: ToldParent, options: { uuid?: string; as?: Actor } = {}): Creation {
+    return this.probeBegins(this.createEnters(parent, options));
+  }
+
+  /** The device is in sysfs, but its driver does not know of it. */
+  createEnters(parent: ToldParent, { uuid = this.#uuid(), as = SHELL } = {}): Creation {
     const device: ToldDevice = {
       key: this.#key(),
       uuid,
@@ -103,10 +108,16 @@ export class Story {
     };
     const names = { ...mdevNames(device), device: '' };
     this.#begin('mdev.create', as, { parent: parent.key, names: { ...names, uuid } });
-    this.#begin('mdev.probe', as, this.#mdev(device));
-    this.#begin('vfio.register_emulated', as, this.#vfio(device, { groupId: -1 }));
-    this.#end('vfio.register_emulated', as, this.#plainVfio(device));
     return { device, task: as };
+  }
+
+  /** The driver sets it up. */
+  probeBegins(creation: Creation): Creation {
+    const { device, task } = creation;
+    this.#begin('mdev.probe', task, this.#mdev(device));
+    this.#begin('vfio.register_emulated', task, this.#vfio(device, { groupId: -1 }));
+    this.#end('vfio.register_emulated', task, this.#plainVfio(device));
+    return creation;
   }
 
   createEnds({ device, task }: Creation): ToldDevice {
@@ -193,6 +204,7 @@ export class Story {
   createVm({ as = VMM } = {}): ToldVm {
     const vm = { key: this.#key(), task: as, users: 1 };
     this.kvmPids.add(as.pid);
+    this.steps.push(new Set(this.kvmPids));
     this.#begin('kvm.vm.create', as, {});
     this.#begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
     this.#end('kvm.vm.init', as, this.#kvm(vm));
@@ -206,6 +218,11 @@ export class Story {
     vm.users++;
   }
 
+  /** A reference given back; the VM ends with its last. */
+  putKvm(vm: ToldVm): void {
+    this.#putKvm(vm, vm.task);
+  }
+
   closeVm(vm: ToldVm): void {
     this.#begin('kvm.vm.fd_close', vm.task, this.#kvm(vm));
     this.#putKvm(vm, vm.task);
@@ -215,6 +232,7 @@ export class Story {
   /** The process is gone, and all its files with it. */
   exit(task: Actor): void {
     this.kvmPids.delete(task.pid);
+    this.steps.push(new Set(this.kvmPids));
   }
 
   setKvm(device: ToldDevice, vm: ToldVm): void {

@@ -2,6 +2,7 @@
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord, type RecordFields } from '../events/encoder.ts';
 import { FLAG } from '../events/wire.gen.ts';
+import type { Moment } from '../lifecycle/moment.ts';
 import type { Device, Parent, Vm } from '../lifecycle/objects.ts';
 import { type MomentName, POINTS, type PointName } from '../lifecycle/points.ts';
 import { World, type WorldOptions } from '../lifecycle/world.ts';
@@ -18,6 +19,8 @@ export class Telling {
   readonly engine: RuleEngine;
   /** "raised v1", "resolved v1" … in the order in which they were told. */
   readonly changes: string[] = [];
+  /** Sees each moment before the rules do, as a sink of the agent does. */
+  sink: (moment: Moment) => void = () => {};
   #told = 0;
   #time = 0;
 
@@ -36,7 +39,7 @@ export class Telling {
       if (typeof step === 'number') {
         this.#time = step;
         this.engine.tick(step);
-      } else {
+      } else if (step instanceof Uint8Array) {
         this.#apply(step);
       }
     }
@@ -101,6 +104,8 @@ export class Telling {
   #apply(bytes: Uint8Array): void {
     const event = new EventCursor(bytes.buffer as ArrayBuffer);
     this.#time = Math.max(this.#time, event.time);
-    this.engine.check(this.world.apply(event));
+    const moment = this.world.apply(event);
+    this.sink(moment);
+    this.engine.check(moment);
   }
 }

@@ -8,6 +8,8 @@ export interface Violation {
   readonly rule: string;
   readonly title: string;
   severity: Severity;
+  /** Serial number of the device's life: its name may be another device's, too. */
+  readonly life: number | undefined;
   /** The device's UUID or bus address. */
   readonly device: string | undefined;
   readonly parent: string | undefined;

@@ -8,6 +8,7 @@ import type { Moment } from '../lifecycle/moment.ts';
 import type { Device, Open } from '../lifecycle/objects.ts';
 import { type MomentName, momentIndexOf } from '../lifecycle/points.ts';
 import { errnoName } from '../rules/errno.ts';
+import { SECOND } from '../rules/rule.ts';
 import type { Violation } from '../rules/violation.ts';
 
 type Finish = (traces: LifeTraces, moment: Moment) => void;
@@ -16,7 +17,7 @@ const ON: Readonly<Partial<Record<MomentName, Finish>>> = {
   'mdev.create:end': (traces, { device, event, duration }) => {
     if (!device) return;
     traces.phase(device, 'create', event.time, duration, event.ret);
-    if (event.ret < 0) traces.end(device, event.time);
+    if (device.isOver) traces.end(device, event.time);
   },
   'mdev.probe:end': (traces, { device, event, duration }) => {
     if (device) traces.phase(device, 'bind', event.time, duration, event.ret);
@@ -37,6 +38,10 @@ const ON: Readonly<Partial<Record<MomentName, Finish>>> = {
     traces.phase(device, 'remove', event.time, duration, event.ret);
     if (device.isOver) traces.end(device, event.time);
   },
+  'mdev.release:begin': (traces, { device, event }) => {
+    // Somebody held the device when its removal returned.
+    if (device?.removedAt) traces.end(device, event.time);
+  },
   'vfio.release:begin': (traces, { device, event }) => {
     if (device?.isOver) traces.end(device, event.time);
   },
@@ -45,6 +50,8 @@ const ON: Readonly<Partial<Record<MomentName, Finish>>> = {
 export class LifeTraces {
   readonly #tracer = trace.getTracer('vfioscope');
   readonly #lives = new Map<Device, { readonly span: Span; readonly context: Context }>();
+  /** Lives that are over, and when; they wait for what the rules say about their last moment. */
+  readonly #ending = new Map<Device, number>();
   readonly #finish: (Finish | undefined)[] = [];
   readonly #wallOffset: () => number;
 
@@ -57,13 +64,14 @@ export class LifeTraces {
   }
 
   readonly take = (moment: Moment): void => {
+    if (this.#ending.size > 0) this.flush();
     this.#finish[moment.index]?.(this, moment);
   };
 
   /** A violation is an event of the life that it happened in, and fails it. */
   violated(violation: Violation): void {
     for (const [device, { span }] of this.#lives) {
-      if (device.name !== violation.device) continue;
+      if (device.serial !== violation.life) continue;
       const { rule, severity, explanation } = violation;
       const attributes = { 'vfio.rule': rule, 'vfio.severity': severity, 'vfio.says': explanation };
       span.addEvent('vfio.violation', attributes, this.#hrTime(violation.firstSeen));
@@ -94,13 +102,24 @@ export class LifeTraces {
   }
 
   end(device: Device, at: number): void {
-    this.#lives.get(device)?.span.end(this.#hrTime(at));
-    this.#lives.delete(device);
+    this.#ending.set(device, at);
+  }
+
+  /** Hands over the lives that are over. */
+  flush(): void {
+    for (const [device, at] of this.#ending) {
+      this.#lives.get(device)?.span.end(this.#hrTime(at));
+      this.#lives.delete(device);
+    }
+    this.#ending.clear();
   }
 
   /** Ends what is still open, so that an SDK can export it before the agent stops. */
   endAll(at: number): void {
-    for (const device of this.#lives.keys()) this.end(device, at);
+    for (const device of this.#lives.keys()) {
+      if (!this.#ending.has(device)) this.end(device, at);
+    }
+    this.flush();
   }
 
   #life(device: Device): Context {
@@ -124,8 +143,11 @@ export class LifeTraces {
     return life.context;
   }
 
+  /** Seconds and ns are summed apart: together they are more than a double holds exactly. */
   #hrTime(at: number): [number, number] {
-    const seconds = Math.floor((at + this.#wallOffset()) / 1e9);
-    return [seconds, Math.round(at + this.#wallOffset() - seconds * 1e9)];
+    const offset = this.#wallOffset();
+    const seconds = Math.floor(at / SECOND) + Math.floor(offset / SECOND);
+    const rest = (at % SECOND) + (offset % SECOND);
+    return rest < SECOND ? [seconds, rest] : [seconds + 1, rest - SECOND];
   }
 }

@@ -1,19 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { ACTS } from './acts.ts';
 import { Stage } from './stage.ts';
 import { differences } from './verify.ts';
 
+/** The host's loopback, as the VM sees it. */
+const HOST = '10.0.2.2';
+
+/** Takes OTLP requests and keeps their bytes. */
+function collector() {
+  const received: Buffer[] = [];
+  const server = createServer((request, response) => {
+    request.on('data', (chunk: Buffer) => received.push(chunk));
+    request.on('end', () => response.writeHead(200).end());
+  });
+  return { server, received };
+}
+
 describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
   let stage: Stage;
   let output = '';
+  const { server, received } = collector();
 
   before(async () => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
     stage = await Stage.open({
       kernel: '6.12',
       timeoutMs: 280_000,
       logFormat: 'json',
+      env: {
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://${HOST}:${port}`,
+      },
       onAgentOutput: (text) => {
         output += text;
       },
@@ -21,6 +42,7 @@ describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
   });
   after(async () => {
     await stage?.close();
+    server.close();
   });
 
   for (const { title, play } of ACTS) {
@@ -56,6 +78,17 @@ describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
       stage.violations.map(({ rule, device }) => `${rule} ${device}`).sort(),
     );
     for (const line of raised) assert.ok(Array.isArray(line.evidence) && line.evidence.length > 1);
+  });
+
+  it('sends each life as a trace to a collector, violations with it', async () => {
+    const text = () => Buffer.concat(received).toString('latin1');
+    const count = (word: string) => text().split(word).length - 1;
+    await stage.until(
+      'all lives have arrived',
+      async () => count('vfio.device.life') === stage.lives.length,
+    );
+    assert.ok(text().includes('remove-stall'));
+    assert.ok(text().includes('vfio.device.open'));
   });
 
   it('exports metrics that agree', async () => {

@@ -40,6 +40,8 @@ export interface StageOptions {
   /** On a terminal, so that the agent writes in colour. */
   readonly tty?: boolean;
   readonly onAgentOutput: (text: string) => void;
+  /** More variables for the agent, such as OTEL_EXPORTER_OTLP_ENDPOINT. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly onStep?: (step: string, detail: string, milliseconds: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -76,7 +78,7 @@ export class Stage {
         ...[process.execPath, 'dist/agent/main.js', 'run', '--config', '/tmp/vfioscope.yaml'],
         ...['--log-format', options.logFormat],
       ],
-      { onStdout: output, onStderr: output, tty: options.tty ?? false },
+      { onStdout: output, onStderr: output, tty: options.tty ?? false, env: options.env ?? {} },
     );
     const stage = new Stage(vm, agent, `http://127.0.0.1:${await vm.forward(PORT)}`);
     await stage.until('the agent answers', async () => (await fetch(`${stage.url}/-/healthy`)).ok);

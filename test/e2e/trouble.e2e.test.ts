@@ -116,8 +116,17 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     const unloaded = await sh('modprobe -r mdev');
     assert.equal(unloaded.exitCode, 0, `the probes must not hold the module: ${unloaded.text}`);
     await until('it noticed', async () => (await states()).get('mdev') === 'waiting');
-    await sh('modprobe mtty');
+    await sh('modprobe mdev');
     await until('it watches again', async () => (await states()).get('mdev') === 'attached');
+
+    // So quickly that no look at the list of modules falls in between.
+    await sh('modprobe -r mdev; modprobe mdev');
+    await sh('sleep 2; modprobe mtty');
+    await until(
+      'the new module is watched',
+      async () =>
+        (await metric('vfioscope_events_total{point="mdev.parent.register",phase="end"}')) === 1,
+    );
     await stop(agent);
   });
 

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
+import type { PointStatus } from '../../src/kernel/probes.ts';
+import { RULES } from '../../src/rules/catalogue.ts';
+import { pointsNeeded } from '../../src/rules/rule.ts';
+import { ruleStates } from '../runtime/agent.ts';
+import { type DoctorReport, render } from './doctor.ts';
+
+type Changes = Readonly<Record<string, Partial<PointStatus>>>;
+
+function points(changes: Changes = {}): PointStatus[] {
+  return PROBE_TABLE.map(({ point, module, meaning, candidates }) => ({
+    ...{ point, module, meaning, state: 'attached', missed: 0 },
+    ...{ symbol: candidates[0].symbol, method: 'kprobe+kretprobe' },
+    ...changes[point],
+  }));
+}
+
+function report(changes: Partial<DoctorReport> = {}): DoctorReport {
+  const statuses = changes.points ?? points();
+  return {
+    exit: 0,
+    kernel: '6.12.57+deb13-amd64',
+    btf: true,
+    lockdown: 'none',
+    capabilities: ['CAP_SYS_ADMIN', 'CAP_PERFMON', 'CAP_BPF'],
+    libbpf: 'v1.5',
+    problem: undefined,
+    points: statuses,
+    rules: ruleStates(statuses),
+    advice: [],
+    ...changes,
+  };
+}
+
+/** The lines that begin with ok or no, as [ok or no, name, rest]. */
+function marks(text: string): string[][] {
+  return [...text.matchAll(/^ {2}(ok|no) +(\S+) +(.*)$/gm)].map(([, mark, name, rest]) => [
+    mark,
+    name,
+    rest,
+  ]);
+}
+
+describe('the report when everything works', () => {
+  const text = render(report());
+
+  it('marks every fact, point and rule as ok', () => {
+    assert.deepEqual(
+      marks(text).filter(([mark]) => mark !== 'ok'),
+      [],
+    );
+    assert.equal(marks(text).length, 5 + PROBE_TABLE.length + RULES.length);
+  });
+
+  it('says so at its end, and gives no advice', () => {
+    assert.match(text, /\neverything works here$/);
+    assert.doesNotMatch(text, /what to do/);
+  });
+
+  it('names the kernel function and the method of each point', () => {
+    assert.match(text, /ok +mdev\.create +mdev_device_create \(kprobe\+kretprobe\)\n/);
+  });
+});
+
+describe('the report when some of it works', () => {
+  const reason = 'the module mdev is not loaded';
+  const statuses = points({
+    'mdev.create': { state: 'waiting', reason },
+    'kvm.get': { state: 'failed', reason: 'this kernel has no function kvm_get_kvm' },
+  });
+  const advice = ['load the module mdev (modprobe mdev)'];
+  const text = render(report({ exit: 1, points: statuses, advice }));
+
+  it('says of each point that does not why', () => {
+    assert.deepEqual(
+      marks(text).filter(([mark, name]) => mark === 'no' && name.includes('.')),
+      [
+        ['no', 'mdev.create', reason],
+        ['no', 'kvm.get', 'this kernel has no function kvm_get_kvm'],
+      ],
+    );
+  });
+
+  it('says of each rule that needs such a point which one it misses', () => {
+    const inactive = RULES.filter((rule) =>
+      pointsNeeded(rule).some((point) => point === 'mdev.create' || point === 'kvm.get'),
+    );
+    assert.ok(inactive.length > 0 && inactive.length < RULES.length);
+    const told = marks(text).filter(([mark, name]) => mark === 'no' && !name.includes('.'));
+    assert.deepEqual(
+      told.map(([, name]) => name),
+      inactive.map(({ id }) => id),
+    );
+    for (const [, , rest] of told) assert.match(rest, /^inactive, needs (mdev\.create|kvm\.get)/);
+  });
+
+  it('gives its advice before the verdict', () => {
+    assert.match(text, /\nwhat to do\n {2}load the module mdev .*\n\nvfioscope works here, but/);
+  });
+});
+
+describe('the report when nothing can work', () => {
+  const problem = { what: 'this process lacks CAP_BPF', next: 'run it as root' };
+  const nothing = { exit: 2, problem, points: [], rules: [], advice: [problem.next] } as const;
+
+  it('says why and what to do, without empty tables', () => {
+    const text = render(report({ ...nothing, capabilities: [] }));
+    assert.match(text, /\ncannot work here: this process lacks CAP_BPF\n/);
+    assert.match(text, /\nwhat to do\n {2}run it as root\n/);
+    assert.match(text, /\nvfioscope cannot work here$/);
+    assert.doesNotMatch(text, /^(points|rules)$/m);
+  });
+
+  for (const [title, changes, line] of [
+    ['no BTF', { btf: false }, ['no', 'BTF', 'missing']],
+    ['lockdown', { lockdown: 'confidentiality' }, ['no', 'lockdown', 'confidentiality']],
+    ['no rights', { capabilities: [] }, ['no', 'capabilities', 'none']],
+    ['few rights', { capabilities: ['CAP_BPF'] }, ['no', 'capabilities', 'CAP_BPF']],
+    [
+      'no libbpf',
+      { libbpf: 'libbpf 1.x is not installed' },
+      ['no', 'libbpf', 'libbpf 1.x is not installed'],
+    ],
+  ] as const) {
+    it(`marks the fact that is not as it should be: ${title}`, () => {
+      const wrong = marks(render(report({ ...nothing, ...changes }))).filter(
+        ([mark]) => mark === 'no',
+      );
+      assert.deepEqual(wrong, [[...line]]);
+    });
+  }
+
+  it('takes lockdown for integrity as no obstacle', () => {
+    assert.match(render(report({ lockdown: 'integrity' })), /ok +lockdown +integrity/);
+  });
+});
+
+describe('any report', () => {
+  it('has no undefined in it', () => {
+    for (const exit of [0, 1, 2] as const) {
+      const bare = points({ 'kvm.put': { state: 'failed', reason: 'it was not tried' } });
+      assert.doesNotMatch(render(report({ exit, points: bare })), /undefined|null|NaN/);
+    }
+  });
+});

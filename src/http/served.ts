@@ -1,0 +1,68 @@
+/** The server over a world in which a story is told. */
+import { Registry } from 'prom-client';
+import type { PointStatus } from '../kernel/probes.ts';
+import { RULES } from '../rules/catalogue.ts';
+import { Telling } from '../rules/telling.ts';
+import { createServer } from './server.ts';
+import { Views } from './views.ts';
+
+const BASH = { pid: 700, comm: 'bash' };
+export const UUID = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
+export const POINT: PointStatus = {
+  ...{ point: 'mdev.create', module: 'mdev', meaning: 'made', state: 'failed' },
+  ...{ reason: 'no such function', missed: 0 },
+};
+
+interface Answer<Body> {
+  readonly status: number;
+  readonly type: string;
+  readonly body: Body;
+  readonly text: string;
+}
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export class Served extends Telling {
+  notReady: string | undefined;
+  readonly registry = new Registry();
+  readonly #server;
+
+  constructor() {
+    super({ rules: RULES }, { endedLives: 5 });
+    this.#server = createServer({
+      world: this.world,
+      rules: this.engine,
+      views: new Views(this.world, () => 1.763e18),
+      registry: this.registry,
+      version: '1.2.3',
+      probes: () => [POINT],
+      notReady: () => this.notReady,
+      losses: () => ({ ring_full: 7, last: undefined }),
+    });
+  }
+
+  async get<Body = Json>(url: string): Promise<Answer<Body>> {
+    this.live();
+    const { statusCode, headers, body } = await this.#server.inject(url);
+    const type = String(headers['content-type']);
+    const json = type.startsWith('application/json');
+    return {
+      status: statusCode,
+      type,
+      body: (json ? JSON.parse(body) : undefined) as Body,
+      text: body,
+    };
+  }
+}
+
+/** A removal that waits for a VM's device. */
+export function stalled(): Served {
+  const telling = new Served();
+  telling.tell((story) => {
+    const device = story.create(story.parent({ name: 'gpu0', driver: 'nv' }), { uuid: UUID });
+    story.open(device, { vm: story.createVm() });
+    story.removeBegins(device, { as: BASH });
+    story.wait(11);
+  });
+  return telling;
+}
