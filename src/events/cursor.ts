@@ -5,6 +5,7 @@
  * nothing. 64-bit fields come as two 32-bit words where they are keys, and as
  * numbers where they are times.
  */
+import { GUID_ORDER, textOf } from './text.ts';
 import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
 
 export class EventCursor {
@@ -66,6 +67,12 @@ export class EventCursor {
     return (this.flags & FLAG.EVENT_NAMED) !== 0;
   }
 
+  /** The name of the calling thread. */
+  comm(): string {
+    const start = (this.word << 2) + EVENT.comm;
+    return textOf(this.#u8.subarray(start, start + COMM_SIZE));
+  }
+
   /** The process (thread group). */
   get pid(): number {
     return this.u32[this.word + (EVENT.pid >> 2)];
@@ -116,10 +123,7 @@ export class EventCursor {
   /** Bytes of a name field (an offset in NAMES); only when {@link isNamed}. */
   name(field: Exclude<keyof typeof NAMES, 'uuid'>): string {
     const start = (this.word << 2) + NAMES[field];
-    const limit = start + NAME_SIZES[field];
-    let end = start;
-    while (end < limit && this.#u8[end] !== 0) end++;
-    return decoder.decode(this.#u8.subarray(start, end));
+    return textOf(this.#u8.subarray(start, start + NAME_SIZES[field]));
   }
 
   /** The uuid of a create as text (guid_t is stored in mixed order, see lib/uuid.c). */
@@ -134,9 +138,8 @@ export class EventCursor {
   }
 }
 
-const GUID_ORDER = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+const COMM_SIZE = WIRE.event.find(({ name }) => name === 'comm')?.size ?? 0;
 const NAME_SIZES = Object.fromEntries(WIRE.names.map(({ name, size }) => [name, size])) as Record<
   keyof typeof NAMES,
   number
 >;
-const decoder = new TextDecoder();

@@ -2,6 +2,7 @@
  * Writes records of the wire format, as the kernel would: for rule examples,
  * tests and benchmarks, so that all of them run the code that real events run.
  */
+import { GUID_ORDER } from './text.ts';
 import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
 
 export interface RecordFields {
@@ -40,7 +41,6 @@ export interface RecordNames {
   readonly driver?: string;
 }
 
-const GUID_ORDER = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
 const SIZES = new Map(WIRE.names.map(({ name, size }) => [name, size]));
 
 /** The bytes of one record. */

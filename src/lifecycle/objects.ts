@@ -5,7 +5,6 @@
  * Times are ns on the boot-time clock; 0 means "not (yet) seen".
  */
 import type { EventCursor } from '../events/cursor.ts';
-import { EVENT } from '../events/wire.gen.ts';
 import { Timeline } from './timeline.ts';
 
 /**
@@ -43,19 +42,9 @@ export interface Task {
   readonly cgroup: number;
 }
 
-const decoder = new TextDecoder();
-
 /** Copies the caller out of a record; only where a life begins or changes hands. */
 export function taskOf(event: EventCursor): Task {
-  const start = (event.word << 2) + EVENT.comm;
-  const bytes = new Uint8Array(event.u32.buffer, event.u32.byteOffset + start, 16);
-  const end = bytes.indexOf(0);
-  return {
-    pid: event.pid,
-    tid: event.tid,
-    comm: decoder.decode(end < 0 ? bytes : bytes.subarray(0, end)),
-    cgroup: event.cgroup,
-  };
+  return { pid: event.pid, tid: event.tid, comm: event.comm(), cgroup: event.cgroup };
 }
 
 let serials = 0;

@@ -6,6 +6,7 @@
  * timeline, its beginning and its latest events stay and the middle is dropped.
  */
 import type { EventCursor } from '../events/cursor.ts';
+import { textOf } from '../events/text.ts';
 import { EVENT } from '../events/wire.gen.ts';
 
 const WORDS = 14;
@@ -109,19 +110,11 @@ export class Timeline {
       flags: words[row + ROW.flags],
       pid: words[row + ROW.pid],
       tid: words[row + ROW.tid],
-      comm: text(new Uint8Array(this.#buffer, (row + ROW.comm) * 4, 16)),
+      comm: textOf(new Uint8Array(this.#buffer, (row + ROW.comm) * 4, 16)),
       ret: words[row + ROW.ret],
       openCount: words[row + ROW.open],
       usersCount: words[row + ROW.users],
       vm: words[row + ROW.vm],
     };
   }
-}
-
-const decoder = new TextDecoder();
-
-/** The text in front of the first NUL. */
-function text(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ToldDevice } from '../rules/story.ts';
 import { Telling } from '../rules/telling.ts';
+import type { ToldDevice } from '../rules/told.ts';
 
 const ADDRESS = '0000:01:00.0';
 const LIBVIRT = { pid: 800, comm: 'libvirtd' };

@@ -63,6 +63,18 @@ function hold(device: Device, vm: Vm | undefined): void {
   vm?.devices.add(device);
 }
 
+/** Ties the device to the VM of the event, or unties it from that. */
+function tie(world: World, event: EventCursor, moment: Moment, holds: boolean): void {
+  const device = deviceOf(world, event);
+  const vm = vmOf(world, event);
+  if (!device) return;
+  hold(device, holds ? vm : undefined);
+  device.timeline.add(event, vm?.serial ?? 0);
+  vm?.timeline.add(event, vm.serial);
+  moment.device = device;
+  moment.vm = vm;
+}
+
 /** Open or bound, as the number of device files says, unless something stronger holds. */
 function settle(device: Device): void {
   if (device.state === 'bound' || device.state === 'open') {
@@ -191,27 +203,8 @@ export const VFIO_HANDLERS: Handlers = {
     moment.device?.timeline.add(event, moment.vm?.serial ?? 0);
   },
 
-  'vfio.device.kvm_capture:end'(world, event, moment) {
-    const device = deviceOf(world, event);
-    const vm = vmOf(world, event);
-    if (!device) return;
-    hold(device, vm);
-    device.timeline.add(event, vm?.serial ?? 0);
-    vm?.timeline.add(event, vm.serial);
-    moment.device = device;
-    moment.vm = vm;
-  },
-
-  'vfio.device.kvm_drop:begin'(world, event, moment) {
-    const device = deviceOf(world, event);
-    const vm = vmOf(world, event);
-    if (!device) return;
-    hold(device, undefined);
-    device.timeline.add(event, vm?.serial ?? 0);
-    vm?.timeline.add(event, vm.serial);
-    moment.device = device;
-    moment.vm = vm;
-  },
+  'vfio.device.kvm_capture:end': (world, event, moment) => tie(world, event, moment, true),
+  'vfio.device.kvm_drop:begin': (world, event, moment) => tie(world, event, moment, false),
 
   'vfio.device.open:begin'(world, event, moment) {
     const device = deviceOf(world, event);

@@ -39,7 +39,7 @@ export class RuleEngine {
     () => {};
   /** Findings not raised because the object's life was not seen whole, by rule. */
   readonly heldBack = new Map<string, number>();
-  /** Violations ever raised, by rule and severity. */
+  /** Violations ever raised, by rule and severity, as "rule severity". */
   readonly raised = new Map<string, number>();
 
   readonly rules: readonly Rule[];
@@ -107,6 +107,8 @@ export class RuleEngine {
       const index = momentIndexOf(name as MomentName);
       this.#listeners[index].push((moment) => listen(moment, context));
     }
+    // From zero, so that the first violation is an increase, too.
+    this.raised.set(`${rule.id} ${rule.severity}`, 0);
     const { onClock } = rule;
     if (onClock) this.#clocks.push(() => onClock(context));
   }

@@ -30,7 +30,7 @@ describe('a life that was not seen whole', () => {
       open(telling);
       assert.deepEqual(telling.violations(), []);
       assert.deepEqual([...telling.engine.heldBack], [['on-open', 1]]);
-      assert.deepEqual([...telling.engine.raised], []);
+      assert.deepEqual([...telling.engine.raised], [['on-open warning', 0]]);
     });
 
     it(`raises a finding that is in the event, and says that it is ${quality}`, () => {

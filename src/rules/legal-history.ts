@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { RULES } from './catalogue.ts';
 import { type Guest, idle, isIdle, type Lent } from './legal-lives.ts';
-import type { ToldParent } from './story.ts';
 import { Telling } from './telling.ts';
+import type { ToldParent } from './told.ts';
 
 const EINVAL = 22;
 /** Less than any rule's threshold. */

@@ -1,5 +1,5 @@
 /** What a legal history has to know of its lives to take no wrong step. */
-import type { Creation, Opening, Removal, ToldDevice, ToldVm } from './story.ts';
+import type { Creation, Opening, Removal, ToldDevice, ToldVm } from './told.ts';
 
 export interface Guest {
   readonly vm: ToldVm;

@@ -168,7 +168,9 @@ export function createMetrics(
         set({ device: name }, openCount);
     });
     gauge('vfioscope_vm_users_count', 'References that keep a VM alive', ['vm', 'pid'], (set) => {
-      for (const vm of capped(source.world.vms)) set(vmLabels(vm), vm.users);
+      for (const vm of capped(source.world.vms)) {
+        if (vm.users >= 0) set(vmLabels(vm), vm.users);
+      }
     });
     gauge('vfioscope_series_capped', 'Devices and VMs without series of their own', [], (set) => {
       const { devices, vms } = source.world;
@@ -210,7 +212,7 @@ export function createMetrics(
 
 function deviceLabels(device: Device) {
   const { name, parentName, type, driver, groupId } = device;
-  return { device: name, parent: parentName, type, driver, group: groupId };
+  return { device: name, parent: parentName, type, driver, group: groupId < 0 ? '' : groupId };
 }
 
 function vmLabels(vm: Vm) {

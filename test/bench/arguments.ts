@@ -10,8 +10,18 @@ export interface BenchArguments {
   readonly directory: string;
 }
 
-/** The options of the command line. @throws when they make no sense */
+/** The options of the command line. Ends the process when they make no sense. */
 export function readArguments(): BenchArguments {
+  try {
+    return parse();
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    console.error('usage: npm run bench -- [--rounds COUNT] [--seconds SECONDS]');
+    process.exit(2);
+  }
+}
+
+function parse(): BenchArguments {
   const { values } = parseArgs({
     options: {
       rounds: { type: 'string', default: '15' },

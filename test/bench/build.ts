@@ -45,6 +45,7 @@ export function buildPrograms(): Programs {
   return programs;
 }
 
+/** Deletes what {@link buildPrograms} made. */
 export function removePrograms({ directory }: Programs): void {
   rmSync(directory, { recursive: true });
 }

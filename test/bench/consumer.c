@@ -42,9 +42,9 @@ int bench_consume(struct ring_buffer *consumer, struct reading *result)
 	int count;
 
 	reading = (struct reading){ 0 };
-	start = bench_now();
+	start = bench_cpu_time();
 	count = ring_buffer__consume(consumer);
-	reading.elapsed = bench_now() - start;
+	reading.elapsed = bench_cpu_time() - start;
 	*result = reading;
 	return count;
 }

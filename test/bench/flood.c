@@ -6,10 +6,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "produce.h"
 
 enum { RUNS_PER_CALL = 10000 };
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec + time.tv_nsec * 1e-9;
+}
 
 int main(int count, char **words)
 {
@@ -18,7 +27,7 @@ int main(int count, char **words)
 		return 2;
 	}
 	int program = atoi(words[1]);
-	double end = bench_now() + atof(words[3]) * 1e9;
+	double end = now() + atof(words[3]);
 	cpu_set_t cpus;
 
 	CPU_ZERO(&cpus);
@@ -27,7 +36,7 @@ int main(int count, char **words)
 		perror("flood: sched_setaffinity");
 		return 1;
 	}
-	while (bench_now() < end) {
+	while (now() < end) {
 		double elapsed = bench_produce(program, RUNS_PER_CALL);
 
 		if (elapsed < 0) {

@@ -4,7 +4,7 @@
  * what the compiler learns in one does not change another.
  */
 import { spawnSync } from 'node:child_process';
-import { cpus, release } from 'node:os';
+import { cpus, loadavg, release } from 'node:os';
 import path from 'node:path';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { readArguments } from './arguments.ts';
@@ -13,6 +13,7 @@ import { buildPrograms, removePrograms } from './build.ts';
 const PARTS = ['ring-read.ts', 'pipeline.ts', 'loss.ts'];
 
 const { rounds, seconds } = readArguments();
+const [load] = loadavg();
 const programs = buildPrograms();
 try {
   for (const part of PARTS) {
@@ -29,7 +30,8 @@ try {
 
 const [cpu] = cpus();
 console.log(`
-Medians of ${rounds} rounds (least–most); the ratio is taken in each round. Records are written by
-the code of the probes under BPF_PROG_TEST_RUN, without what a kprobe itself costs, without the
-kernel objects that it would sample and without waking the reader: a lower bound.
-${cpu.model}, ${cpus().length} CPUs; Linux ${release()}; Node ${process.version}, libbpf ${Libbpf.get().version}.`);
+Medians of ${rounds} rounds (least–most); the ratio is taken in each round; ns are ns of CPU. Records are written by
+the code of the probes under BPF_PROG_TEST_RUN. What it needs is a lower bound of what a probe
+costs: the kprobe itself, the objects that it would sample and waking the reader are missing.
+${cpu.model}, ${cpus().length} CPUs, load ${load.toFixed(1)} at the start; Linux ${release()}; Node ${process.versions.node};
+libbpf ${Libbpf.get().version.replace('v', '')}.`);

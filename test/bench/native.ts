@@ -7,13 +7,15 @@ import type { Programs } from './build.ts';
 /** What libbpf's consumer found in the ring. */
 export interface Consumed {
   readonly records: number;
-  /** ns. */
+  /** ns of CPU. */
   readonly elapsed: number;
   /** Sums over the records' fields: time, point, pid. */
   readonly sums: readonly number[];
 }
 
 export class Native {
+  /** ns of CPU that this thread had. */
+  readonly cpuTime: () => number;
   readonly #produce: (program: number, count: number) => number;
   readonly #consumer: (ring: number) => bigint | null;
   readonly #consume: (consumer: bigint, reading: Float64Array) => number;
@@ -21,11 +23,12 @@ export class Native {
   constructor(programs: Programs) {
     const library = koffi.load(programs.library);
     this.#produce = library.func('double bench_produce(int program, int count)');
+    this.cpuTime = library.func('double bench_cpu_time()');
     this.#consumer = library.func('void *bench_consumer(int ring)');
     this.#consume = library.func('int bench_consume(void *consumer, _Out_ double *reading)');
   }
 
-  /** Runs a BPF program on this CPU, `count` times unless cut short. @returns the ns it took */
+  /** Runs a BPF program on this CPU, `count` times unless cut short. @returns the ns of CPU that it took */
   produce(program: number, count: number): number {
     return checked('BPF_PROG_TEST_RUN', this.#produce(program, count));
   }

@@ -14,7 +14,7 @@ import { allocated } from './allocation.ts';
 import { readArguments } from './arguments.ts';
 import { programsIn } from './build.ts';
 import { Producer, type Program } from './producer.ts';
-import { now, type Round, ratio, spread, table } from './rounds.ts';
+import { type Round, ratio, spread, table } from './rounds.ts';
 import { type Tape, type Told, tapeOfLives, tapeOfReferences } from './tape.ts';
 
 const RING_BYTES = 1 << 20;
@@ -48,23 +48,23 @@ class Bench {
     this.pipeline.addSink((moment) => durations.take(moment));
   }
 
-  /** @returns ns that the kernel took to write one pass of the tape */
+  /** @returns ns of CPU that the kernel took to write one pass of the tape */
   fill(program: Program): number {
     return this.#producer.produce(program, this.#tape.records.length);
   }
 
-  /** @returns ns that the pipeline took for it */
+  /** @returns ns of CPU that the pipeline took for it */
   drain(): number {
     const { length } = this.#tape.records;
     const { world, rules, ingest } = this.pipeline;
-    const start = now();
+    const start = this.#producer.native.cpuTime();
     const read = this.#reader.drain(length + 1, ingest);
     // As often as the agent does it.
     if (world.now - this.#ticked >= 1e9) {
       this.#ticked = world.now;
       rules.tick(world.now);
     }
-    const elapsed = now() - start;
+    const elapsed = this.#producer.native.cpuTime() - start;
     if (read !== length) throw new Error(`${length} records were made and ${read} read`);
     this.passes++;
     return elapsed;

@@ -4,11 +4,14 @@
 
 /*
  * Runs the program here `count` times, or less often when the kernel cuts the run
- * short: the lanes tell. Returns the ns that it took, or a negative errno.
+ * short: the lanes tell. Returns the ns of CPU that it took, or a negative errno.
  */
 double bench_produce(int program, int count);
 
-/* ns on the monotonic clock. */
-double bench_now(void);
+/*
+ * ns of CPU that this thread had. Unlike time on the clock it does not grow while
+ * something else runs here, so a busy machine does less harm.
+ */
+double bench_cpu_time(void);
 
 #endif

@@ -3,6 +3,10 @@
  * Plays a tape of records into a ring buffer, under BPF_PROG_TEST_RUN where no
  * tracing is allowed. The records are written by the code of the probes; only
  * what they would sample from the kernel's VFIO and KVM objects is on the tape.
+ *
+ * Socket filters, because they may call the helpers that the probes call (on
+ * 6.18; older kernels refuse some of them), and because a test run of an XDP
+ * program takes ms longer, for the kernel patches its XDP dispatcher around it.
  */
 #include "common.h"
 

@@ -38,7 +38,7 @@ export class Producer {
     return Libbpf.get().calls.programFd(this.#object.program(program));
   }
 
-  /** Makes `count` records on this CPU. @returns the ns that it took */
+  /** Makes `count` records on this CPU. @returns the ns of CPU that it took */
   produce(program: Program, count: number): number {
     const fd = this.programFd(program);
     const end = this.attempts() + count;

@@ -10,7 +10,7 @@ import { readArguments } from './arguments.ts';
 import { programsIn } from './build.ts';
 import type { Consumed } from './native.ts';
 import { Producer } from './producer.ts';
-import { now, type Round, ratio, spread, table } from './rounds.ts';
+import { type Round, ratio, spread, table } from './rounds.ts';
 import { namedRecords, type Tape, tapeOfLives, tapeOfReferences } from './tape.ts';
 
 const RING_BYTES = 1 << 20;
@@ -85,17 +85,17 @@ class Readers {
     ];
   }
 
-  /** @returns ns that our reader took */
+  /** @returns ns of CPU that our reader took */
   #drain(): number {
     sums.fill(0);
-    const start = now();
+    const start = this.#producer.native.cpuTime();
     const records = this.#reader.drain(this.#tape.records.length + 1, receive);
-    const elapsed = now() - start;
+    const elapsed = this.#producer.native.cpuTime() - start;
     this.#ours = { records, elapsed, sums: [...sums] };
     return elapsed;
   }
 
-  /** @returns ns that libbpf took */
+  /** @returns ns of CPU that libbpf took */
   #peer(): number {
     this.#theirs = this.#consume();
     return this.#theirs.elapsed;

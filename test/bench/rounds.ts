@@ -15,6 +15,7 @@ export function spread(values: readonly number[], digits: number): string {
   return `${median(sorted).toFixed(digits)} (${range})`;
 }
 
+/** The middle one, or the mean of the middle two. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -33,9 +34,4 @@ export function table(rows: readonly (readonly string[])[]): void {
   for (const row of rows) {
     console.log(`  ${row.map((cell, i) => cell.padEnd(widths[i])).join('   ')}`.trimEnd());
   }
-}
-
-/** ns on the monotonic clock. */
-export function now(): number {
-  return Number(process.hrtime.bigint());
 }

@@ -2,7 +2,8 @@
 /** Long stories as lists of records that the kernel can play again and again. */
 import { encodeRecord } from '../../src/events/encoder.ts';
 import { EVENT, POINT, WIRE } from '../../src/events/wire.gen.ts';
-import { type Actor, Story, type ToldVm } from '../../src/rules/story.ts';
+import { Story } from '../../src/rules/story.ts';
+import type { Actor, ToldVm } from '../../src/rules/told.ts';
 
 /** ns between two records of a tape. */
 const STEP = 10_000;
@@ -111,7 +112,7 @@ function inParallel<T>(count: number, begin: (i: number) => () => T): T[] {
 }
 
 function tapeOf(story: Story): Tape {
-  const records = story.steps.filter((step) => typeof step !== 'number');
+  const records = story.steps.filter((step) => step instanceof Uint8Array);
   let bytes = 0;
   for (const [i, record] of records.entries()) {
     const time = START + i * STEP;
