@@ -11,7 +11,7 @@ type Changes = Readonly<Record<string, Partial<PointStatus>>>;
 
 function points(changes: Changes = {}): PointStatus[] {
   return PROBE_TABLE.map(({ point, module, meaning, candidates }) => ({
-    ...{ point, module, meaning, state: 'attached', missed: 0 },
+    ...{ point, module, meaning, state: 'attached', missed: 0, limited: false },
     ...{ symbol: candidates[0].symbol, method: 'kprobe+kretprobe' },
     ...changes[point],
   }));

@@ -73,6 +73,11 @@ function adviceFor(points: readonly PointStatus[]): string[] {
   const advice = waiting.map(
     (module) => `load the module ${module} (modprobe ${module}); a running agent notices by itself`,
   );
+  if (points.some((point) => point.limited)) {
+    advice.push(
+      'make /sys/kernel/tracing writable: without it, only a few calls that wait can be watched at a time',
+    );
+  }
   if (points.some((point) => point.state === 'failed')) {
     advice.push(
       'points that failed stay off on this kernel; docs/kernel-support.md says what is known',

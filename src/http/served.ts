@@ -10,7 +10,7 @@ const BASH = { pid: 700, comm: 'bash' };
 export const UUID = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
 export const POINT: PointStatus = {
   ...{ point: 'mdev.create', module: 'mdev', meaning: 'made', state: 'failed' },
-  ...{ reason: 'no such function', missed: 0 },
+  ...{ reason: 'no such function', missed: 0, limited: false },
 };
 
 interface Answer<Body> {

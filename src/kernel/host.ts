@@ -1,7 +1,8 @@
 /** What the running host says about itself: version, rights, and who holds KVM files. */
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import type { Host } from '../rules/rule.ts';
+import { pidsWithKvmFiles } from './kvm-files.ts';
 import { bootTime } from './os.ts';
 
 /** Bits of CapEff: include/uapi/linux/capability.h. */
@@ -19,48 +20,19 @@ export function kernelVersion(text = release()): readonly [number, number] {
 
 /** The live host, as rules ask about it. */
 export function liveHost(): Host {
-  let pids: ReadonlySet<number> = new Set();
+  let pids: ReadonlySet<number> | undefined;
   let readAt = Number.NEGATIVE_INFINITY;
   return {
     kernel: kernelVersion(),
     pidsWithKvmFiles(notBefore) {
       const now = bootTime();
       if (readAt < notBefore || now - readAt > FILES_FRESH) {
-        pids = findKvmFiles();
+        pids = pidsWithKvmFiles();
         readAt = now;
       }
       return pids;
     },
   };
-}
-
-/** Processes with a KVM file or an open file of a VM's debugfs directory. */
-function findKvmFiles(): Set<number> {
-  const pids = new Set<number>();
-  for (const entry of readdirSync('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid)) continue;
-    if (openFiles(pid).some((file) => /^anon_inode:kvm-|\/debug\/kvm\/\d+-\d+\//.test(file))) {
-      pids.add(pid);
-    }
-  }
-  return pids;
-}
-
-/** Where the descriptors of a process lead; empty when it is gone. */
-function openFiles(pid: number): string[] {
-  const directory = `/proc/${pid}/fd`;
-  try {
-    return readdirSync(directory).map((fd) => {
-      try {
-        return readlinkSync(`${directory}/${fd}`);
-      } catch {
-        return '';
-      }
-    });
-  } catch {
-    return [];
-  }
 }
 
 /** Something about this host that keeps probes from working. */

@@ -33,6 +33,8 @@ export interface PointStatus {
   readonly reason?: string;
   /** Times the kernel could not run a program of this point. */
   readonly missed: number;
+  /** Its function may block, and only a few calls in flight can be watched: tracefs is not writable. */
+  readonly limited: boolean;
 }
 
 export interface ProbesOptions {
@@ -45,6 +47,7 @@ export interface ProbesOptions {
 interface Attached {
   readonly symbol: string;
   readonly attachments: readonly Attachment[];
+  readonly limited: boolean;
 }
 
 type State = Attached | { readonly reason: string; readonly waiting: boolean };
@@ -161,7 +164,11 @@ export class Probes {
   #attachModuleLoad(): void {
     try {
       const attachment = attachTracepoint(this.#core.program('module_load'));
-      this.#states.set('module.load', { symbol: 'module:module_load', attachments: [attachment] });
+      this.#states.set('module.load', {
+        symbol: 'module:module_load',
+        attachments: [attachment],
+        limited: false,
+      });
     } catch (error) {
       this.#states.set('module.load', { reason: reasonOf(error), waiting: false });
     }
@@ -176,7 +183,8 @@ function attachPoint(object: ProbeObject, { module, candidates }: ProbePoint): S
     try {
       if (end) attachments.push(attachReturn(object.program(end), module, symbol, blocks));
       attachments.unshift(attachEntry(object.program(begin), module, symbol));
-      return { symbol, attachments };
+      const limited = blocks && attachments.some(({ method }) => method === 'kretprobe');
+      return { symbol, attachments, limited };
     } catch (error) {
       for (const one of attachments) one.detach();
       reasons.push(missingOr(symbol, error));
@@ -202,7 +210,7 @@ function reasonOf(error: unknown): string {
 }
 
 function status({ point, module, meaning }: ProbePoint, state: State | undefined): PointStatus {
-  const base = { point, module, meaning };
+  const base = { point, module, meaning, limited: false };
   if (!state) return { ...base, state: 'failed', reason: 'it was not tried', missed: 0 };
   if (!('attachments' in state)) {
     return {
@@ -217,6 +225,7 @@ function status({ point, module, meaning }: ProbePoint, state: State | undefined
     state: 'attached',
     symbol: state.symbol,
     method: state.attachments.map((one) => one.method).join('+'),
+    limited: state.limited,
     missed: state.attachments.reduce((sum, one) => sum + one.missed(), 0),
   };
 }
