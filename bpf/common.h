@@ -86,8 +86,8 @@ static __always_inline __u64 opaque(const void *object)
 }
 
 /*
- * Reserves and fills the common part of a record. Programs here run as kprobes,
- * with preemption off, so nothing else on this CPU touches the lane meanwhile.
+ * Reserves and fills the common part of a record. Kprobes and tracepoints run with
+ * preemption off, so nothing else on this CPU touches the lane meanwhile.
  */
 static __always_inline void *reserve(__u8 point, __u8 flags, const __u64 size)
 {

@@ -80,7 +80,7 @@ function adviceFor(points: readonly PointStatus[]): string[] {
   }
   if (points.some((point) => point.state === 'failed')) {
     advice.push(
-      'points that failed stay off on this kernel; docs/kernel-support.md says what is known',
+      'points that failed stay off on this kernel, and with them the rules that need them',
     );
   }
   return advice;

@@ -17,12 +17,13 @@ export interface RunOptions {
 export async function run({ config: file, overrides, probeDirectory }: RunOptions): Promise<void> {
   const config = loadConfig(file, overrides);
   checkObstacles();
-  const { log, flush } = await createLog(config.log);
+  const { log, dropped, flush } = await createLog(config.log);
+  const stopped = signalled();
   const stopTracing = await startTracing(log);
   const agent = startAgent();
   try {
     await agent.start();
-    await signalled();
+    await stopped;
     log.info('stopping');
   } catch (error) {
     throw listenProblem(error, config.listen);
@@ -34,7 +35,8 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
 
   function startAgent(): Agent {
     try {
-      return new Agent({ config, log, version: VERSION, probeDirectory });
+      const options = { config, log, logLinesDropped: dropped, version: VERSION, probeDirectory };
+      return new Agent(options);
     } catch (error) {
       throw explainFailure(error);
     }
@@ -43,7 +45,8 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
 
 function signalled(): Promise<void> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+      process.once(signal, () => resolve());
   });
 }
 

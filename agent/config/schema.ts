@@ -11,7 +11,7 @@ export const ConfigSchema = Type.Object(
     listen: Type.String({
       default: '127.0.0.1:10055',
       pattern: `^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]]+):(${PORT})$`,
-      description: 'address and port of metrics, API and page',
+      description: 'address and port of metrics and API',
     }),
     log: Type.Object(
       {

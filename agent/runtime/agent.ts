@@ -1,4 +1,5 @@
 /** The running agent: probes feed the pipeline, the pipeline feeds logs, metrics, traces and API. */
+import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { createServer } from '../../src/http/server.ts';
@@ -19,6 +20,8 @@ import { Pipeline } from './pipeline.ts';
 /** Records taken in before the rest of the agent gets its turn. */
 const BATCH = 8192;
 const IDLE_MS = 1000;
+/** Looks at an empty ring, one a millisecond, before the reader goes to sleep. */
+const EMPTY_LOOKS = 5;
 const TICK_MS = 1000;
 /** One warning about lost events per so many ms, with the sum since the last. */
 const LOSS_WARNING_MS = 1000;
@@ -27,6 +30,8 @@ const MODULE_LOADED = momentIndexOf('module.load:begin');
 export interface AgentOptions {
   readonly config: Config;
   readonly log: Logger;
+  /** Lines that nobody read in time. */
+  readonly logLinesDropped: () => number;
   readonly version: string;
   /** Where the compiled probe objects are. */
   readonly probeDirectory: string;
@@ -34,6 +39,7 @@ export interface AgentOptions {
 
 export class Agent {
   readonly #log: Logger;
+  readonly #logLinesDropped: () => number;
   readonly #config: Config;
   readonly #probes: Probes;
   readonly #pipeline: Pipeline;
@@ -52,9 +58,10 @@ export class Agent {
   readonly #lossesToTell = new Map<string, number>();
 
   /** Attaches the probes. @throws when nothing can work on this host */
-  constructor({ config, log, version, probeDirectory }: AgentOptions) {
+  constructor({ config, log, logLinesDropped, version, probeDirectory }: AgentOptions) {
     this.#config = config;
     this.#log = log;
+    this.#logLinesDropped = logLinesDropped;
     const stale = removeStaleDefinitions();
     if (stale > 0)
       log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
@@ -91,7 +98,9 @@ export class Agent {
         lanes: () => this.#probes.lanes.counts(),
         ring: () => ({ bytes: this.#probes.ringBytes, backlog: this.#probes.ring.backlog }),
         probes,
-        activeRules: () => new Map(ruleStates(probes()).map(({ id, active }) => [id, active])),
+        activeRules: () =>
+          new Map(ruleStates(probes(), rules.rules).map(({ id, active }) => [id, active])),
+        logLinesDropped: this.#logLinesDropped,
       },
       { perDevice: this.#config.metrics.per_device, maxDevices: this.#config.metrics.max_devices },
     );
@@ -141,12 +150,19 @@ export class Agent {
     this.#probes.close();
   }
 
+  /**
+   * Reads what comes. While events come, the ring is looked at every millisecond;
+   * going to sleep for each pause would cost more than reading does, and the way
+   * back through a thread pool takes longer than a small ring lasts.
+   */
   async #read(): Promise<void> {
+    let empty = 0;
     while (!this.#stopping) {
-      await this.#waiter.wait(IDLE_MS);
-      while (this.#drain() === BATCH && !this.#stopping) {
-        await new Promise((resolve) => setImmediate(resolve));
-      }
+      const count = this.#drain();
+      empty = count === 0 ? empty + 1 : 0;
+      if (count === BATCH) await immediately();
+      else if (empty < EMPTY_LOOKS) await later(1);
+      else await this.#waiter.wait(IDLE_MS);
     }
   }
 
@@ -170,7 +186,7 @@ export class Agent {
 
   /** Losses that show in no sequence number. */
   #countMisses(): void {
-    const missed = this.#probes.statuses().reduce((sum, point) => sum + point.missed, 0);
+    const missed = this.#missed();
     if (missed > this.#missedBefore)
       this.#pipeline.lose('probe_missed', missed - this.#missedBefore);
     this.#missedBefore = missed;
@@ -185,10 +201,15 @@ export class Agent {
     }
   }
 
+  #missed(): number {
+    return this.#probes.statuses().reduce((sum, point) => sum + point.missed, 0);
+  }
+
   #refreshProbes(): void {
     const changed = this.#probes.refresh();
     if (changed.length === 0) return;
-    this.#missedBefore = 0;
+    // What the probes of a module that left had missed is no longer in the sum.
+    this.#missedBefore = this.#missed();
     this.#tellProbes(
       this.#probes.statuses().filter((point) => changed.some((m) => m === point.module)),
     );
@@ -248,9 +269,9 @@ export interface RuleState {
 }
 
 /** Which rules can work with the points that are attached. */
-export function ruleStates(points: readonly PointStatus[]): RuleState[] {
+export function ruleStates(points: readonly PointStatus[], rules = RULES): RuleState[] {
   const attached = new Set(points.filter((p) => p.state === 'attached').map((p) => p.point));
-  return RULES.map((rule) => {
+  return rules.map((rule) => {
     const missing = pointsNeeded(rule).filter((point) => !attached.has(point));
     return { id: rule.id, title: rule.title, active: missing.length === 0, missing };
   });

@@ -119,8 +119,9 @@ describe('EventCursor', () => {
 
   it('stops at the end of a field that has no NUL', () => {
     const bytes = encodeRecord({ ...BASE, names: { bus: 'next' } });
-    bytes.fill(0x78, NAMES.device, NAMES.bus);
+    bytes.fill(0x78, NAMES.device, NAMES.type);
     assert.equal(cursorOn(bytes).name('device'), 'x'.repeat(40));
+    assert.equal(cursorOn(bytes).name('bus'), 'x'.repeat(16));
   });
 
   it('replaces bytes that are not UTF-8 instead of failing', () => {

@@ -18,6 +18,25 @@ if (!process.argv.includes('--check')) {
   process.exitCode = 1;
 }
 
+/**
+ * An accessor for a number; texts are read by EventCursor. All go through the one
+ * signed array: several views of the same bytes are slower than a shift.
+ */
+function getter({ name, offset, size, signed }: WireDescription['event'][number]): string {
+  const word = (at: number) => `this.words[this.word${at ? ` + ${at}` : ''}]`;
+  const at = offset >> 2;
+  const narrow = `(${word(at)} >>> ${(offset & 3) * 8}) & ${2 ** (8 * size) - 1}`;
+  const read: Record<number, string> = {
+    1: narrow,
+    2: narrow,
+    4: signed ? word(at) : `${word(at)} >>> 0`,
+    8: `(${word(at)} >>> 0) + (${word(at + 1)} >>> 0) * ${2 ** 32}`,
+  };
+  if (!read[size]) return '';
+  const camel = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+  return `  get ${camel}(): number {\n    return ${read[size]};\n  }`;
+}
+
 function render(wire: WireDescription): string {
   const offsets = (fields: WireDescription['event'], base = 0) =>
     fields.map(({ name, offset }) => `  ${name}: ${offset - base},`).join('\n');
@@ -50,6 +69,27 @@ ${members(wire.points)}
 export const FLAG = {
 ${members(wire.flags)}
 } as const;
+
+/**
+ * The numbers of the record at hand. Offsets are written out, because reading them
+ * from an object for each field of each record would double the cost of both.
+ */
+export class EventFields {
+  readonly u32: Uint32Array;
+  readonly words: Int32Array;
+  protected readonly u8: Uint8Array;
+  /** Index of the record's first 32-bit word. */
+  word = 0;
+
+  /** @param start bytes into \`buffer\` where position 0 is, a multiple of 8 */
+  constructor(buffer: ArrayBuffer, start = 0) {
+    this.u32 = new Uint32Array(buffer, start);
+    this.words = new Int32Array(buffer, start);
+    this.u8 = new Uint8Array(buffer, start);
+  }
+
+${wire.event.map(getter).filter(Boolean).join('\n\n')}
+}
 
 /** What a probe object's BTF must say for this decoder to read its records. */
 export const WIRE: WireDescription = ${JSON.stringify(wire, null, 2)};

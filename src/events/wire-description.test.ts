@@ -17,11 +17,11 @@ const DIFFERENCES: readonly (readonly [string, Partial<WireDescription>, RegExp]
   [
     'a field elsewhere',
     { event: changed(WIRE.event, 'ret', { offset: 44 }) },
-    /^event field \d+ is ret \(4 bytes at 44\), expected ret \(4 bytes at 40\)$/,
+    /^event field \d+ is ret \(4 bytes at 44, signed\), expected ret \(4 bytes at 40, signed\)$/,
   ],
   [
     'a field of another size',
-    { event: changed(WIRE.event, 'comm', { size: 8 }) },
+    { event: changed(WIRE.event, 'comm', { size: 8, signed: false }) },
     /event field \d+ is comm \(8 bytes at 24\), expected comm \(16 bytes at 24\)/,
   ],
   [
@@ -32,7 +32,7 @@ const DIFFERENCES: readonly (readonly [string, Partial<WireDescription>, RegExp]
   ['a field less', { names: WIRE.names.slice(0, -1) }, /names field 5 is missing, expected driver/],
   [
     'a field more',
-    { names: [...WIRE.names, { name: 'extra', offset: 304, size: 8 }] },
+    { names: [...WIRE.names, { name: 'extra', offset: 304, size: 8, signed: false }] },
     /names field 6 is extra \(8 bytes at 304\), expected missing/,
   ],
   ['a longer event', { eventSize: 120 }, /^eventSize is 120 bytes, expected 112$/],

@@ -74,7 +74,7 @@ function fieldDifference(
 ): string | undefined {
   for (let i = 0; i < Math.max(ours.length, theirs.length); i++) {
     const [a, b] = [ours[i], theirs[i]];
-    if (a?.name !== b?.name || a?.offset !== b?.offset || a?.size !== b?.size) {
+    if (fieldText(a) !== fieldText(b)) {
       return `${part} field ${i} is ${fieldText(b)}, expected ${fieldText(a)}`;
     }
   }
@@ -82,5 +82,7 @@ function fieldDifference(
 }
 
 function fieldText(field: Field | undefined): string {
-  return field ? `${field.name} (${field.size} bytes at ${field.offset})` : 'missing';
+  if (!field) return 'missing';
+  const { name, size, offset, signed } = field;
+  return `${name} (${size} bytes at ${offset}${signed ? ', signed' : ''})`;
 }

@@ -81,6 +81,101 @@ export const FLAG = {
   EVENT_NAMED: 4,
 } as const;
 
+/**
+ * The numbers of the record at hand. Offsets are written out, because reading them
+ * from an object for each field of each record would double the cost of both.
+ */
+export class EventFields {
+  readonly u32: Uint32Array;
+  readonly words: Int32Array;
+  protected readonly u8: Uint8Array;
+  /** Index of the record's first 32-bit word. */
+  word = 0;
+
+  /** @param start bytes into `buffer` where position 0 is, a multiple of 8 */
+  constructor(buffer: ArrayBuffer, start = 0) {
+    this.u32 = new Uint32Array(buffer, start);
+    this.words = new Int32Array(buffer, start);
+    this.u8 = new Uint8Array(buffer, start);
+  }
+
+  get time(): number {
+    return (this.words[this.word] >>> 0) + (this.words[this.word + 1] >>> 0) * 4294967296;
+  }
+
+  get seq(): number {
+    return this.words[this.word + 2] >>> 0;
+  }
+
+  get cpu(): number {
+    return (this.words[this.word + 3] >>> 0) & 65535;
+  }
+
+  get point(): number {
+    return (this.words[this.word + 3] >>> 16) & 255;
+  }
+
+  get flags(): number {
+    return (this.words[this.word + 3] >>> 24) & 255;
+  }
+
+  get pid(): number {
+    return this.words[this.word + 4] >>> 0;
+  }
+
+  get tid(): number {
+    return this.words[this.word + 5] >>> 0;
+  }
+
+  get ret(): number {
+    return this.words[this.word + 10];
+  }
+
+  get openCount(): number {
+    return this.words[this.word + 11];
+  }
+
+  get usersCount(): number {
+    return this.words[this.word + 12];
+  }
+
+  get groupId(): number {
+    return this.words[this.word + 13];
+  }
+
+  get dev(): number {
+    return (this.words[this.word + 14] >>> 0) + (this.words[this.word + 15] >>> 0) * 4294967296;
+  }
+
+  get vdev(): number {
+    return (this.words[this.word + 16] >>> 0) + (this.words[this.word + 17] >>> 0) * 4294967296;
+  }
+
+  get parent(): number {
+    return (this.words[this.word + 18] >>> 0) + (this.words[this.word + 19] >>> 0) * 4294967296;
+  }
+
+  get kvm(): number {
+    return (this.words[this.word + 20] >>> 0) + (this.words[this.word + 21] >>> 0) * 4294967296;
+  }
+
+  get file(): number {
+    return (this.words[this.word + 22] >>> 0) + (this.words[this.word + 23] >>> 0) * 4294967296;
+  }
+
+  get cgroup(): number {
+    return (this.words[this.word + 24] >>> 0) + (this.words[this.word + 25] >>> 0) * 4294967296;
+  }
+
+  get vmPid(): number {
+    return this.words[this.word + 26];
+  }
+
+  get reserved(): number {
+    return this.words[this.word + 27] >>> 0;
+  }
+}
+
 /** What a probe object's BTF must say for this decoder to read its records. */
 export const WIRE: WireDescription = {
   "version": 1,
@@ -91,156 +186,186 @@ export const WIRE: WireDescription = {
     {
       "name": "time",
       "offset": 0,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "seq",
       "offset": 8,
-      "size": 4
+      "size": 4,
+      "signed": false
     },
     {
       "name": "cpu",
       "offset": 12,
-      "size": 2
+      "size": 2,
+      "signed": false
     },
     {
       "name": "point",
       "offset": 14,
-      "size": 1
+      "size": 1,
+      "signed": false
     },
     {
       "name": "flags",
       "offset": 15,
-      "size": 1
+      "size": 1,
+      "signed": false
     },
     {
       "name": "pid",
       "offset": 16,
-      "size": 4
+      "size": 4,
+      "signed": false
     },
     {
       "name": "tid",
       "offset": 20,
-      "size": 4
+      "size": 4,
+      "signed": false
     },
     {
       "name": "comm",
       "offset": 24,
-      "size": 16
+      "size": 16,
+      "signed": false
     },
     {
       "name": "ret",
       "offset": 40,
-      "size": 4
+      "size": 4,
+      "signed": true
     },
     {
       "name": "open_count",
       "offset": 44,
-      "size": 4
+      "size": 4,
+      "signed": true
     },
     {
       "name": "users_count",
       "offset": 48,
-      "size": 4
+      "size": 4,
+      "signed": true
     },
     {
       "name": "group_id",
       "offset": 52,
-      "size": 4
+      "size": 4,
+      "signed": true
     },
     {
       "name": "dev",
       "offset": 56,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "vdev",
       "offset": 64,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "parent",
       "offset": 72,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "kvm",
       "offset": 80,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "file",
       "offset": 88,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "cgroup",
       "offset": 96,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "vm_pid",
       "offset": 104,
-      "size": 4
+      "size": 4,
+      "signed": true
     },
     {
       "name": "reserved",
       "offset": 108,
-      "size": 4
+      "size": 4,
+      "signed": false
     }
   ],
   "names": [
     {
       "name": "uuid",
       "offset": 112,
-      "size": 16
+      "size": 16,
+      "signed": false
     },
     {
       "name": "device",
       "offset": 128,
-      "size": 40
+      "size": 40,
+      "signed": false
     },
     {
       "name": "bus",
       "offset": 168,
-      "size": 16
+      "size": 16,
+      "signed": false
     },
     {
       "name": "type",
       "offset": 184,
-      "size": 40
+      "size": 40,
+      "signed": false
     },
     {
       "name": "parent",
       "offset": 224,
-      "size": 40
+      "size": 40,
+      "signed": false
     },
     {
       "name": "driver",
       "offset": 264,
-      "size": 40
+      "size": 40,
+      "signed": false
     }
   ],
   "lane": [
     {
       "name": "attempts",
       "offset": 0,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "dropped",
       "offset": 8,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "calls_full",
       "offset": 16,
-      "size": 8
+      "size": 8,
+      "signed": false
     },
     {
       "name": "reserved",
       "offset": 24,
-      "size": 40
+      "size": 40,
+      "signed": false
     }
   ],
   "points": {

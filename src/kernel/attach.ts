@@ -47,7 +47,7 @@ export function attachReturn(
 /** At a tracepoint, as the program's own section names it. @throws {LibbpfError} */
 export function attachTracepoint(program: Pointer): Attachment {
   const link = Libbpf.get().checkPointer('cannot attach', (calls) => calls.attach(program));
-  return attachment('tracepoint', link, () => {});
+  return attachment('tracepoint', program, link, () => {});
 }
 
 function attachFunction(
@@ -63,10 +63,10 @@ function attachFunction(
   const method = atReturn ? 'kretprobe' : 'kprobe';
   try {
     // Qualified, because a static function of the same name may exist elsewhere.
-    return attachment(method, attach(`${module}:${symbol}`), () => {});
+    return attachment(method, program, attach(`${module}:${symbol}`), () => {});
   } catch (error) {
     if (!(error instanceof LibbpfError) || error.errno !== ENOENT) throw error;
-    return attachment(method, attach(symbol), () => {});
+    return attachment(method, program, attach(symbol), () => {});
   }
 }
 
@@ -95,7 +95,7 @@ function attachDefined(
     const link = Libbpf.get().checkPointer(`cannot attach to ${symbol}`, (calls) =>
       calls.attachPerfEvent(program, event),
     );
-    return attachment(`kretprobe:${BLOCKING_INSTANCES}`, link, undefine);
+    return attachment(`kretprobe:${BLOCKING_INSTANCES}`, program, link, undefine);
   } catch (error) {
     if (event >= 0) closeFd(event);
     undefine();
@@ -133,10 +133,15 @@ function findTracefs(): string | undefined {
   });
 }
 
-function attachment(method: string, link: Pointer, after: () => void): Attachment {
+function attachment(
+  method: string,
+  program: Pointer,
+  link: Pointer,
+  after: () => void,
+): Attachment {
   return {
     method,
-    missed: () => missedBy(link),
+    missed: () => missedBy(link) + skippedBy(program),
     detach() {
       Libbpf.get().calls.linkDestroy(link);
       after();
@@ -144,16 +149,24 @@ function attachment(method: string, link: Pointer, after: () => void): Attachmen
   };
 }
 
-const INFO_BYTES = 128;
-/** struct bpf_link_info in include/uapi/linux/bpf.h: perf_event.kprobe.missed, since 6.7. */
-const MISSED_OFFSET = 48;
+/** Both as in include/uapi/linux/bpf.h. */
+const LINK_MISSED = 48; // bpf_link_info::perf_event.kprobe.missed, since 6.7
+const PROGRAM_SKIPPED = 208; // bpf_prog_info::recursion_misses, since 5.12
 
+/** Hits of the probe that the kernel did not hand to the program. */
 function missedBy(link: Pointer): number {
-  const info = new Uint8Array(INFO_BYTES);
-  const length = new Uint32Array([INFO_BYTES]);
-  const { calls } = Libbpf.get();
-  if (calls.objectInfo(calls.linkFd(link), info, length) < 0) return 0;
-  return length[0] >= MISSED_OFFSET + 8
-    ? Number(new DataView(info.buffer).getBigUint64(MISSED_OFFSET, true))
-    : 0;
+  return infoOf(Libbpf.get().calls.linkFd(link), LINK_MISSED);
+}
+
+/** Runs that were skipped because a tracing program was running on that CPU already. */
+function skippedBy(program: Pointer): number {
+  return infoOf(Libbpf.get().calls.programFd(program), PROGRAM_SKIPPED);
+}
+
+/** A 64-bit count out of the kernel's description of a BPF object; 0 where it has none. */
+function infoOf(fd: number, offset: number): number {
+  const info = new Uint8Array(256);
+  const length = new Uint32Array([info.length]);
+  if (Libbpf.get().calls.objectInfo(fd, info, length) < 0 || length[0] < offset + 8) return 0;
+  return Number(new DataView(info.buffer).getBigUint64(offset, true));
 }

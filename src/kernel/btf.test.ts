@@ -105,15 +105,15 @@ describe('Btf', () => {
       name: 'outer',
       size: 72,
       fields: [
-        { name: 'first', offset: 0, size: 1 },
-        { name: 'a', offset: 8, size: 4 },
-        { name: 'b', offset: 12, size: 4 },
-        { name: 'a', offset: 16, size: 4 },
-        { name: 'b', offset: 20, size: 4 },
-        { name: 'text', offset: 24, size: 16 },
-        { name: 'grid', offset: 40, size: 24 },
-        { name: 'pointer', offset: 64, size: 8 },
-        { name: 'none', offset: 72, size: 0 },
+        { name: 'first', offset: 0, size: 1, signed: false },
+        { name: 'a', offset: 8, size: 4, signed: false },
+        { name: 'b', offset: 12, size: 4, signed: false },
+        { name: 'a', offset: 16, size: 4, signed: false },
+        { name: 'b', offset: 20, size: 4, signed: false },
+        { name: 'text', offset: 24, size: 16, signed: false },
+        { name: 'grid', offset: 40, size: 24, signed: false },
+        { name: 'pointer', offset: 64, size: 8, signed: false },
+        { name: 'none', offset: 72, size: 0, signed: false },
       ],
     });
   });
@@ -167,6 +167,16 @@ describe('Btf', () => {
     }
   });
 
+  it('says of BTF whose last type is cut that it is damaged', () => {
+    const bytes = sample();
+    const view = new DataView(bytes.buffer);
+    const length = view.getUint32(12, true);
+    for (const less of [4, 8, 20, 32]) {
+      view.setUint32(12, length - less, true);
+      assert.throws(() => new Btf(bytes), /^Error: .*BTF/, `${less} bytes less`);
+    }
+  });
+
   it('neither hangs nor fails without words on any damaged byte', () => {
     const bytes = sample();
     const damage = fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), {
@@ -213,7 +223,7 @@ describe('Btf', () => {
       const call = btf.struct('call');
       assert.deepEqual(
         [call?.size, call?.fields.at(-1)],
-        [64, { name: 'sample_kvm', offset: 56, size: 8 }],
+        [64, { name: 'sample_kvm', offset: 56, size: 8, signed: false }],
         name,
       );
       assert.equal(btf.enum('point')?.get('POINT_COUNT'), 64);

@@ -8,6 +8,7 @@ const HEADER_BYTES = 24;
 const TYPE_BYTES = 12;
 /** How deep types may refer to types; the kernel's own limit. */
 const MAX_DEPTH = 32;
+const INT_SIGNED = 1 << 24;
 const KIND = {
   int: 1,
   pointer: 2,
@@ -47,6 +48,8 @@ export interface Field {
   readonly offset: number;
   /** Bytes. */
   readonly size: number;
+  /** A number that may be negative. */
+  readonly signed: boolean;
 }
 
 export interface Layout {
@@ -130,8 +133,12 @@ export class Btf {
       const offset = base + (this.#view.getUint32(at + 8, true) & 0xffffff) / 8;
       const member = this.#resolve(this.#view.getUint32(at + 4, true));
       if (member?.kind === KIND.struct) this.#flatten(member, offset, into, depth + 1);
-      else into.push({ name, offset, size: this.#size(member) });
+      else into.push({ name, offset, size: this.#size(member), signed: this.#isSigned(member) });
     }
+  }
+
+  #isSigned(type: BtfType | undefined): boolean {
+    return type?.kind === KIND.int && (this.#view.getUint32(type.data, true) & INT_SIGNED) !== 0;
   }
 
   /** Follows typedefs and qualifiers to the type that has a size. */

@@ -127,7 +127,6 @@ export class Waiter {
 const SYSCALL_PERF_EVENT_OPEN: Readonly<Record<string, number>> = {
   x64: 298,
   arm64: 241,
-  s390x: 331,
 };
 const PERF_TYPE_TRACEPOINT = 2;
 const PERF_FLAG_FD_CLOEXEC = 8;

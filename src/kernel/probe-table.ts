@@ -1,8 +1,7 @@
 /**
  * Which kernel function stands for which logical point: the one table.
  *
- * Every point is a kprobe at entry and a kretprobe at return, never fentry and
- * fexit: a BPF trampoline skips a program in silence when it is preempted inside
+ * Points are kprobes at entry and kretprobes at return, never fentry and fexit: a BPF trampoline skips a program in silence when it is preempted inside
  * it and another task on the same CPU comes by (9 to 18 % of events lost under
  * load on preemptible kernels, measured), while a kprobe runs with preemption
  * off. Kprobes also attach ten times faster, need no module BTF to attach, and

@@ -44,9 +44,10 @@ SEC("socket") int discarded(struct __sk_buff *packet)
 	return 0;
 }
 
+/* Not a multiple of 8 either, so that the kernel pads it. */
 SEC("socket") int shorter(struct __sk_buff *packet)
 {
-	__u64 *record = bpf_ringbuf_reserve(&events, sizeof(struct event) - 8, 0);
+	__u64 *record = bpf_ringbuf_reserve(&events, sizeof(struct event) - 12, 0);
 
 	if (record) {
 		*record = -1;

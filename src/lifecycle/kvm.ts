@@ -39,6 +39,7 @@ function supersede(world: World, vm: Vm): void {
 function endVm(world: World, vm: Vm): void {
   world.vms.delete(vm);
   world.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
+  vm.lossesAtEnd = world.losses;
   world.endedVms.add(vm);
 }
 

@@ -59,6 +59,8 @@ export abstract class Life {
   readonly firstSeen: number;
   /** Losses of the agent when this life began: more since means it may be tainted. */
   readonly lossesBefore: number;
+  /** Losses of the agent when this life ended, -1 before: later ones do not concern it. */
+  lossesAtEnd = -1;
   keyLow = 0;
   keyHigh = 0;
 

@@ -9,25 +9,24 @@ import type { EventCursor } from '../events/cursor.ts';
 import { textOf } from '../events/text.ts';
 import { EVENT } from '../events/wire.gen.ts';
 
-const WORDS = 14;
-const FIRST_CAPACITY = 16;
+/** A row is the beginning of a record, up to users_count, with the VM in place of the sequence number. */
+const WORDS = (EVENT.users_count >> 2) + 1;
+const VM = EVENT.seq >> 2;
+const POINT_WORD = EVENT.point >> 2;
+const PID = EVENT.pid >> 2;
+const TID = EVENT.tid >> 2;
+const COMM = EVENT.comm >> 2;
+const RET = EVENT.ret >> 2;
+const OPEN_COUNT = EVENT.open_count >> 2;
+const USERS_COUNT = EVENT.users_count >> 2;
+
+/** Rows come in blocks, which are used again when a life is forgotten: array buffers are expensive to make. */
+const BLOCK = 16;
 const CAPACITY = 64;
 /** The entries of a life's beginning that are never overwritten. */
 const KEPT = 16;
-
-/** Where each value sits in a row, in 32-bit words; the time takes two. */
-const ROW = {
-  time: 0,
-  point: 2,
-  flags: 3,
-  pid: 4,
-  tid: 5,
-  ret: 6,
-  open: 7,
-  users: 8,
-  vm: 9,
-  comm: 10,
-};
+const SPARE_BLOCKS = 4096;
+const spare: Int32Array[] = [];
 
 /** One event as it is shown to people. */
 export interface TimelineEntry {
@@ -53,25 +52,16 @@ export class Timeline {
   /** Events of the middle that had to make room. */
   omitted = 0;
   #count = 0;
-  #buffer = new ArrayBuffer(FIRST_CAPACITY * WORDS * 4);
-  #words = new Int32Array(this.#buffer);
-  #times = new Float64Array(this.#buffer);
+  #blocks: Int32Array[] = [];
 
   /** @param vm serial number of the VM involved, 0 when none */
   add(event: EventCursor, vm: number): void {
-    const row = this.#nextRow() * WORDS;
-    const words = this.#words;
-    this.#times[row >> 1] = event.time;
-    words[row + ROW.point] = event.point;
-    words[row + ROW.flags] = event.flags;
-    words[row + ROW.pid] = event.pid;
-    words[row + ROW.tid] = event.tid;
-    words[row + ROW.ret] = event.ret;
-    words[row + ROW.open] = event.openCount;
-    words[row + ROW.users] = event.usersCount;
-    words[row + ROW.vm] = vm;
-    const comm = event.word + (EVENT.comm >> 2);
-    for (let i = 0; i < 4; i++) words[row + ROW.comm + i] = event.u32[comm + i];
+    const row = this.#nextRow();
+    const block = this.#blocks[row >> 4];
+    const at = (row & (BLOCK - 1)) * WORDS;
+    const { words, word } = event;
+    for (let i = 0; i < WORDS; i++) block[at + i] = words[word + i];
+    block[at + VM] = vm;
   }
 
   /** Oldest first. */
@@ -79,10 +69,18 @@ export class Timeline {
     const entries: TimelineEntry[] = [];
     const held = Math.min(this.#count, CAPACITY);
     for (let i = 0; i < held; i++) {
-      const row = i < KEPT ? i : KEPT + ((i - KEPT + this.omitted) % (CAPACITY - KEPT));
-      entries.push(this.#read(row * WORDS));
+      entries.push(
+        this.#read(i < KEPT ? i : KEPT + ((i - KEPT + this.omitted) % (CAPACITY - KEPT))),
+      );
     }
     return entries;
+  }
+
+  /** Forgets everything. */
+  release(): void {
+    for (const block of this.#blocks) if (spare.length < SPARE_BLOCKS) spare.push(block);
+    this.#blocks = [];
+    this.#count = 0;
   }
 
   #nextRow(): number {
@@ -92,29 +90,25 @@ export class Timeline {
       this.omitted++;
       return row;
     }
-    if (index * WORDS * 4 === this.#buffer.byteLength) {
-      const larger = new ArrayBuffer(this.#buffer.byteLength * 2);
-      new Int32Array(larger).set(this.#words);
-      this.#buffer = larger;
-      this.#words = new Int32Array(larger);
-      this.#times = new Float64Array(larger);
-    }
+    if (index % BLOCK === 0) this.#blocks.push(spare.pop() ?? new Int32Array(BLOCK * WORDS));
     return index;
   }
 
   #read(row: number): TimelineEntry {
-    const words = this.#words;
+    const words = this.#blocks[row >> 4];
+    const at = (row & (BLOCK - 1)) * WORDS;
+    const point = words[at + POINT_WORD];
     return {
-      time: this.#times[row >> 1],
-      point: words[row + ROW.point],
-      flags: words[row + ROW.flags],
-      pid: words[row + ROW.pid],
-      tid: words[row + ROW.tid],
-      comm: textOf(new Uint8Array(this.#buffer, (row + ROW.comm) * 4, 16)),
-      ret: words[row + ROW.ret],
-      openCount: words[row + ROW.open],
-      usersCount: words[row + ROW.users],
-      vm: words[row + ROW.vm],
+      time: (words[at] >>> 0) + words[at + 1] * 2 ** 32,
+      point: (point >>> 16) & 0xff,
+      flags: point >>> 24,
+      pid: words[at + PID],
+      tid: words[at + TID],
+      comm: textOf(words, at + COMM, 4),
+      ret: words[at + RET],
+      openCount: words[at + OPEN_COUNT],
+      usersCount: words[at + USERS_COUNT],
+      vm: words[at + VM],
     };
   }
 }

@@ -6,6 +6,7 @@
  * key is forgotten, because the kernel may hand the address out again at once.
  */
 import type { EventCursor } from '../events/cursor.ts';
+import { EVENT } from '../events/wire.gen.ts';
 import { KeyTable } from './key-table.ts';
 import { KVM_HANDLERS } from './kvm.ts';
 import { MDEV_HANDLERS } from './mdev.ts';
@@ -27,6 +28,8 @@ import { VFIO_HANDLERS } from './vfio.ts';
 export type Handler = (world: World, event: EventCursor, moment: Moment) => void;
 export type Handlers = Partial<Record<MomentName, Handler>>;
 
+const TIME = EVENT.time >> 2;
+
 const HANDLERS: (Handler | undefined)[] = new Array(MOMENT_COUNT).fill(undefined);
 for (const [name, handler] of Object.entries({
   ...MDEV_HANDLERS,
@@ -39,16 +42,19 @@ for (const [name, handler] of Object.entries({
 /** The latest ended lives, oldest first, at most `limit`. */
 export class EndedLives<T> {
   readonly limit: number;
+  readonly #forget: (life: T) => void;
   readonly #lives: T[] = [];
 
-  constructor(limit: number) {
+  /** @param forget called for each life that has to make room */
+  constructor(limit: number, forget: (life: T) => void = () => {}) {
     this.limit = limit;
+    this.#forget = forget;
   }
 
   add(life: T): void {
     this.#lives.push(life);
-    if (this.#lives.length >= this.limit * 2)
-      this.#lives.splice(0, this.#lives.length - this.limit);
+    if (this.#lives.length < this.limit * 2) return;
+    for (const old of this.#lives.splice(0, this.#lives.length - this.limit)) this.#forget(old);
   }
 
   list(): readonly T[] {
@@ -94,22 +100,26 @@ export class World {
   readonly #moment = new Moment();
 
   constructor(options: WorldOptions = { endedLives: 1000 }) {
-    this.endedDevices = new EndedLives(options.endedLives);
-    this.endedVms = new EndedLives(options.endedLives);
+    this.endedDevices = new EndedLives(options.endedLives, ({ timeline }) => timeline.release());
+    this.endedVms = new EndedLives(options.endedLives, ({ timeline }) => timeline.release());
   }
 
   /** Takes one event in. @returns the moment, valid until the next call */
   apply(event: EventCursor): Moment {
     const moment = this.#moment;
     const index = momentIndex(event.point, event.isEnd);
-    if (event.time > this.now) this.now = event.time;
+    // Not event.time: where the compiler does not inline the getter, its result is put on the heap.
+    const { words, word } = event;
+    const time = (words[word + TIME] >>> 0) + words[word + TIME + 1] * 2 ** 32;
+    if (time > this.now) this.now = time;
     moment.reset(index, event);
     HANDLERS[index]?.(this, event, moment);
     return moment;
   }
 
   qualityOf(life: Life): Quality {
-    if (this.losses > life.lossesBefore) return 'tainted';
+    const losses = life.lossesAtEnd < 0 ? this.losses : life.lossesAtEnd;
+    if (losses > life.lossesBefore) return 'tainted';
     return life.adopted ? 'late' : 'observed';
   }
 
@@ -132,6 +142,7 @@ export class World {
     if (this.devicesByName.get(device.name) === device) this.devicesByName.delete(device.name);
     device.parent?.devices.delete(device);
     this.leaveGroup(device);
+    device.lossesAtEnd = this.losses;
     this.endedDevices.add(device);
   }
 

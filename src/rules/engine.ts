@@ -120,7 +120,9 @@ export class RuleEngine {
       this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
       return;
     }
-    const key = `${rule.id} ${subject?.serial ?? finding.says}`;
+    // About no object that lives: one for each process, however many names it invents.
+    const about = subject?.serial ?? finding.task?.pid ?? finding.says;
+    const key = `${rule.id} ${subject ? '' : 'of '}${about}`;
     const severity = finding.severity ?? rule.severity;
     const known = this.#live.get(key);
     if (known) {
@@ -171,6 +173,7 @@ export class RuleEngine {
   }
 
   #resolve(rule: Rule, about: Life): void {
+    if (this.#live.size === 0) return;
     const key = `${rule.id} ${about.serial}`;
     const known = this.#live.get(key);
     if (known) this.#end(key, known.violation);

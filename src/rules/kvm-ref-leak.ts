@@ -109,7 +109,8 @@ export const kvmRefLeak: Rule = {
           const vm = story.createVm();
           story.open(story.create(story.parent()), { vm });
           story.closeVm(vm);
-          story.wait(6);
+          story.exit(vm.task);
+          story.wait(9);
         },
       },
     ],

@@ -110,3 +110,20 @@ describe('a lasting violation is resolved', () => {
     assert.deepEqual(telling.engine.open(), []);
   });
 });
+
+describe('a VM whose process is gone', () => {
+  it('is pinned, and not leaked, as long as a device is open for it', () => {
+    const telling = new Telling({ rules: RULES });
+    telling.tell((story) => {
+      const vm = story.createVm();
+      story.open(story.create(story.parent()), { vm });
+      story.closeVm(vm);
+      story.exit(vm.task);
+      story.wait(20);
+    });
+    assert.deepEqual(
+      telling.violations().map(({ rule }) => rule),
+      ['vm-pinned-by-device'],
+    );
+  });
+});

@@ -38,6 +38,7 @@ class Measured extends Telling {
         },
         { point: 'kvm.get', state: 'failed', missed: 0 },
       ],
+      logLinesDropped: () => 0,
       activeRules: () =>
         new Map([
           ['remove-stall', true],

@@ -26,6 +26,7 @@ export interface MetricsSource {
     readonly missed: number;
   }[];
   activeRules(): ReadonlyMap<string, boolean>;
+  logLinesDropped(): number;
 }
 
 export interface MetricsOptions {
@@ -144,6 +145,9 @@ export function createMetrics(
     for (const [[state], count] of tally(source.world.vms, (vm) => [vm.state]))
       set({ state }, count);
   });
+  counter('vfioscope_log_lines_dropped_total', 'Log lines that nobody read in time', [], (set) =>
+    set({}, source.logLinesDropped()),
+  );
   if (options.perDevice) perDevice();
   counter('process_cpu_seconds_total', 'User and system CPU time', [], (set) => {
     const { user, system } = process.cpuUsage();

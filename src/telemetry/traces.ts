@@ -1,7 +1,7 @@
 /**
  * Each device life as a trace: a span for the life, and one inside it for each
  * thing that took time (create, open, remove). Only the OpenTelemetry API is
- * used here; without an SDK behind it, as by default, all of this does nothing.
+ * used here; without an SDK behind it, as by default, its spans are empty shells.
  */
 import { type Context, context, type Span, SpanStatusCode, trace } from '@opentelemetry/api';
 import type { Moment } from '../lifecycle/moment.ts';

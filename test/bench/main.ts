@@ -30,8 +30,9 @@ try {
 
 const [cpu] = cpus();
 console.log(`
-Medians of ${rounds} rounds (least–most); the ratio is taken in each round; ns are ns of CPU. Records are written by
-the code of the probes under BPF_PROG_TEST_RUN. What it needs is a lower bound of what a probe
-costs: the kprobe itself, the objects that it would sample and waking the reader are missing.
+Medians of ${rounds} rounds (least–most); the ratio is taken in each round; ns are ns of CPU. Records
+are written by the code of the probes under BPF_PROG_TEST_RUN. What it needs is a lower bound of
+what a probe costs: the kprobe itself, the objects that it would sample and waking the reader
+are missing.
 ${cpu.model}, ${cpus().length} CPUs, load ${load.toFixed(1)} at the start; Linux ${release()}; Node ${process.versions.node};
 libbpf ${Libbpf.get().version.replace('v', '')}.`);
