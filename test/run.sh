@@ -16,3 +16,5 @@ node src/events/generate-wire.ts --check
 step 'unit tests and the lab, on this machine'
 # The lab boots a VM for some of its tests; two at a time are enough for two cores.
 node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'test/**/*.test.ts'
+step 'the container image'
+bash test/image.sh
