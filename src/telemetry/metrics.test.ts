@@ -167,7 +167,7 @@ describe('series of single devices', () => {
     assert.equal(Object.keys(await telling.series('vfioscope_device_info')).length, 1);
     telling.tell((story) => story.remove(device));
     assert.deepEqual(await telling.series('vfioscope_device_info'), {});
-    assert.deepEqual(await telling.series('vfioscope_device_open_count'), {});
+    assert.deepEqual(await telling.series('vfioscope_device_open_files'), {});
     assert.deepEqual(await telling.series('vfioscope_devices'), {});
   });
 
@@ -180,8 +180,8 @@ describe('series of single devices', () => {
     });
     const counts = async (name: string) => Object.keys(await telling.series(name)).length;
     assert.equal(await counts('vfioscope_device_info'), 3);
-    assert.equal(await counts('vfioscope_device_open_count'), 3);
-    assert.equal(await counts('vfioscope_vm_users_count'), 3);
+    assert.equal(await counts('vfioscope_device_open_files'), 3);
+    assert.equal(await counts('vfioscope_vm_references'), 3);
     assert.deepEqual(await telling.series('vfioscope_series_capped'), { '': 5 + 2 });
     const [[, total]] = Object.entries(await telling.series('vfioscope_devices'));
     assert.equal(total, 8);
@@ -204,7 +204,7 @@ describe('series of single devices', () => {
   it('give a VM whose maker is not known no process', async () => {
     const telling = new Measured();
     telling.raw('kvm.get:begin', { kvm: 1, usersCount: 4, vmPid: 0 });
-    const [[labels, value]] = Object.entries(await telling.series('vfioscope_vm_users_count'));
+    const [[labels, value]] = Object.entries(await telling.series('vfioscope_vm_references'));
     assert.match(labels, /^vm="vm\d+",pid="0"$/);
     assert.equal(value, 5);
   });

@@ -167,11 +167,11 @@ export function createMetrics(
     gauge('vfioscope_device_info', 'Always 1; what a device is', labels, (set) => {
       for (const device of capped(source.world.devices)) set(deviceLabels(device), 1);
     });
-    gauge('vfioscope_device_open_count', 'Device files open', ['device'], (set) => {
+    gauge('vfioscope_device_open_files', 'Device files open', ['device'], (set) => {
       for (const { name, openCount } of capped(source.world.devices))
         set({ device: name }, openCount);
     });
-    gauge('vfioscope_vm_users_count', 'References that keep a VM alive', ['vm', 'pid'], (set) => {
+    gauge('vfioscope_vm_references', 'References that keep a VM alive', ['vm', 'pid'], (set) => {
       for (const vm of capped(source.world.vms)) {
         if (vm.users >= 0) set(vmLabels(vm), vm.users);
       }
