@@ -46,18 +46,19 @@ setup_node() {
   if [ ! -x "$home/node_modules/$package/bin/node" ]; then
     say "installing Node $NODE_VERSION into $home"
     mkdir -p "$home"
-    npm install --silent --no-audit --no-fund --prefix "$home" "$package@$NODE_VERSION"
+    npm install --loglevel=error --no-audit --no-fund --prefix "$home" "$package@$NODE_VERSION"
   fi
   PATH="$home/node_modules/$package/bin:$PATH"
   export PATH
 }
 
+# By the npm that is there, under the Node that it came with: it knows the settings of this machine.
 setup_dependencies() {
   if [ -f node_modules/.package-lock.json ] && [ node_modules/.package-lock.json -nt package-lock.json ]; then
     return
   fi
   say 'installing npm packages of package-lock.json'
-  npm ci --silent --no-audit --no-fund
+  npm ci --loglevel=error --no-audit --no-fund >&2
 }
 
 setup_build() {
@@ -67,6 +68,6 @@ setup_build() {
 }
 
 setup_packages test/packages.txt test/lab/packages.txt
-setup_node
 setup_dependencies
+setup_node
 setup_build
