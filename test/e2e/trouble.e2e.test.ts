@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What goes wrong on real hosts, on a real kernel: each gets a clear word, none ends a running agent. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
+import { Vmm } from '../lab/vmm.ts';
 
 const AGENT = [process.execPath, 'dist/agent/main.js'];
 const LISTEN = '10.0.2.15:10055';
@@ -173,6 +175,43 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
       device: { quality: string };
     };
     assert.equal(device.quality, 'tainted');
+    await stop(agent);
+  });
+
+  it('counts calls that it could not watch as lost, where tracefs is not writable', async () => {
+    // Without it a return probe has ten instances; each call in flight takes one.
+    const flying = 12;
+    const readOnly =
+      'mount --bind /sys/kernel/tracing /sys/kernel/tracing && mount -o remount,bind,ro /sys/kernel/tracing';
+    const doctor = await sh(`unshare -m sh -c '${readOnly} && ${AGENT.join(' ')} doctor'`);
+    assert.match(doctor.text, /make \/sys\/kernel\/tracing writable/);
+    const agent = vm.start([
+      'unshare',
+      ...['-m', 'sh', '-c', `${readOnly} && exec ${AGENT.join(' ')} run --listen ${LISTEN}`],
+    ]);
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    assert.equal(await metric('vfioscope_probe_missed_total'), 0);
+
+    const vmm = new Vmm(vm, 'busy');
+    const uuids = Array.from({ length: flying }, () => randomUUID());
+    for (const [i, uuid] of uuids.entries()) {
+      await sh(
+        `echo ${uuid} > $(ls /sys/class/mdev_bus/mtty/mdev_supported_types/*/create | head -n 1)`,
+      );
+      await vmm.order(`start d${i} ${uuid}`);
+    }
+    const removals = uuids.map((uuid) => sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`));
+    await until(
+      'the misses show',
+      async () =>
+        (await metric('vfioscope_probe_missed_total{point="vfio.unregister"}')) === flying - 10,
+    );
+    await until('they count as lost', async () => {
+      const lost = await metric('vfioscope_events_lost_total{reason="probe_missed"}');
+      return lost > 0 && lost === (await metric('vfioscope_probe_missed_total'));
+    });
+    await vmm.kill();
+    await Promise.all(removals);
     await stop(agent);
   });
 
