@@ -55,6 +55,8 @@ export class Agent {
   #callsFullBefore = 0;
   #malformedBefore = 0;
   #lossWarningAt = 0;
+  /** Rules whose failure was told. */
+  readonly #mistaken = new Set<string>();
   readonly #lossesToTell = new Map<string, number>();
 
   /** Attaches the probes. @throws when nothing can work on this host */
@@ -112,6 +114,14 @@ export class Agent {
     });
     this.#pipeline.onLoss = (reason, count) => {
       this.#lossesToTell.set(reason, (this.#lossesToTell.get(reason) ?? 0) + count);
+    };
+    rules.onMistake = (rule, error) => {
+      if (this.#mistaken.has(rule.id)) return;
+      this.#mistaken.add(rule.id);
+      this.#log.error(
+        { event: 'rule.mistake', rule: rule.id, error },
+        `the rule ${rule.id} failed, which is a bug: please report it. It may miss violations.`,
+      );
     };
     rules.onViolation = (violation, change) => {
       lifeLog.violation(violation, change);

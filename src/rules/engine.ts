@@ -37,6 +37,8 @@ export class RuleEngine {
   /** Called for each new violation, each repetition, and each that ends. */
   onViolation: (violation: Violation, change: 'raised' | 'repeated' | 'resolved') => void =
     () => {};
+  /** Called each time that a rule itself fails; a mistake in one must not cost the others. */
+  onMistake: (rule: Rule, error: unknown) => void = () => {};
   /** Findings not raised because the object's life was not seen whole, by rule. */
   readonly heldBack = new Map<string, number>();
   /** Violations ever raised, by rule and severity, as "rule severity". */
@@ -105,12 +107,25 @@ export class RuleEngine {
     };
     for (const [name, listen] of Object.entries(rule.on ?? {})) {
       const index = momentIndexOf(name as MomentName);
-      this.#listeners[index].push((moment) => listen(moment, context));
+      this.#listeners[index].push((moment) => {
+        try {
+          listen(moment, context);
+        } catch (error) {
+          this.onMistake(rule, error);
+        }
+      });
     }
     // From zero, so that the first violation is an increase, too.
     this.raised.set(`${rule.id} ${rule.severity}`, 0);
     const { onClock } = rule;
-    if (onClock) this.#clocks.push(() => onClock(context));
+    if (!onClock) return;
+    this.#clocks.push(() => {
+      try {
+        onClock(context);
+      } catch (error) {
+        this.onMistake(rule, error);
+      }
+    });
   }
 
   #report(rule: Rule, finding: Finding): void {
