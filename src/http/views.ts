@@ -139,7 +139,7 @@ export class Views {
 }
 
 function task(who: Task | undefined) {
-  return who && { pid: who.pid, tid: who.tid, comm: who.comm };
+  return who && { pid: who.pid, tid: who.tid, comm: who.comm, cgroupId: who.cgroup || undefined };
 }
 
 function state({ lasting, resolvedAt }: Violation): 'open' | 'resolved' | 'happened' {

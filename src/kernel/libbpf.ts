@@ -158,9 +158,6 @@ function bindCalls(library: LibraryHandle) {
       'void *bpf_object__find_program_by_name(void *object, const char *name)',
     ),
     programFd: bind<[Pointer], number>('int bpf_program__fd(void *program)'),
-    programSetAutoload: bind<[Pointer, boolean], number>(
-      'int bpf_program__set_autoload(void *program, bool autoload)',
-    ),
     attach: bind<[Pointer], Pointer | null>('void *bpf_program__attach(void *program)'),
     attachKprobe: bind<[Pointer, boolean, string], Pointer | null>(
       'void *bpf_program__attach_kprobe(void *program, bool retprobe, const char *symbol)',

@@ -89,10 +89,6 @@ export class RuleEngine {
     return this.list().filter((violation) => violation.lasting && violation.resolvedAt === 0);
   }
 
-  get(id: string): Violation | undefined {
-    return this.#violations.get(id);
-  }
-
   #install(rule: Rule, options: EngineOptions): void {
     const world = this.#world;
     const context: RuleContext = {
