@@ -6,6 +6,7 @@ import { createServer } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import { removeStaleDefinitions } from '../../src/kernel/attach.ts';
 import { liveHost } from '../../src/kernel/host.ts';
+import type { LaneCounts } from '../../src/kernel/lanes.ts';
 import { bootTime, Waiter, wallOffset } from '../../src/kernel/os.ts';
 import { type PointStatus, Probes } from '../../src/kernel/probes.ts';
 import { momentIndexOf } from '../../src/lifecycle/points.ts';
@@ -187,7 +188,7 @@ export class Agent {
     const emptied = this.#drain() < BATCH && this.#probes.ring.backlog === 0;
     if (emptied) this.#pipeline.settle(lanes);
     this.#wallOffset = wallOffset();
-    this.#countMisses();
+    this.#countMisses(lanes);
     this.#refreshProbes();
     if (emptied) this.#pipeline.rules.tick(now);
     this.#traces.flush();
@@ -195,12 +196,12 @@ export class Agent {
   }
 
   /** Losses that show in no sequence number. */
-  #countMisses(): void {
+  #countMisses(lanes: readonly LaneCounts[]): void {
     const missed = this.#missed();
     if (missed > this.#missedBefore)
       this.#pipeline.lose('probe_missed', missed - this.#missedBefore);
     this.#missedBefore = missed;
-    const full = this.#probes.lanes.counts().reduce((sum, lane) => sum + lane.callsFull, 0);
+    const full = lanes.reduce((sum, lane) => sum + lane.callsFull, 0);
     if (full > this.#callsFullBefore)
       this.#pipeline.lose('calls_full', full - this.#callsFullBefore);
     this.#callsFullBefore = full;

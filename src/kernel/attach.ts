@@ -7,7 +7,6 @@ import { closeFd, openTracepoint } from './os.ts';
 const BLOCKING_INSTANCES = 1000;
 const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 const GROUP = 'vfioscope_';
-const ENOENT = 2;
 
 /** A program that runs until it is detached. */
 export interface Attachment {
@@ -65,7 +64,7 @@ function attachFunction(
     // Qualified, because a static function of the same name may exist elsewhere.
     return attachment(method, program, attach(`${module}:${symbol}`), () => {});
   } catch (error) {
-    if (!(error instanceof LibbpfError) || error.errno !== ENOENT) throw error;
+    if (!(error instanceof LibbpfError && error.isMissing)) throw error;
     return attachment(method, program, attach(symbol), () => {});
   }
 }

@@ -23,10 +23,16 @@ export class LibbpfError extends Error {
     this.errno = errno;
     this.messages = messages;
   }
+
+  /** What was asked for does not exist. */
+  get isMissing(): boolean {
+    return this.errno === ENOENT;
+  }
 }
 
 /** The verifier names maps by their address, which must not leave the process. */
 const KERNEL_ADDRESS = /\b(0x)?ff[0-9a-f]{14}\b/g;
+const ENOENT = 2;
 const VERIFIER_LOG = /-- BEGIN PROG LOAD LOG --\n([\s\S]*)-- END PROG LOAD LOG --/;
 
 /** The most telling message: why the verifier stopped, else the first that libbpf printed. */

@@ -19,7 +19,6 @@ import { PROBE_MODULES, PROBE_TABLE, type ProbeModule, type ProbePoint } from '.
 import { RingReader } from './ring.ts';
 
 const SHARED_MAPS = ['events', 'lanes', 'calls'];
-const ENOENT = 2;
 
 export interface PointStatus {
   readonly point: PointName;
@@ -200,7 +199,7 @@ function notLoaded(module: ProbeModule): string {
 }
 
 function missingOr(symbol: string, error: unknown): string {
-  return error instanceof LibbpfError && error.errno === ENOENT
+  return error instanceof LibbpfError && error.isMissing
     ? `this kernel has no function ${symbol}: it was renamed, or inlined by the compiler`
     : reasonOf(error);
 }

@@ -50,18 +50,6 @@ function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
   return device;
 }
 
-/** Joins the device to its kernel address; from here on other events can find it. */
-function enter(world: World, device: Device, event: EventCursor): void {
-  const stale = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (stale) world.supersede(stale);
-  device.keyLow = event.u32[event.word + KEY_DEV];
-  device.keyHigh = event.u32[event.word + KEY_DEV + 1];
-  world.devices.add(device);
-  world.deviceKeys.set(device.keyLow, device.keyHigh, device);
-  world.devicesByName.set(device.name, device);
-  device.parent?.devices.add(device);
-}
-
 /** The mdev of an event, made known if it existed before it was first seen. */
 function mdevOf(world: World, event: EventCursor): Device | undefined {
   const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
@@ -74,7 +62,7 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
   const name = event.name('device');
   const device = beingCreated(world, name) ?? newMdev(world, event, true);
   device.name = name;
-  enter(world, device, event);
+  world.enterDevice(device, event);
   return device;
 }
 
@@ -206,7 +194,7 @@ export const MDEV_HANDLERS: Handlers = {
 
   'mdev.probe:begin'(world, event, moment) {
     const made = world.creating.get(event.tid);
-    if (made && made.keyLow === 0 && made.keyHigh === 0) enter(world, made, event);
+    if (made && made.keyLow === 0 && made.keyHigh === 0) world.enterDevice(made, event);
     const device = made ?? mdevOf(world, event);
     if (!device) return;
     device.probeBegan = event.time;

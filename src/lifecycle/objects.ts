@@ -64,6 +64,9 @@ export abstract class Life {
   keyLow = 0;
   keyHigh = 0;
 
+  /** Nothing more can happen to it. */
+  abstract get isOver(): boolean;
+
   constructor(firstSeen: number, adopted: boolean, lossesBefore: number) {
     this.firstSeen = firstSeen;
     this.adopted = adopted;
@@ -80,6 +83,10 @@ export class Parent extends Life {
   unregisterBegan = 0;
   unregisteredAt = 0;
   readonly devices = new Set<Device>();
+
+  get isOver(): boolean {
+    return this.state === 'gone';
+  }
 }
 
 export class Device extends Life {
@@ -154,6 +161,10 @@ export class Open extends Life {
   closeBegan = 0;
   closedAt = 0;
   error = 0;
+
+  get isOver(): boolean {
+    return this.state === 'closed' || this.state === 'failed';
+  }
 
   constructor(device: Device, task: Task, firstSeen: number, adopted: boolean, losses: number) {
     super(firstSeen, adopted, losses);

@@ -2,7 +2,7 @@
  * What happened to one object, in order: the raw material of evidence.
  *
  * Entries are rows of numbers copied out of the record, so that adding one
- * allocates nothing but the occasional larger array. When a long life fills the
+ * allocates nothing but the occasional block of rows. When a long life fills the
  * timeline, its beginning and its latest events stay and the middle is dropped.
  */
 import type { EventCursor } from '../events/cursor.ts';

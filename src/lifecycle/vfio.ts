@@ -26,18 +26,12 @@ function deviceOf(world: World, event: EventCursor): Device | undefined {
 }
 
 function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
-  const stale = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (stale) world.supersede(stale);
   const device = new Device(event.time, adopted, world.losses);
   device.name = event.name('device');
   device.bus = event.name('bus');
   device.driver = event.name('driver');
   device.parentName = event.name('parent');
-  device.keyLow = event.u32[event.word + KEY_DEV];
-  device.keyHigh = event.u32[event.word + KEY_DEV + 1];
-  world.devices.add(device);
-  world.deviceKeys.set(device.keyLow, device.keyHigh, device);
-  world.devicesByName.set(device.name, device);
+  world.enterDevice(device, event);
   joinVdev(world, device, event);
   return device;
 }
@@ -210,13 +204,7 @@ export const VFIO_HANDLERS: Handlers = {
     const device = deviceOf(world, event);
     if (!device) return;
     joinGroup(world, device, event.groupId);
-    const open = new Open(device, taskOf(event), event.time, false, world.losses);
-    open.keyLow = event.u32[event.word + KEY_FILE];
-    open.keyHigh = event.u32[event.word + KEY_FILE + 1];
-    open.vm = vmOf(world, event);
-    hold(device, open.vm);
-    world.openKeys.set(open.keyLow, open.keyHigh, open);
-    device.opens.push(open);
+    const open = newOpen(world, device, event, false);
     device.timeline.add(event, open.vm?.serial ?? 0);
     const request = world.fetching.get(event.tid);
     if (request) request.open = open;
@@ -253,7 +241,7 @@ export const VFIO_HANDLERS: Handlers = {
     const device = deviceOf(world, event);
     if (!device) return;
     const open =
-      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? adoptOpen(world, device, event);
+      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? newOpen(world, device, event, true);
     open.state = 'closing';
     open.closeBegan = event.time;
     device.timeline.add(event, device.vm?.serial ?? 0);
@@ -279,8 +267,8 @@ export const VFIO_HANDLERS: Handlers = {
   },
 };
 
-function adoptOpen(world: World, device: Device, event: EventCursor): Open {
-  const open = new Open(device, taskOf(event), event.time, true, world.losses);
+function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
+  const open = new Open(device, taskOf(event), event.time, adopted, world.losses);
   open.keyLow = event.u32[event.word + KEY_FILE];
   open.keyHigh = event.u32[event.word + KEY_FILE + 1];
   open.vm = vmOf(world, event);

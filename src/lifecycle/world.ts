@@ -29,6 +29,7 @@ export type Handler = (world: World, event: EventCursor, moment: Moment) => void
 export type Handlers = Partial<Record<MomentName, Handler>>;
 
 const TIME = EVENT.time >> 2;
+const DEV = EVENT.dev >> 2;
 
 const HANDLERS: (Handler | undefined)[] = new Array(MOMENT_COUNT).fill(undefined);
 for (const [name, handler] of Object.entries({
@@ -132,6 +133,18 @@ export class World {
     return group;
   }
 
+  /** Joins the device to the address that the event names; from here on other events can find it. */
+  enterDevice(device: Device, event: EventCursor): void {
+    const stale = this.deviceKeys.find(event.u32, event.word + DEV);
+    if (stale) this.#supersede(stale);
+    device.keyLow = event.u32[event.word + DEV];
+    device.keyHigh = event.u32[event.word + DEV + 1];
+    this.devices.add(device);
+    this.deviceKeys.set(device.keyLow, device.keyHigh, device);
+    this.devicesByName.set(device.name, device);
+    device.parent?.devices.add(device);
+  }
+
   endDevice(device: Device): void {
     this.devices.delete(device);
     this.deviceKeys.delete(device.keyLow, device.keyHigh, device);
@@ -147,7 +160,7 @@ export class World {
   }
 
   /** Its address belongs to another device now, so its release was missed. */
-  supersede(device: Device): void {
+  #supersede(device: Device): void {
     device.state = 'released';
     this.endDevice(device);
   }

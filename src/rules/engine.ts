@@ -75,7 +75,7 @@ export class RuleEngine {
     for (const clock of this.#clocks) clock();
     // The event that would have resolved it was missed, but its object is gone all the same.
     for (const [key, { violation, subject }] of this.#live) {
-      if (violation.lasting && isOver(subject)) this.#end(key, violation);
+      if (violation.lasting && subject?.isOver) this.#end(key, violation);
     }
   }
 
@@ -234,10 +234,6 @@ export class RuleEngine {
     this.#keys.delete(victim.id);
     if (this.#live.get(key)?.violation === victim) this.#live.delete(key);
   }
-}
-
-function isOver(life: Life | undefined): boolean {
-  return life !== undefined && 'isOver' in life && life.isOver === true;
 }
 
 /** The id under which users see a VM. */

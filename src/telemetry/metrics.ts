@@ -184,33 +184,29 @@ export function createMetrics(
   }
 
   type Labels = Record<string, string | number>;
-  type Set_ = (labels: Labels, value: number) => void;
+  type Show = (labels: Labels, value: number) => void;
 
-  function gauge(name: string, help: string, labelNames: string[], collect: (set: Set_) => void) {
-    new Gauge({
-      name,
-      help,
-      labelNames,
-      registers,
-      collect() {
-        this.reset();
-        collect((labels, value) => this.set(labels, value));
-      },
-    });
+  function gauge(name: string, help: string, labelNames: string[], collect: (show: Show) => void) {
+    new Gauge({ ...shown(collect), name, help, labelNames, registers });
   }
 
-  /** A counter that is kept elsewhere: prom-client only shows it. */
-  function counter(name: string, help: string, labelNames: string[], collect: (set: Set_) => void) {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers,
-      collect() {
+  function counter(
+    name: string,
+    help: string,
+    labelNames: string[],
+    collect: (show: Show) => void,
+  ) {
+    new Counter({ ...shown(collect), name, help, labelNames, registers });
+  }
+
+  /** Values that are kept elsewhere: prom-client only shows them, anew at each scrape. */
+  function shown(collect: (show: Show) => void) {
+    return {
+      collect(this: { reset(): void; inc: Show }) {
         this.reset();
         collect((labels, value) => this.inc(labels, value));
       },
-    });
+    };
   }
 }
 
