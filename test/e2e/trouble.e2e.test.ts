@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What goes wrong on real hosts, on a real kernel: each gets a clear word, none ends a running agent. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm } from '../lab/vmm.ts';
@@ -91,6 +93,32 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.equal(exitCode, 2);
     assert.match(text, /cannot read probe object \/tmp\/bad\/core\.bpf\.o/);
     assert.doesNotMatch(text, /^\s+at /m);
+  });
+
+  it('names a ring buffer that cannot be, and what could', async () => {
+    const { exitCode, text } = await sh(`${AGENT.join(' ')} run --ring-bytes 5000`);
+    assert.equal(exitCode, 2);
+    assert.match(text, /a ring buffer of 5000 bytes is not possible/);
+    assert.match(text, /what to do: set ring\.bytes to a power of two from 4096/);
+  });
+
+  it('refuses objects of another wire format, and says what differs', async () => {
+    const other = mkdtempSync('dist/other-wire-');
+    try {
+      cpSync('bpf', `${other}/src`, { recursive: true });
+      const header = readFileSync(`${other}/src/event.h`, 'utf8');
+      writeFileSync(`${other}/src/event.h`, header.replace('WIRE_VERSION = 1', 'WIRE_VERSION = 2'));
+      execFileSync('make', ['-s', '-C', `${other}/src`, 'OUT=..']);
+      const { exitCode, text } = await sh(`${AGENT.join(' ')} run --probes ${other}`);
+      assert.equal(exitCode, 2);
+      assert.match(
+        text,
+        /core\.bpf\.o and this agent are of different versions: wire format version 2/,
+      );
+      assert.match(text, /what to do: install both from one build/);
+    } finally {
+      rmSync(other, { recursive: true });
+    }
   });
 
   it('doctor tells which modules are missing, and exits with 1', async () => {

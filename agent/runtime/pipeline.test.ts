@@ -1,0 +1,23 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { EventCursor } from '../../src/events/cursor.ts';
+import { encodeRecord } from '../../src/events/encoder.ts';
+import { POINT } from '../../src/events/wire.gen.ts';
+import { Pipeline } from './pipeline.ts';
+
+it('a record that means nothing is counted as lost, and the next one is taken in', () => {
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const pipeline = new Pipeline({ endedLives: 10 }, { rules: [], host });
+  const told: string[] = [];
+  pipeline.onLoss = (reason, count) => told.push(`${count} ${reason}`);
+  const ingest = (point: number, seq: number) => {
+    const bytes = encodeRecord({ time: 1, seq, point, pid: 1, tid: 1, comm: 'x', kvm: 7 });
+    pipeline.ingest(new EventCursor(bytes.buffer as ArrayBuffer));
+  };
+  ingest(60, 0);
+  ingest(POINT.KVM_PUT, 1);
+  assert.deepEqual(told, ['1 malformed']);
+  assert.equal(pipeline.lost.malformed, 1);
+  assert.equal(pipeline.sequence.lost, 0);
+  assert.equal(pipeline.world.vms.size, 1);
+});
