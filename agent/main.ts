@@ -16,11 +16,22 @@ const FLAGS = {
   logLevel: { flag: '--log-level', path: ['log', 'level'] },
   logFormat: { flag: '--log-format', path: ['log', 'format'] },
   ringBytes: { flag: '--ring-bytes', path: ['ring', 'bytes'] },
+  moduleBtf: { flag: '--no-module-btf', path: ['attach', 'module_btf'] },
 } as const;
 
 interface RunFlags extends Partial<Record<keyof typeof FLAGS, unknown>> {
   readonly config?: string;
   readonly probes: string;
+}
+
+interface RecordFlags extends RunFlags {
+  readonly force?: boolean;
+}
+
+interface ReplayFlags {
+  readonly config?: string;
+  readonly json?: boolean;
+  readonly realtime?: boolean;
 }
 
 const program = new Command('vfioscope')
@@ -35,6 +46,12 @@ const probesOption = new Option('--probes <dir>', 'where the compiled probe obje
   'of this build',
 );
 
+/** Given or not: what it is without lies in the settings. */
+const moduleBtfOption = new Option(
+  '--no-module-btf',
+  'do as on a kernel whose modules do not tell their types',
+);
+
 program
   .command('run')
   .description('watch this host until SIGINT or SIGTERM')
@@ -43,6 +60,7 @@ program
   .option('--log-level <level>', 'debug, info, warn or error')
   .option('--log-format <format>', 'json, pretty or auto')
   .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
+  .addOption(moduleBtfOption)
   .addOption(probesOption)
   .addHelpText(
     'after',
@@ -69,6 +87,44 @@ program
     process.exitCode = report.exit;
   });
 
+program
+  .command('record')
+  .description('keep what the kernel tells, to replay it later or elsewhere')
+  .argument('<file>', 'a new file')
+  .option('--config <file>', 'settings, YAML; those of ring and attach count')
+  .option('--force', 'replace a file that is there')
+  .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
+  .addOption(moduleBtfOption)
+  .addOption(probesOption)
+  .action(async (file: string, flags: RecordFlags) => {
+    const { recordHost } = await import('./commands/record.ts');
+    await recordHost({
+      file,
+      force: flags.force ?? false,
+      config: flags.config,
+      overrides: overrides(flags),
+      probeDirectory: flags.probes,
+    });
+  });
+
+program
+  .command('replay')
+  .description('show what a recording tells, with the rules of this agent')
+  .argument('<file>', 'what vfioscope record wrote')
+  .option('--config <file>', 'settings, YAML; those of rules and keep count')
+  .option('--json', 'for machines')
+  .addOption(
+    new Option('--realtime', 'as fast as it happened, a line for each step').conflicts('json'),
+  )
+  .addHelpText(
+    'after',
+    '\nExit code: 0 it is shown whole, 2 nothing of it can be shown, 3 it breaks off or is damaged.',
+  )
+  .action(async (file: string, { config, json = false, realtime = false }: ReplayFlags) => {
+    const { replay } = await import('./commands/replay.ts');
+    process.exitCode = await replay({ file, config, json, realtime });
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {
@@ -77,7 +133,7 @@ try {
 
 function overrides(flags: RunFlags): Override[] {
   return (Object.keys(FLAGS) as (keyof typeof FLAGS)[])
-    .filter((key) => flags[key] !== undefined)
+    .filter((key) => flags[key] !== undefined && flags[key] !== true)
     .map((key) => ({ ...FLAGS[key], value: flags[key] }));
 }
 

@@ -25,7 +25,8 @@ struct call {
 	__u64 kvm;
 	__u64 file;
 	__s32 group_id;
-	__u32 reserved;
+	__u32 opened;	/* a VFIO_DEVICE_GET_FD whose VFIO_DEVICE_OPEN has been told */
+	__u64 time;	/* when it began, ns, CLOCK_BOOTTIME */
 	/* Kernel addresses, for sampling again at the end; never copied to the ring. */
 	const struct vfio_device *sample_vdev;
 	const struct kvm *sample_kvm;
@@ -172,11 +173,18 @@ static __always_inline void sample(struct event *event, const struct call *call)
 	}
 }
 
-/* Keeps the call for its end, even when the begin itself found no room in the ring. */
-static __always_inline void remember(__u8 point, const struct call *call)
+/* The call of this thread at this point. */
+static __always_inline struct call_key call_of(__u8 point)
 {
-	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
+	return (struct call_key){ .tid = bpf_get_current_pid_tgid(), .point = point };
+}
 
+/* Keeps the call for its end, even when the begin itself found no room in the ring. */
+static __always_inline void remember(__u8 point, struct call *call)
+{
+	struct call_key key = call_of(point);
+
+	call->time = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY)) {
 		__u32 cpu = bpf_get_smp_processor_id();
 		struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
@@ -198,14 +206,14 @@ static __always_inline int single(__u8 point, const struct call *call)
 	return 0;
 }
 
-static __always_inline int begin(__u8 point, const struct call *call)
+static __always_inline int begin(__u8 point, struct call *call)
 {
 	remember(point, call);
 	return single(point, call);
 }
 
 /* The caller fills in the names and submits; NULL when the ring is full. */
-static __always_inline struct named_event *begin_named(__u8 point, const struct call *call)
+static __always_inline struct named_event *begin_named(__u8 point, struct call *call)
 {
 	struct named_event *named;
 
@@ -216,15 +224,27 @@ static __always_inline struct named_event *begin_named(__u8 point, const struct 
 	return named;
 }
 
+/* An end whose call is at hand. */
+static __always_inline int tell_end(__u8 point, long ret, const struct call *call)
+{
+	struct event *event = reserve(point, EVENT_END, sizeof(*event));
+
+	if (event) {
+		event->ret = ret;
+		sample(event, call);
+		submit(event);
+	}
+	return 0;
+}
+
 /*
  * The end of a call that begin() remembered. Nothing is written for a call that
  * was entered before the probe was attached, or that its begin filtered out.
  */
 static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct call *, long))
 {
-	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
+	struct call_key key = call_of(point);
 	struct call *found = bpf_map_lookup_elem(&calls, &key);
-	struct event *event;
 	struct call call;
 
 	if (!found)
@@ -233,13 +253,7 @@ static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct ca
 	bpf_map_delete_elem(&calls, &key);
 	if (refine)
 		refine(&call, ret);
-	event = reserve(point, EVENT_END, sizeof(*event));
-	if (event) {
-		event->ret = ret;
-		sample(event, &call);
-		submit(event);
-	}
-	return 0;
+	return tell_end(point, ret, &call);
 }
 
 static __always_inline int end(__u8 point, long ret)

@@ -16,7 +16,7 @@
 
 /* Raise it whenever the meaning of a field changes without its place changing. */
 enum wire {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	COMM_LENGTH = 16,
 	NAME_LENGTH = 40,
 };
@@ -59,13 +59,42 @@ enum point {
 
 	MODULE_LOAD = 48,
 
+	/*
+	 * Not events but what was found when the host was looked at, which the agent
+	 * does when it starts and after a loss. A look begins and ends with
+	 * SEEN_SNAPSHOT; in between it tells what exists. The end has in ret what could be
+	 * looked at, enum seen.
+	 */
+	SEEN_SNAPSHOT = 56,
+	SEEN_PARENT = 57,
+	SEEN_DEVICE = 58,	/* ret: enum device_state */
+	SEEN_OPEN = 59,		/* a device file in a process; ret: its descriptor */
+	SEEN_GROUP = 60,	/* a group file in a process; ret: its descriptor */
+	SEEN_VM = 61,		/* a VM file in a process; ret: its descriptor */
+	SEEN_VM_FILE = 62,	/* another file of a VM: a vcpu, a device, statistics */
+	SEEN_VM_ENTRY = 63,	/* a VM's directory in debugfs: vm_pid, and ret: the descriptor at its birth */
+
 	POINT_COUNT = 64,
+};
+
+/* What could be looked at: only what is missing there is known to be gone. */
+enum seen {
+	SEEN_SYSFS = 1,
+	SEEN_FILES = 2,
+	SEEN_DEBUGFS = 4,
+};
+
+/* What sysfs shows of a device's state. */
+enum device_state {
+	DEVICE_REMOVABLE = 1,	/* an mdev that has its file `remove` */
+	DEVICE_LEAVING = 2,	/* taken off its bus, while somebody has it open */
 };
 
 enum event_flags {
 	EVENT_END = 1,		/* the call returned; otherwise it was entered */
 	EVENT_EXITING = 2,	/* the calling process is being torn down (PF_EXITING) */
 	EVENT_NAMED = 4,	/* a struct event_names follows */
+	EVENT_SEEN = 8,		/* found by looking, so it has no place in a CPU's sequence */
 };
 
 struct event {
@@ -83,9 +112,9 @@ struct event {
 	__s32 group_id;		/* iommu group number, -1 if none */
 	__u64 dev;		/* struct device behind the VFIO device; for mdev the mdev itself */
 	__u64 vdev;		/* struct vfio_device */
-	__u64 parent;		/* struct mdev_parent */
+	__u64 parent;		/* struct device that offers the mdev */
 	__u64 kvm;		/* struct kvm */
-	__u64 file;		/* struct vfio_device_file */
+	__u64 file;		/* one device file: struct vfio_device_file, before 6.6 struct file */
 	__u64 cgroup;		/* cgroup v2 id of the caller */
 	__s32 vm_pid;		/* kvm::userspace_pid, the thread that made the VM */
 	__u32 reserved;
@@ -111,7 +140,8 @@ struct lane {
 	__u64 attempts;		/* records tried; the low 32 bits are the next seq */
 	__u64 dropped;		/* tried, but the ring was full */
 	__u64 calls_full;	/* ends that lost their begin because the call table was full */
-	__u64 reserved[5];
+	__u64 unreadable;	/* objects that did not look as they should: see certified reads in layout.h */
+	__u64 reserved[4];
 };
 
 #endif

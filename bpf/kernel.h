@@ -8,11 +8,23 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct kset;
+
 struct kobject {
 	const char *name;
+	struct kobject *parent;
+	struct kset *kset;
+};
+
+struct kset {
+	struct kobject kobj;
 };
 
 struct bus_type {
+	const char *name;
+};
+
+struct class {
 	const char *name;
 };
 
@@ -20,11 +32,18 @@ struct device_driver {
 	const char *name;
 };
 
+struct iommu_group {
+	struct kobject kobj;
+	int id;
+};
+
 struct device {
 	struct kobject kobj;
 	struct device *parent;
 	const struct bus_type *bus;
+	const struct class *class;
 	struct device_driver *driver;
+	struct iommu_group *iommu_group;
 };
 
 struct mdev_driver {
@@ -46,10 +65,6 @@ struct mdev_device {
 	struct mdev_type *type;
 };
 
-struct iommu_group {
-	int id;
-};
-
 typedef struct {
 	int counter;
 } atomic_t;
@@ -63,17 +78,53 @@ struct kvm {
 	int userspace_pid;
 };
 
+struct kvm_vcpu {
+	struct kvm *kvm;
+};
+
+struct kvm_device {
+	struct kvm *kvm;
+};
+
 struct cdev {
 	struct kobject kobj;
 };
 
+struct file_system_type {
+	const char *name;
+};
+
+struct super_block {
+	struct file_system_type *s_type;
+};
+
 struct inode {
+	unsigned short i_mode;
+	struct super_block *i_sb;
 	struct cdev *i_cdev;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	void *private_data;
+};
+
 struct vfio_group {
-	struct cdev cdev;
 	struct iommu_group *iommu_group;
+	struct kvm *kvm;
 };
 
 struct vfio_device {
@@ -88,12 +139,47 @@ struct vfio_device_file {
 	struct vfio_device *device;
 };
 
-struct file {
-	void *private_data;
+struct fdtable {
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
 };
 
 struct task_struct {
 	unsigned int flags;
+	int pid;
+	int tgid;
+	char comm[16];
+	struct files_struct *files;
+	struct css_set *cgroups;
+	struct task_struct *group_leader;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __attribute__((aligned(8)));
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
 };
 
 #pragma clang attribute pop

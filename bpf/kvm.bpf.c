@@ -3,7 +3,7 @@
  * virt/kvm: VMs and the references that keep them. Most gets are inlined into
  * their callers, so each event samples users_count instead of counting calls.
  */
-#include "common.h"
+#include "layout.h"
 
 /* include/uapi/linux/kvm.h: KVM_CREATE_VM, _IO(0xAE, 0x01) */
 #define CREATE_VM 0xae01
@@ -14,7 +14,7 @@ static __always_inline struct call describe_kvm(const struct kvm *kvm)
 }
 
 /* The object may be freed when the call returns: nothing of it is sampled then. */
-static __always_inline void refine_gone(struct call *call, long ret)
+static __always_inline void refine_destroyed(struct call *call, long ret)
 {
 	call->sample_kvm = NULL;
 }
@@ -58,7 +58,7 @@ int BPF_KPROBE(vm_destroy_begin, const struct kvm *kvm)
 SEC("kretprobe")
 int BPF_KRETPROBE(vm_destroy_end)
 {
-	return end_as(KVM_VM_DESTROY, 0, refine_gone);
+	return end_as(KVM_VM_DESTROY, 0, refine_destroyed);
 }
 
 SEC("kprobe")
@@ -72,7 +72,7 @@ int BPF_KPROBE(vm_fd_close_begin, const void *inode, const struct file *file)
 SEC("kretprobe")
 int BPF_KRETPROBE(vm_fd_close_end)
 {
-	return end_as(KVM_VM_FD_CLOSE, 0, refine_gone);
+	return end_as(KVM_VM_FD_CLOSE, 0, refine_destroyed);
 }
 
 SEC("kprobe")
@@ -104,5 +104,3 @@ int BPF_KPROBE(put, const struct kvm *kvm)
 
 	return single(KVM_PUT, &call);
 }
-
-char LICENSE[] SEC("license") = "GPL";

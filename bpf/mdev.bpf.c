@@ -1,49 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* drivers/vfio/mdev: parents, and mediated devices from create to release. */
-#include "common.h"
+/*
+ * drivers/vfio/mdev: parents, and mediated devices from create to release.
+ *
+ * An mdev begins with its struct device, and a parent is named by the struct
+ * device that offers it: 5.10 passes nothing else around.
+ */
+#include "layout.h"
 
-static __always_inline void describe_mdev(struct call *call, const struct mdev_device *mdev)
+static __always_inline const struct device *parent_of(const struct kobject *type)
 {
-	call->dev = opaque(mdev);
-	call->parent = opaque(BPF_CORE_READ(mdev, type, parent));
-	call->group_id = -1;
+	return type ? device_of_kobject(BPF_CORE_READ(type, parent, parent)) : NULL;
 }
 
-static __always_inline void name_type(struct event_names *names, const struct mdev_type *type)
+/* The driver that offers the type: its own name on 6.1 and later, else what the parent is bound to. */
+static __always_inline const char *offering_driver(const struct mdev_parent *parent,
+						   const struct device *dev)
 {
-	const struct mdev_parent *parent = BPF_CORE_READ(type, parent);
+	if (parent && bpf_core_field_exists(parent->mdev_driver))
+		return BPF_CORE_READ(parent, mdev_driver, driver.name);
+	return driver_name(dev);
+}
 
+static __always_inline void name_type(struct event_names *names, const struct kobject *type,
+				      const char *driver)
+{
 	read_name(names->bus, "mdev");
-	read_name(names->type, BPF_CORE_READ(type, kobj.name));
-	read_name(names->parent, BPF_CORE_READ(parent, dev, kobj.name));
-	read_name(names->driver, BPF_CORE_READ(parent, mdev_driver, driver.name));
+	read_name(names->type, BPF_CORE_READ(type, name));
+	read_name(names->parent, BPF_CORE_READ(parent_of(type), kobj.name));
+	read_name(names->driver, driver);
+}
+
+/* The mdev's driver; 5.10 binds every mdev to one that says nothing. */
+static __always_inline const char *mdev_driver_name(const struct mdev_device *mdev,
+						    const struct device *parent)
+{
+	const char *name = driver_name((const void *)mdev);
+
+	return name && !is_named(name, "vfio_mdev") ? name : driver_name(parent);
 }
 
 static __always_inline int begin_mdev(__u8 point, const struct mdev_device *mdev)
 {
-	struct call call = {};
-	struct named_event *named;
+	const struct kobject *type = type_directory_of(mdev);
+	const struct device *dev = (const void *)mdev;
+	const struct device *parent = BPF_CORE_READ(dev, parent);
+	struct call call = {
+		.dev = opaque(mdev),
+		.parent = opaque(parent),
+		.group_id = -1,
+	};
+	struct named_event *named = begin_named(point, &call);
+	const char *driver;
 
-	describe_mdev(&call, mdev);
-	named = begin_named(point, &call);
 	if (!named)
 		return 0;
-	read_name(named->names.device, BPF_CORE_READ(mdev, dev.kobj.name));
-	name_type(&named->names, BPF_CORE_READ(mdev, type));
+	driver = bpf_core_field_exists(mdev->type) ?
+		offering_driver(BPF_CORE_READ(mdev, type, parent), parent) :
+		mdev_driver_name(mdev, parent);
+	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
+	name_type(&named->names, type, driver);
 	submit(named);
 	return 0;
 }
 
-static __always_inline int begin_parent(__u8 point, const struct mdev_parent *parent,
-					const struct device *dev, const struct mdev_driver *driver)
+static __always_inline int begin_parent(__u8 point, const struct device *dev, const char *driver)
 {
-	struct call call = { .parent = opaque(parent), .group_id = -1 };
+	struct call call = { .parent = opaque(dev), .group_id = -1 };
 	struct named_event *named = begin_named(point, &call);
 
 	if (!named)
 		return 0;
 	read_name(named->names.parent, BPF_CORE_READ(dev, kobj.name));
-	read_name(named->names.driver, BPF_CORE_READ(driver, driver.name));
+	read_name(named->names.driver, driver);
 	submit(named);
 	return 0;
 }
@@ -52,7 +80,16 @@ SEC("kprobe")
 int BPF_KPROBE(parent_register_begin, const struct mdev_parent *parent,
 	       const struct device *dev, const struct mdev_driver *driver)
 {
-	return begin_parent(MDEV_PARENT_REGISTER, parent, dev, driver);
+	return begin_parent(MDEV_PARENT_REGISTER, dev,
+			    bpf_core_field_exists(driver->driver) ?
+			    BPF_CORE_READ(driver, driver.name) : driver_name(dev));
+}
+
+/* 5.10: mdev_register_device(dev, ops) */
+SEC("kprobe")
+int BPF_KPROBE(device_register_begin, const struct device *dev)
+{
+	return begin_parent(MDEV_PARENT_REGISTER, dev, driver_name(dev));
 }
 
 SEC("kretprobe")
@@ -64,8 +101,16 @@ int BPF_KRETPROBE(parent_register_end, int ret)
 SEC("kprobe")
 int BPF_KPROBE(parent_unregister_begin, const struct mdev_parent *parent)
 {
-	return begin_parent(MDEV_PARENT_UNREGISTER, parent, BPF_CORE_READ(parent, dev),
-			    BPF_CORE_READ(parent, mdev_driver));
+	const struct device *dev = device_of_parent(parent);
+
+	return begin_parent(MDEV_PARENT_UNREGISTER, dev, offering_driver(parent, dev));
+}
+
+/* 5.10: mdev_unregister_device(dev) */
+SEC("kprobe")
+int BPF_KPROBE(device_unregister_begin, const struct device *dev)
+{
+	return begin_parent(MDEV_PARENT_UNREGISTER, dev, driver_name(dev));
 }
 
 SEC("kretprobe")
@@ -74,18 +119,36 @@ int BPF_KRETPROBE(parent_unregister_end)
 	return end(MDEV_PARENT_UNREGISTER, 0);
 }
 
-SEC("kprobe")
-int BPF_KPROBE(create_begin, const struct mdev_type *type, const void *uuid)
+static __always_inline int begin_create(const struct kobject *type, const char *driver,
+					const void *uuid)
 {
-	struct call call = { .parent = opaque(BPF_CORE_READ(type, parent)), .group_id = -1 };
+	struct call call = { .parent = opaque(parent_of(type)), .group_id = -1 };
 	struct named_event *named = begin_named(MDEV_CREATE, &call);
 
 	if (!named)
 		return 0;
 	bpf_probe_read_kernel(named->names.uuid, sizeof(named->names.uuid), uuid);
-	name_type(&named->names, type);
+	name_type(&named->names, type, driver);
 	submit(named);
 	return 0;
+}
+
+SEC("kprobe")
+int BPF_KPROBE(create_begin, const struct mdev_type *type, const void *uuid)
+{
+	const struct kobject *kobj = type_directory(type);
+
+	return begin_create(kobj, bpf_core_field_exists(type->parent) ?
+			    offering_driver(BPF_CORE_READ(type, parent), parent_of(kobj)) :
+			    driver_name(parent_of(kobj)), uuid);
+}
+
+/* 5.10: mdev_device_create(type, parent, uuid) */
+SEC("kprobe")
+int BPF_KPROBE(kobject_create_begin, const struct kobject *type, const struct device *parent,
+	       const void *uuid)
+{
+	return begin_create(type, driver_name(parent), uuid);
 }
 
 SEC("kretprobe")
@@ -94,7 +157,7 @@ int BPF_KRETPROBE(create_end, int ret)
 	return end(MDEV_CREATE, ret);
 }
 
-/* The first event of a create that knows the device: mdev->dev is the first member. */
+/* The first event of a create that knows the device. */
 SEC("kprobe")
 int BPF_KPROBE(probe_begin, const struct device *dev)
 {
@@ -123,10 +186,7 @@ int BPF_KRETPROBE(remove_end, int ret)
 SEC("kprobe")
 int BPF_KPROBE(remove_child_begin, const struct device *dev)
 {
-	char bus[5] = {};
-
-	read_name(bus, BPF_CORE_READ(dev, bus, name));
-	if (bus[0] != 'm' || bus[1] != 'd' || bus[2] != 'e' || bus[3] != 'v')
+	if (!is_named(BPF_CORE_READ(dev, bus, name), "mdev"))
 		return 0;
 	return begin_mdev(MDEV_REMOVE_CHILD, (const void *)dev);
 }
@@ -160,5 +220,3 @@ int BPF_KRETPROBE(release_end)
 {
 	return end(MDEV_RELEASE, 0);
 }
-
-char LICENSE[] SEC("license") = "GPL";

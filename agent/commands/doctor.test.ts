@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { PointStatus } from '../../src/events/source.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
-import type { PointStatus } from '../../src/kernel/probes.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
 import { pointsNeeded } from '../../src/rules/rule.ts';
-import { ruleStates } from '../runtime/agent.ts';
+import { ruleStates } from '../runtime/rule-options.ts';
 import { type DoctorReport, render } from './doctor.ts';
 
 type Changes = Readonly<Record<string, Partial<PointStatus>>>;
@@ -12,7 +12,7 @@ type Changes = Readonly<Record<string, Partial<PointStatus>>>;
 function points(changes: Changes = {}): PointStatus[] {
   return PROBE_TABLE.map(({ point, module, meaning, candidates }) => ({
     ...{ point, module, meaning, state: 'attached', missed: 0, limited: false },
-    ...{ symbol: candidates[0].symbol, method: 'kprobe+kretprobe' },
+    ...{ symbol: candidates[0].hooks[0].symbol, method: 'kprobe+kretprobe' },
     ...changes[point],
   }));
 }

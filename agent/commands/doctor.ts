@@ -1,12 +1,13 @@
 /** `vfioscope doctor`: says before anything runs what will work on this host, and what will not. */
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
+import type { PointStatus } from '../../src/events/source.ts';
 import { effectiveCapabilities, lockdownMode, obstacles } from '../../src/kernel/host.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
-import { type PointStatus, Probes } from '../../src/kernel/probes.ts';
+import { Probes } from '../../src/kernel/probes.ts';
 import { UserProblem } from '../../src/problem.ts';
-import { type RuleState, ruleStates } from '../runtime/agent.ts';
 import { explainFailure } from '../runtime/preflight.ts';
+import { type RuleState, ruleStates } from '../runtime/rule-options.ts';
 
 /** 0: everything works. 1: some points or rules do not. 2: nothing can work. */
 export type DoctorExit = 0 | 1 | 2;
@@ -37,7 +38,11 @@ export function examine(probeDirectory: string): DoctorReport {
   const [obstacle] = obstacles();
   if (obstacle) return { ...facts, ...nothingWorks(obstacle), libbpf: libbpfVersion() };
   try {
-    const probes = new Probes({ directory: probeDirectory, ringBytes: RING_BYTES });
+    const probes = new Probes({
+      directory: probeDirectory,
+      ringBytes: RING_BYTES,
+      moduleBtf: true,
+    });
     const points = probes.statuses();
     probes.close();
     const rules = ruleStates(points);
@@ -65,7 +70,7 @@ function libbpfVersion(): string {
 }
 
 function allAttached(points: readonly PointStatus[]): boolean {
-  return points.every((point) => point.state === 'attached');
+  return points.every(({ state }) => state === 'attached' || state === 'implied');
 }
 
 function adviceFor(points: readonly PointStatus[]): string[] {
@@ -102,8 +107,8 @@ export function render(report: DoctorReport): string {
   if (report.problem) lines.push('', `cannot work here: ${report.problem.what}`);
   if (report.points.length > 0) lines.push('', 'points');
   for (const point of report.points) {
-    const ok = point.state === 'attached';
-    const detail = ok ? `${point.symbol} (${point.method})` : point.reason;
+    const ok = point.state === 'attached' || point.state === 'implied';
+    const detail = point.state === 'attached' ? `${point.symbol} (${point.method})` : point.reason;
     lines.push(line(ok, point.point, `${detail}`, 26));
   }
   if (report.rules.length > 0) lines.push('', 'rules');

@@ -42,6 +42,7 @@ const DEFAULTS = {
   listen: '127.0.0.1:10055',
   log: { level: 'info', format: 'auto' },
   ring: { bytes: 2 ** 20 },
+  attach: { module_btf: true },
   metrics: { per_device: true, max_devices: 1000 },
   keep: { ended: 1000, violations: 1000 },
   rules: {
@@ -86,7 +87,7 @@ describe('settings', () => {
 
   it('are all told in the help, with default and meaning', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 13);
+    assert.equal(lines.length, 14);
     assert.ok(lines.some((line) => /^ {2}ring\.bytes +room for events .* \(1048576\)$/.test(line)));
     for (const line of lines) assert.doesNotMatch(line, /undefined/);
   });
@@ -98,7 +99,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /known here: listen, log, ring, metrics, keep, rules/,
+      /known here: listen, log, ring, attach, metrics, keep, rules/,
     ],
     [
       'an unknown key further in',

@@ -40,6 +40,16 @@ export const ConfigSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    attach: Type.Object(
+      {
+        module_btf: Type.Boolean({
+          default: true,
+          description:
+            'use what modules say of their types; false to do as on kernels where they do not',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
     metrics: Type.Object(
       {
         per_device: Type.Boolean({

@@ -1,32 +1,25 @@
 /** The running agent: probes feed the pipeline, the pipeline feeds logs, metrics, traces and API. */
-import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import type { PointStatus } from '../../src/events/source.ts';
 import { createServer } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
-import { removeStaleDefinitions } from '../../src/kernel/attach.ts';
 import { liveHost } from '../../src/kernel/host.ts';
-import type { LaneCounts } from '../../src/kernel/lanes.ts';
-import { bootTime, Waiter, wallOffset } from '../../src/kernel/os.ts';
-import { type PointStatus, Probes } from '../../src/kernel/probes.ts';
-import { momentIndexOf } from '../../src/lifecycle/points.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import { pointsNeeded, SECOND, type Thresholds } from '../../src/rules/rule.ts';
+import { bootTime, wallOffset } from '../../src/kernel/os.ts';
+import { SECOND } from '../../src/rules/rule.ts';
 import { LifeLog } from '../../src/telemetry/life-log.ts';
+import { Looks } from '../../src/telemetry/looks.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { ProbeLog } from '../../src/telemetry/probe-log.ts';
 import { LifeTraces } from '../../src/telemetry/traces.ts';
 import type { Config } from '../config/schema.ts';
+import { LiveSource, type LookReport, sourceOptions } from './live.ts';
 import { Pipeline } from './pipeline.ts';
+import { engineOptions, ruleStates } from './rule-options.ts';
 
-/** Records taken in before the rest of the agent gets its turn. */
-const BATCH = 8192;
-const IDLE_MS = 1000;
-/** Looks at an empty ring, one a millisecond, before the reader goes to sleep. */
-const EMPTY_LOOKS = 5;
-const TICK_MS = 1000;
 /** One warning about lost events per so many ms, with the sum since the last. */
 const LOSS_WARNING_MS = 1000;
-const MODULE_LOADED = momentIndexOf('module.load:begin');
+const FLUSH_MS = 1000;
 
 export interface AgentOptions {
   readonly config: Config;
@@ -42,19 +35,14 @@ export class Agent {
   readonly #log: Logger;
   readonly #logLinesDropped: () => number;
   readonly #config: Config;
-  readonly #probes: Probes;
+  readonly #source: LiveSource;
   readonly #pipeline: Pipeline;
-  readonly #waiter: Waiter;
   readonly #server: FastifyInstance;
   readonly #traces: LifeTraces;
   readonly #views: Views;
+  readonly #looks = new Looks();
   #wallOffset = wallOffset();
-  #stopping = false;
-  #reading: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #missedBefore = 0;
-  #callsFullBefore = 0;
-  #malformedBefore = 0;
   #lossWarningAt = 0;
   /** Rules whose failure was told. */
   readonly #mistaken = new Set<string>();
@@ -65,20 +53,14 @@ export class Agent {
     this.#config = config;
     this.#log = log;
     this.#logLinesDropped = logLinesDropped;
-    const stale = removeStaleDefinitions();
+    this.#source = new LiveSource(sourceOptions(config, probeDirectory));
+    const { stale } = this.#source;
     if (stale > 0)
       log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
-    this.#probes = new Probes({ directory: probeDirectory, ringBytes: config.ring.bytes });
     this.#pipeline = new Pipeline(
       { endedLives: config.keep.ended },
-      {
-        rules: RULES.filter((rule) => !config.rules.disabled.includes(rule.id)),
-        host: liveHost(),
-        thresholds: thresholds(config.rules),
-        limit: config.keep.violations,
-      },
+      engineOptions(config, liveHost()),
     );
-    this.#waiter = new Waiter(this.#probes.ringFd);
     const offset = () => this.#wallOffset;
     this.#views = new Views(this.#pipeline.world, offset);
     this.#traces = new LifeTraces(offset);
@@ -87,19 +69,21 @@ export class Agent {
 
   /** Tells listeners apart and joins them to the pipeline. */
   #wire(version: string): FastifyInstance {
-    const { world, rules, events, lost, sequence } = this.#pipeline;
+    const { world, rules, events, losses, sequence } = this.#pipeline;
     const lifeLog = new LifeLog(this.#log);
-    const probes = () => this.#probes.statuses();
+    const probes = () => this.#source.points();
     const { registry, durations } = createMetrics(
       {
         version,
         world,
         rules,
         events,
-        lost,
+        lost: losses,
+        lastLoss: () => this.#sinceEpoch(this.#pipeline.lastLossAt),
+        looks: this.#looks,
         sequenceGaps: () => sequence.byCpu(),
-        lanes: () => this.#probes.lanes.counts(),
-        ring: () => ({ bytes: this.#probes.ringBytes, backlog: this.#probes.ring.backlog }),
+        lanes: () => this.#source.lanes(),
+        ring: () => this.#source.ring(),
         probes,
         activeRules: () =>
           new Map(ruleStates(probes(), rules.rules).map(({ id, active }) => [id, active])),
@@ -110,12 +94,11 @@ export class Agent {
     this.#pipeline.addSink((moment) => durations.take(moment));
     this.#pipeline.addSink(lifeLog.take);
     this.#pipeline.addSink(this.#traces.take);
-    this.#pipeline.addSink((moment) => {
-      if (moment.index === MODULE_LOADED) setImmediate(() => this.#refreshProbes());
-    });
     this.#pipeline.onLoss = (reason, count) => {
       this.#lossesToTell.set(reason, (this.#lossesToTell.get(reason) ?? 0) + count);
     };
+    this.#pipeline.onWatching = new ProbeLog(this.#log).tell;
+    this.#source.onLook = (report) => this.#looked(report);
     rules.onMistake = (rule, error) => {
       if (this.#mistaken.has(rule.id)) return;
       this.#mistaken.add(rule.id);
@@ -136,115 +119,55 @@ export class Agent {
       views: this.#views,
       probes,
       notReady: () => notReady(probes()),
-      losses: () => ({ ...lost, last: this.#views.time(this.#pipeline.lastLossAt) }),
+      losses: () => ({ ...losses, last: this.#views.time(this.#pipeline.lastLossAt) }),
     });
   }
 
   /** Begins to read events and to listen. @throws when the address cannot be had */
   async start(): Promise<void> {
-    this.#reading = this.#read();
-    this.#timer = setInterval(() => this.#tick(), TICK_MS);
-    this.#tellProbes(this.#probes.statuses());
+    this.#source.start(this.#pipeline);
+    this.#timer = setInterval(() => this.#tick(), FLUSH_MS);
     const { host, port } = splitAddress(this.#config.listen);
     const url = await this.#server.listen({ host, port });
     this.#log.info({ event: 'agent.listening', url }, `listening on ${url}`);
   }
 
   async stop(): Promise<void> {
-    this.#stopping = true;
     clearInterval(this.#timer);
-    this.#waiter.wake();
-    await this.#reading;
+    await this.#source.stop();
     await this.#server.close();
     this.#traces.endAll(bootTime());
-    this.#waiter.close();
-    this.#probes.close();
   }
 
-  /**
-   * Reads what comes. While events come, the ring is looked at every millisecond;
-   * going to sleep for each pause would cost more than reading does, and the way
-   * back through a thread pool takes longer than a small ring lasts.
-   */
-  async #read(): Promise<void> {
-    let empty = 0;
-    while (!this.#stopping) {
-      const count = this.#drain();
-      empty = count === 0 ? empty + 1 : 0;
-      if (count === BATCH) await immediately();
-      else if (empty < EMPTY_LOOKS) await later(1);
-      else await this.#waiter.wait(IDLE_MS);
-    }
-  }
-
-  #drain(): number {
-    return this.#probes.ring.drain(BATCH, this.#pipeline.ingest);
-  }
-
-  /** Time passes for the rules only as far as all events up to then have been taken in. */
   #tick(): void {
-    const now = bootTime();
-    const lanes = this.#probes.lanes.counts();
-    const emptied = this.#drain() < BATCH && this.#probes.ring.backlog === 0;
-    if (emptied) this.#pipeline.settle(lanes);
     this.#wallOffset = wallOffset();
-    this.#countMisses(lanes);
-    this.#refreshProbes();
-    if (emptied) this.#pipeline.rules.tick(now);
     this.#traces.flush();
     this.#tellLosses();
   }
 
-  /** Losses that show in no sequence number. */
-  #countMisses(lanes: readonly LaneCounts[]): void {
-    const missed = this.#missed();
-    if (missed > this.#missedBefore)
-      this.#pipeline.lose('probe_missed', missed - this.#missedBefore);
-    this.#missedBefore = missed;
-    const full = lanes.reduce((sum, lane) => sum + lane.callsFull, 0);
-    if (full > this.#callsFullBefore)
-      this.#pipeline.lose('calls_full', full - this.#callsFullBefore);
-    this.#callsFullBefore = full;
-    const { malformed } = this.#probes.ring;
-    if (malformed > this.#malformedBefore) {
-      this.#pipeline.lose('malformed', malformed - this.#malformedBefore);
-      this.#malformedBefore = malformed;
-    }
+  /** Seconds since 1970 of a time on the boot-time clock, 0 for never. */
+  #sinceEpoch(at: number): number {
+    return at === 0 ? 0 : (at + this.#wallOffset) / SECOND;
   }
 
-  #missed(): number {
-    return this.#probes.statuses().reduce((sum, point) => sum + point.missed, 0);
-  }
-
-  #refreshProbes(): void {
-    const changed = this.#probes.refresh();
-    if (changed.length === 0) return;
-    // What the probes of a module that left had missed is no longer in the sum.
-    this.#missedBefore = this.#missed();
-    this.#tellProbes(
-      this.#probes.statuses().filter((point) => changed.some((m) => m === point.module)),
+  /** The state of all objects is known again, as far as it could be looked at. */
+  #looked(report: LookReport): void {
+    const { reason, began, lasted, problems } = report;
+    this.#looks.count(reason, this.#sinceEpoch(began), lasted / SECOND);
+    const { devices, parents, vms } = this.#pipeline.world;
+    const known = { parents: parents.size, devices: devices.size, vms: vms.size };
+    const took = `${(lasted / 1e6).toFixed(0)} ms`;
+    const count = Object.entries(known).map(([what, size]) => `${size} ${what}`);
+    const why = { start: 'at the start', module: 'after a module came', loss: 'after a loss' };
+    this.#log.info(
+      { event: 'host.looked', reason, ...known, duration: lasted },
+      `looked at the host ${why[reason]}, in ${took}: ${count.join(', ')}`,
     );
-  }
-
-  #tellProbes(points: readonly PointStatus[]): void {
-    for (const module of new Set(points.map((point) => point.module))) {
-      const own = points.filter((point) => point.module === module);
-      const attached = own.filter((point) => point.state === 'attached');
-      const failed = own.filter((point) => point.state === 'failed');
-      if (attached.length > 0) {
-        const text = `watching ${module}: ${attached.length} of ${own.length} points`;
-        this.#log.info({ event: 'probes.attached', module, attached: attached.length }, text);
-      } else if (failed.length === 0) {
-        const text = `waiting for the module ${module} to be loaded`;
-        this.#log.info({ event: 'probes.waiting', module }, text);
-      }
-      for (const reason of new Set(failed.map((point) => point.reason))) {
-        const points = failed.filter((point) => point.reason === reason).map(({ point }) => point);
-        this.#log.warn(
-          { event: 'probes.failed', module, points, reason },
-          `cannot watch ${points.join(', ')}: ${reason}`,
-        );
-      }
+    for (const problem of problems) {
+      this.#log.warn(
+        { event: 'host.look_incomplete', problem },
+        `not all could be seen: ${problem}`,
+      );
     }
   }
 
@@ -256,36 +179,10 @@ export class Agent {
     const words = Object.entries(lost).map(([reason, count]) => `${count} (${reason})`);
     this.#log.warn(
       { event: 'events.lost', lost },
-      `lost events: ${words.join(', ')}. Lives going on are marked tainted. ` +
+      `lost events: ${words.join(', ')}. Lives going on are tainted until the host has been looked at. ` +
         `If the ring is full often, raise ring.bytes above ${this.#config.ring.bytes}.`,
     );
   }
-}
-
-function thresholds(rules: Config['rules']): Thresholds {
-  return {
-    removeStall: rules.remove_stall_seconds * SECOND,
-    vmPinned: rules.vm_pinned_seconds * SECOND,
-    kvmRefLeak: rules.kvm_ref_leak_seconds * SECOND,
-    grace: rules.grace_seconds * SECOND,
-  };
-}
-
-export interface RuleState {
-  readonly id: string;
-  readonly title: string;
-  readonly active: boolean;
-  /** Points that it needs and that are not watched. */
-  readonly missing: readonly string[];
-}
-
-/** Which rules can work with the points that are attached. */
-export function ruleStates(points: readonly PointStatus[], rules = RULES): RuleState[] {
-  const attached = new Set(points.filter((p) => p.state === 'attached').map((p) => p.point));
-  return rules.map((rule) => {
-    const missing = pointsNeeded(rule).filter((point) => !attached.has(point));
-    return { id: rule.id, title: rule.title, active: missing.length === 0, missing };
-  });
 }
 
 function notReady(points: readonly PointStatus[]): string | undefined {

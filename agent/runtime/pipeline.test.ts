@@ -12,12 +12,12 @@ it('a record that means nothing is counted as lost, and the next one is taken in
   pipeline.onLoss = (reason, count) => told.push(`${count} ${reason}`);
   const ingest = (point: number, seq: number) => {
     const bytes = encodeRecord({ time: 1, seq, point, pid: 1, tid: 1, comm: 'x', kvm: 7 });
-    pipeline.ingest(new EventCursor(bytes.buffer as ArrayBuffer));
+    pipeline.record(new EventCursor(bytes.buffer as ArrayBuffer));
   };
-  ingest(60, 0);
+  ingest(55, 0);
   ingest(POINT.KVM_PUT, 1);
   assert.deepEqual(told, ['1 malformed']);
-  assert.equal(pipeline.lost.malformed, 1);
+  assert.equal(pipeline.losses.malformed, 1);
   assert.equal(pipeline.sequence.lost, 0);
   assert.equal(pipeline.world.vms.size, 1);
 });

@@ -1,6 +1,8 @@
 /** From records to lives and violations: the part that is the same for every source. */
 import type { EventCursor } from '../../src/events/cursor.ts';
 import { SequenceCheck } from '../../src/events/sequence.ts';
+import type { PointStatus, SourceListener, UncountedLoss } from '../../src/events/source.ts';
+import { FLAG } from '../../src/events/wire.gen.ts';
 import type { Moment } from '../../src/lifecycle/moment.ts';
 import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points.ts';
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
@@ -10,23 +12,27 @@ import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
 export type Sink = (moment: Moment) => void;
 
 /** Why events did not arrive. */
-export type LossReason = 'ring_full' | 'probe_missed' | 'calls_full' | 'malformed';
+export type LossReason = 'ring_full' | UncountedLoss;
 
-export class Pipeline {
+export class Pipeline implements SourceListener {
   readonly world: World;
   readonly rules: RuleEngine;
   readonly sequence = new SequenceCheck();
   /** Events by moment index. */
   readonly events = new Float64Array(MOMENT_COUNT);
-  readonly lost: Record<LossReason, number> = {
+  readonly losses: Record<LossReason, number> = {
     ring_full: 0,
     probe_missed: 0,
     calls_full: 0,
+    unreadable: 0,
     malformed: 0,
   };
+  /** What the source could last see. */
+  points: readonly PointStatus[] = [];
   /** ns on the boot-time clock when events were last found lost, 0 if never. */
   lastLossAt = 0;
   onLoss: (reason: LossReason, count: number) => void = () => {};
+  onWatching: (points: readonly PointStatus[]) => void = () => {};
   readonly #sinks: Sink[] = [];
 
   constructor(world: WorldOptions, rules: EngineOptions) {
@@ -39,11 +45,13 @@ export class Pipeline {
   }
 
   /** Takes one record in. An arrow function, because sources call it for each record. */
-  readonly ingest = (event: EventCursor): void => {
-    const missing = this.sequence.observe(event);
-    if (missing > 0) this.lose('ring_full', missing);
+  readonly record = (event: EventCursor): void => {
+    if ((event.flags & FLAG.EVENT_SEEN) === 0) {
+      const missing = this.sequence.observe(event);
+      if (missing > 0) this.#lose('ring_full', missing);
+    }
     if (pointName(event.point) === undefined) {
-      this.lose('malformed', 1);
+      this.#lose('malformed', 1);
       return;
     }
     this.events[momentIndex(event.point, event.isEnd)]++;
@@ -52,17 +60,27 @@ export class Pipeline {
     this.rules.check(moment);
   };
 
-  /** The ring is empty and these were the attempts before: what did not arrive by now never will. */
-  settle(lanes: readonly { readonly cpu: number; readonly attempts: number }[]): void {
-    for (const { cpu, attempts } of lanes) {
-      const missing = this.sequence.settle(cpu, attempts);
-      if (missing > 0) this.lose('ring_full', missing);
+  lost(reason: UncountedLoss, count: number): void {
+    this.#lose(reason, count);
+  }
+
+  /** What did not arrive by now never will, and time passes for the rules. */
+  caughtUp(now: number, attempts: readonly number[]): void {
+    for (let cpu = 0; cpu < attempts.length; cpu++) {
+      const missing = this.sequence.settle(cpu, attempts[cpu]);
+      if (missing > 0) this.#lose('ring_full', missing);
     }
+    this.rules.tick(now);
+  }
+
+  watching(points: readonly PointStatus[]): void {
+    this.points = points;
+    this.onWatching(points);
   }
 
   /** Events are missing: from here on, lives that were going on may not be what they seem. */
-  lose(reason: LossReason, count: number): void {
-    this.lost[reason] += count;
+  #lose(reason: LossReason, count: number): void {
+    this.losses[reason] += count;
     this.world.losses++;
     this.lastLossAt = this.world.now;
     this.onLoss(reason, count);

@@ -7,7 +7,9 @@ import { ProbeObject } from '../kernel/probe-object.ts';
 import { describeWire, type WireDescription } from './wire-description.ts';
 
 const target = new URL('./wire.gen.ts', import.meta.url);
-const object = ProbeObject.open(new URL('../../dist/bpf/core.bpf.o', import.meta.url).pathname);
+const object = ProbeObject.open(
+  new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname,
+);
 const text = render(describeWire(object.btf()));
 object.close();
 

@@ -13,7 +13,7 @@ function changed(fields: Fields, name: string, change: Partial<Fields[number]>):
 
 /** Other descriptions, and what has to be said about each. */
 const DIFFERENCES: readonly (readonly [string, Partial<WireDescription>, RegExp])[] = [
-  ['another version', { version: WIRE.version + 1 }, /version 2, this agent reads version 1/],
+  ['another version', { version: WIRE.version + 1 }, /version 3, this agent reads version 2/],
   [
     'a field elsewhere',
     { event: changed(WIRE.event, 'ret', { offset: 44 }) },
@@ -73,12 +73,10 @@ describe('wireDifference', () => {
 });
 
 describe('describeWire', () => {
-  for (const name of ['core', 'mdev', 'vfio', 'kvm']) {
-    it(`reads out of ${name}.bpf.o what this agent expects`, () => {
-      const path = new URL(`../../dist/bpf/${name}.bpf.o`, import.meta.url).pathname;
-      const object = ProbeObject.open(path);
-      assert.deepEqual(describeWire(object.btf()), WIRE);
-      object.close();
-    });
-  }
+  it('reads out of the probe object what this agent expects', () => {
+    const path = new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname;
+    const object = ProbeObject.open(path);
+    assert.deepEqual(describeWire(object.btf()), WIRE);
+    object.close();
+  });
 });

@@ -40,7 +40,8 @@ export const LANE = {
   attempts: 0,
   dropped: 8,
   calls_full: 16,
-  reserved: 24,
+  unreadable: 24,
+  reserved: 32,
 } as const;
 
 export const POINT = {
@@ -72,6 +73,14 @@ export const POINT = {
   KVM_GET_SAFE: 37,
   KVM_PUT: 38,
   MODULE_LOAD: 48,
+  SEEN_SNAPSHOT: 56,
+  SEEN_PARENT: 57,
+  SEEN_DEVICE: 58,
+  SEEN_OPEN: 59,
+  SEEN_GROUP: 60,
+  SEEN_VM: 61,
+  SEEN_VM_FILE: 62,
+  SEEN_VM_ENTRY: 63,
   POINT_COUNT: 64,
 } as const;
 
@@ -79,6 +88,7 @@ export const FLAG = {
   EVENT_END: 1,
   EVENT_EXITING: 2,
   EVENT_NAMED: 4,
+  EVENT_SEEN: 8,
 } as const;
 
 /**
@@ -178,7 +188,7 @@ export class EventFields {
 
 /** What a probe object's BTF must say for this decoder to read its records. */
 export const WIRE: WireDescription = {
-  "version": 1,
+  "version": 2,
   "eventSize": 112,
   "namedSize": 304,
   "laneSize": 64,
@@ -362,9 +372,15 @@ export const WIRE: WireDescription = {
       "signed": false
     },
     {
-      "name": "reserved",
+      "name": "unreadable",
       "offset": 24,
-      "size": 40,
+      "size": 8,
+      "signed": false
+    },
+    {
+      "name": "reserved",
+      "offset": 32,
+      "size": 32,
       "signed": false
     }
   ],
@@ -397,11 +413,20 @@ export const WIRE: WireDescription = {
     "KVM_GET_SAFE": 37,
     "KVM_PUT": 38,
     "MODULE_LOAD": 48,
+    "SEEN_SNAPSHOT": 56,
+    "SEEN_PARENT": 57,
+    "SEEN_DEVICE": 58,
+    "SEEN_OPEN": 59,
+    "SEEN_GROUP": 60,
+    "SEEN_VM": 61,
+    "SEEN_VM_FILE": 62,
+    "SEEN_VM_ENTRY": 63,
     "POINT_COUNT": 64
   },
   "flags": {
     "EVENT_END": 1,
     "EVENT_EXITING": 2,
-    "EVENT_NAMED": 4
+    "EVENT_NAMED": 4,
+    "EVENT_SEEN": 8
   }
 };

@@ -1,6 +1,6 @@
 /** The server over a world in which a story is told. */
 import { Registry } from 'prom-client';
-import type { PointStatus } from '../kernel/probes.ts';
+import type { PointStatus } from '../events/source.ts';
 import { RULES } from '../rules/catalogue.ts';
 import { Telling } from '../rules/telling.ts';
 import { createServer } from './server.ts';

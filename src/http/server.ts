@@ -1,7 +1,7 @@
 /** The HTTP side: metrics for Prometheus, health for whoever restarts us, JSON for tools. */
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
-import type { PointStatus } from '../kernel/probes.ts';
+import type { PointStatus } from '../events/source.ts';
 import type { World } from '../lifecycle/world.ts';
 import type { RuleEngine } from '../rules/engine.ts';
 import type { Views } from './views.ts';

@@ -1,102 +1,114 @@
-/** Attaches a loaded program to a kernel function. */
+/**
+ * Kernel functions as places to attach programs to. A place is opened first, which
+ * shows whether the kernel has the function, and a program is attached to it later.
+ */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { Libbpf, LibbpfError, type Pointer } from './libbpf.ts';
-import { closeFd, openTracepoint } from './os.ts';
+import { kernelVersion } from './host.ts';
+import { Libbpf, type Pointer } from './libbpf.ts';
+import { closeFd, openKprobe, openTracepoint } from './os.ts';
+import type { Hook } from './probe-table.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
 const BLOCKING_INSTANCES = 1000;
 const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 const GROUP = 'vfioscope_';
 
+/** From here on the kernel counts for each link how often it could not run the program. */
+const LINKS_COUNT_MISSES = [6, 7] as const;
+
+/** A function at which a program can be run. */
+export interface Place {
+  /** kprobe, kretprobe, or kretprobe:N with N instances. */
+  readonly method: string;
+  readonly fd: number;
+  /** The name under which the kernel's own profile counts misses, where tracefs defines it. */
+  readonly profiled?: string;
+  /** After its descriptor is closed. */
+  undefine(): void;
+}
+
 /** A program that runs until it is detached. */
 export interface Attachment {
-  /** kprobe, tracepoint, kretprobe, or kretprobe:N with N instances. */
   readonly method: string;
+  readonly link: Pointer;
   /** Times the kernel could not run the program, as far as it counts them. */
-  missed(): number;
+  missed(profile: ReadonlyMap<string, number>): number;
   detach(): void;
 }
 
-/** At the function's entry. @throws {LibbpfError} */
-export function attachEntry(program: Pointer, module: string, symbol: string): Attachment {
-  return attachFunction(program, module, symbol, false);
+/**
+ * Opens the place of a hook.
+ * @throws when the kernel has no such function (see {@link isMissing}), or refuses
+ */
+export function openPlace(module: string, hook: Hook): Place {
+  const tracefs = hook.blocks || !linksCountMisses() ? findTracefs() : undefined;
+  if (tracefs) {
+    try {
+      return definePlace(module, hook, tracefs);
+    } catch (error) {
+      if (isMissing(error)) throw error;
+      // tracefs may be read-only, as in a container: fewer instances are better than none.
+    }
+  }
+  const fd = openKprobe(`${module}:${hook.symbol}`, hook.atReturn);
+  return { method: methodOf(hook), fd, undefine() {} };
 }
 
-/**
- * At the function's return.
- * @param blocks the function may wait long, so that many calls may be in flight
- * @throws {LibbpfError}
- */
-export function attachReturn(
-  program: Pointer,
-  module: string,
-  symbol: string,
-  blocks: boolean,
-): Attachment {
-  const tracefs = blocks ? findTracefs() : undefined;
-  if (!tracefs) return attachFunction(program, module, symbol, true);
-  try {
-    return attachDefined(program, module, symbol, tracefs);
-  } catch {
-    // tracefs may be read-only, as in a container: fewer instances are better than none.
-    return attachFunction(program, module, symbol, true);
-  }
+export function closePlace(place: Place): void {
+  closeFd(place.fd);
+  place.undefine();
+}
+
+/** Runs the program at that place from now on; the place then belongs to the attachment. */
+export function attach(program: Pointer, place: Place): Attachment {
+  const link = Libbpf.get().checkPointer('cannot attach', (calls) =>
+    calls.attachPerfEvent(program, place.fd),
+  );
+  return attachment(place.method, program, link, place);
 }
 
 /** At a tracepoint, as the program's own section names it. @throws {LibbpfError} */
 export function attachTracepoint(program: Pointer): Attachment {
   const link = Libbpf.get().checkPointer('cannot attach', (calls) => calls.attach(program));
-  return attachment('tracepoint', program, link, () => {});
+  return attachment('tracepoint', program, link);
 }
 
-function attachFunction(
-  program: Pointer,
-  module: string,
-  symbol: string,
-  atReturn: boolean,
-): Attachment {
-  const attach = (name: string) =>
-    Libbpf.get().checkPointer(`cannot attach to ${symbol}`, (calls) =>
-      calls.attachKprobe(program, atReturn, name),
-    );
-  const method = atReturn ? 'kretprobe' : 'kprobe';
-  try {
-    // Qualified, because a static function of the same name may exist elsewhere.
-    return attachment(method, program, attach(`${module}:${symbol}`), () => {});
-  } catch (error) {
-    if (!(error instanceof LibbpfError && error.isMissing)) throw error;
-    return attachment(method, program, attach(symbol), () => {});
-  }
+/** Whether what was asked for does not exist. */
+export function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+function methodOf({ atReturn }: Hook): string {
+  return atReturn ? 'kretprobe' : 'kprobe';
+}
+
+function linksCountMisses(): boolean {
+  const [major, minor] = kernelVersion();
+  const [since, sinceMinor] = LINKS_COUNT_MISSES;
+  return major > since || (major === since && minor >= sinceMinor);
 }
 
 /**
  * Through a probe defined in tracefs: the only way to ask for a number of
- * instances. Such a definition outlives us unless we take it back.
+ * instances, and on older kernels the only way to learn of misses. Such a
+ * definition outlives us unless we take it back.
  */
-function attachDefined(
-  program: Pointer,
-  module: string,
-  symbol: string,
-  tracefs: string,
-): Attachment {
+function definePlace(module: string, hook: Hook, tracefs: string): Place {
+  const { symbol, atReturn, blocks } = hook;
   const group = `${GROUP}${process.pid}`;
+  // The profile names no groups, and another agent may be there.
+  const name = `${symbol}_${atReturn ? 'return' : 'entry'}_${process.pid}`;
   const definitions = `${tracefs}/kprobe_events`;
-  const undefine = () => writeFileSync(definitions, `-:${group}/${symbol}\n`, { flag: 'a' });
-  const define = (target: string) =>
-    writeFileSync(definitions, `r${BLOCKING_INSTANCES}:${group}/${symbol} ${target}\n`, {
-      flag: 'a',
-    });
-  define(`${module}:${symbol}`);
-  let event = -1;
+  const command = (text: string) => writeFileSync(definitions, `${text}\n`, { flag: 'a' });
+  const instances = blocks ? BLOCKING_INSTANCES : '';
+  const kind = atReturn ? `r${instances}` : 'p';
+  const undefine = () => command(`-:${group}/${name}`);
+  command(`${kind}:${group}/${name} ${module}:${symbol}`);
   try {
-    const id = Number(readFileSync(`${tracefs}/events/${group}/${symbol}/id`, 'utf8'));
-    event = openTracepoint(id);
-    const link = Libbpf.get().checkPointer(`cannot attach to ${symbol}`, (calls) =>
-      calls.attachPerfEvent(program, event),
-    );
-    return attachment(`kretprobe:${BLOCKING_INSTANCES}`, program, link, undefine);
+    const id = Number(readFileSync(`${tracefs}/events/${group}/${name}/id`, 'utf8'));
+    const method = methodOf(hook) + (instances && `:${instances}`);
+    return { method, fd: openTracepoint(id), profiled: name, undefine };
   } catch (error) {
-    if (event >= 0) closeFd(event);
     undefine();
     throw error;
   }
@@ -122,6 +134,22 @@ export function removeStaleDefinitions(): number {
   return removed;
 }
 
+/**
+ * Misses of the probes defined in tracefs, by name; empty where links count them.
+ * Before 5.19 the kernel leaves out those for want of an instance.
+ */
+export function missProfile(): ReadonlyMap<string, number> {
+  const tracefs = linksCountMisses() ? undefined : findTracefs();
+  if (!tracefs) return new Map();
+  const lines = readFileSync(`${tracefs}/kprobe_profile`, 'utf8').trim().split('\n');
+  return new Map(
+    lines.map((line) => {
+      const [name, , misses] = line.trim().split(/\s+/);
+      return [name, Number(misses)];
+    }),
+  );
+}
+
 function findTracefs(): string | undefined {
   return TRACEFS.find((path) => {
     try {
@@ -132,18 +160,15 @@ function findTracefs(): string | undefined {
   });
 }
 
-function attachment(
-  method: string,
-  program: Pointer,
-  link: Pointer,
-  after: () => void,
-): Attachment {
+function attachment(method: string, program: Pointer, link: Pointer, place?: Place): Attachment {
   return {
     method,
-    missed: () => missedBy(link) + skippedBy(program),
+    link,
+    missed: (profile) =>
+      missedBy(link) + skippedBy(program) + (profile.get(place?.profiled ?? '') ?? 0),
     detach() {
       Libbpf.get().calls.linkDestroy(link);
-      after();
+      place?.undefine();
     },
   };
 }

@@ -215,21 +215,18 @@ describe('Btf', () => {
     assert.throws(() => btf.struct('deep'), /^Error: .*BTF/);
   });
 
-  it('reads what the compiler wrote into each probe object', () => {
-    for (const name of ['core', 'mdev', 'vfio', 'kvm']) {
-      const path = new URL(`../../dist/bpf/${name}.bpf.o`, import.meta.url).pathname;
-      const object = ProbeObject.open(path);
-      const btf = object.btf();
-      const call = btf.struct('call');
-      assert.deepEqual(
-        [call?.size, call?.fields.at(-1)],
-        [64, { name: 'sample_kvm', offset: 56, size: 8, signed: false }],
-        name,
-      );
-      assert.equal(btf.enum('point')?.get('POINT_COUNT'), 64);
-      assert.equal(btf.struct('no_such_struct'), undefined);
-      object.close();
-    }
+  it('reads what the compiler wrote into the probe object', () => {
+    const path = new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname;
+    const object = ProbeObject.open(path);
+    const btf = object.btf();
+    const call = btf.struct('call');
+    assert.deepEqual(
+      [call?.size, call?.fields.at(-1)],
+      [72, { name: 'sample_kvm', offset: 64, size: 8, signed: false }],
+    );
+    assert.equal(btf.enum('point')?.get('POINT_COUNT'), 64);
+    assert.equal(btf.struct('no_such_struct'), undefined);
+    object.close();
   });
 });
 

@@ -10,6 +10,8 @@ export interface LaneCounts {
   readonly dropped: number;
   /** Calls whose return could not be told apart because too many were in flight. */
   readonly callsFull: number;
+  /** Objects that did not look as they should, so that nothing could be said of them. */
+  readonly unreadable: number;
 }
 
 export class Lanes {
@@ -31,6 +33,7 @@ export class Lanes {
       attempts: this.#read(cpu, LANE.attempts),
       dropped: this.#read(cpu, LANE.dropped),
       callsFull: this.#read(cpu, LANE.calls_full),
+      unreadable: this.#read(cpu, LANE.unreadable),
     }));
   }
 

@@ -23,16 +23,10 @@ export class LibbpfError extends Error {
     this.errno = errno;
     this.messages = messages;
   }
-
-  /** What was asked for does not exist. */
-  get isMissing(): boolean {
-    return this.errno === ENOENT;
-  }
 }
 
 /** The verifier names maps by their address, which must not leave the process. */
 const KERNEL_ADDRESS = /\b(0x)?ff[0-9a-f]{14}\b/g;
-const ENOENT = 2;
 const VERIFIER_LOG = /-- BEGIN PROG LOAD LOG --\n([\s\S]*)-- END PROG LOAD LOG --/;
 
 /** The most telling message: why the verifier stopped, else the first that libbpf printed. */
@@ -135,13 +129,48 @@ export class Libbpf {
   }
 }
 
+/** struct bpf_object_open_opts of libbpf 1.0, which later versions still take. */
+interface OpenOptions {
+  readonly sz: number;
+  readonly object_name: null;
+  readonly relaxed_maps: boolean;
+  readonly pin_root_path: null;
+  readonly reserved: number;
+  readonly kconfig: null;
+  /** BTF to read instead of the kernel's own and its modules'; null for those. */
+  readonly btf_custom_path: string | null;
+}
+
+const OPEN_OPTIONS = koffi.struct('vfioscope_open_options', {
+  sz: 'size_t',
+  object_name: 'const char *',
+  relaxed_maps: 'bool',
+  pin_root_path: 'const char *',
+  reserved: 'uint32_t',
+  kconfig: 'const char *',
+  btf_custom_path: 'const char *',
+});
+
+/** @param btf the file to relocate by; without it, what the kernel says of itself and its modules */
+export function openOptions(btf: string | undefined): OpenOptions {
+  return {
+    sz: koffi.sizeof(OPEN_OPTIONS),
+    object_name: null,
+    relaxed_maps: false,
+    pin_root_path: null,
+    reserved: 0,
+    kconfig: null,
+    btf_custom_path: btf ?? null,
+  };
+}
+
 function bindCalls(library: LibraryHandle) {
   const bind = <Args extends unknown[], Result>(prototype: string) =>
     library.func(prototype) as unknown as (...args: Args) => Result;
   return {
     version: bind<[], string>('const char *libbpf_version_string()'),
-    objectOpen: bind<[string, null], Pointer | null>(
-      'void *bpf_object__open_file(const char *path, void *options)',
+    objectOpen: bind<[string, OpenOptions], Pointer | null>(
+      'void *bpf_object__open_file(const char *path, const vfioscope_open_options *options)',
     ),
     objectLoad: bind<[Pointer], number>('int bpf_object__load(void *object)'),
     objectClose: bind<[Pointer], void>('void bpf_object__close(void *object)'),
@@ -165,9 +194,17 @@ function bindCalls(library: LibraryHandle) {
     ),
     programFd: bind<[Pointer], number>('int bpf_program__fd(void *program)'),
     attach: bind<[Pointer], Pointer | null>('void *bpf_program__attach(void *program)'),
-    attachKprobe: bind<[Pointer, boolean, string], Pointer | null>(
-      'void *bpf_program__attach_kprobe(void *program, bool retprobe, const char *symbol)',
+    nextProgram: bind<[Pointer, Pointer | null], Pointer | null>(
+      'void *bpf_object__next_program(void *object, void *previous)',
     ),
+    programName: bind<[Pointer], string>('const char *bpf_program__name(void *program)'),
+    setAutoload: bind<[Pointer, boolean], number>(
+      'int bpf_program__set_autoload(void *program, bool autoload)',
+    ),
+    attachIter: bind<[Pointer, null], Pointer | null>(
+      'void *bpf_program__attach_iter(void *program, void *options)',
+    ),
+    iterCreate: bind<[number], number>('int bpf_iter_create(int link_fd)'),
     attachPerfEvent: bind<[Pointer, number], Pointer | null>(
       'void *bpf_program__attach_perf_event(void *program, int fd)',
     ),

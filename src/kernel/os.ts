@@ -1,8 +1,26 @@
 /** The libc calls that the agent needs and Node does not offer. */
+import { readFileSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import koffi from 'koffi';
 import { errnoText } from './libbpf.ts';
 
 const libc = koffi.load(null);
+
+/** The head of struct perf_event_attr, include/uapi/linux/perf_event.h: PERF_ATTR_SIZE_VER1. */
+const PERF_EVENT_ATTR_SIZE = 72;
+koffi.struct('perf_event_attr', {
+  type: 'uint32_t',
+  size: 'uint32_t',
+  config: 'uint64_t',
+  sample_period: 'uint64_t',
+  sample_type: 'uint64_t',
+  read_format: 'uint64_t',
+  flags: 'uint64_t',
+  wakeup_events: 'uint32_t',
+  bp_type: 'uint32_t',
+  kprobe_func: 'const char *',
+  probe_offset: 'uint64_t',
+});
 
 const c = {
   mmap: libc.func(
@@ -17,8 +35,8 @@ const c = {
   eventfd: libc.func('int eventfd(unsigned int initial, int flags)'),
   write: libc.func('int64_t write(int fd, const uint64_t *data, size_t length)'),
   close: libc.func('int close(int fd)'),
-  syscall: libc.func(
-    'long syscall(long number, const uint8_t *a, int b, int c, int d, unsigned long e)',
+  perfEventOpen: libc.func(
+    'long syscall(long number, const perf_event_attr *attr, int pid, int cpu, int group, unsigned long flags)',
   ),
 };
 
@@ -31,8 +49,18 @@ const CLOEXEC = 0o2000000;
 const CLOCK_REALTIME = 0;
 const CLOCK_BOOTTIME = 7;
 
+/** A refusal of the kernel, with its errno's name as Node's own errors have it. */
+export class SystemError extends Error {
+  readonly code: string;
+
+  constructor(what: string, errno: number) {
+    super(`${what}: ${errnoText(errno)}`);
+    this.code = getSystemErrorName(-errno);
+  }
+}
+
 function check(what: string, result: number): number {
-  if (result < 0) throw new Error(`${what}: ${errnoText(koffi.errno())}`);
+  if (result < 0) throw new SystemError(what, koffi.errno());
   return result;
 }
 
@@ -128,22 +156,46 @@ const SYSCALL_PERF_EVENT_OPEN: Readonly<Record<string, number>> = {
   x64: 298,
   arm64: 241,
 };
+const KPROBE_SOURCE = '/sys/bus/event_source/devices/kprobe';
 const PERF_TYPE_TRACEPOINT = 2;
 const PERF_FLAG_FD_CLOEXEC = 8;
 
 /** A perf event on a tracefs event, for all tasks: what a BPF program attaches to. */
 export function openTracepoint(id: number): number {
+  return openPerfEvent({ type: PERF_TYPE_TRACEPOINT, config: id });
+}
+
+/**
+ * A perf event on a kernel function.
+ * @param target the function, as "module:function", because static ones may share a name
+ * @throws {SystemError} with code ENOENT when there is no such function
+ */
+export function openKprobe(target: string, atReturn: boolean): number {
+  const type = Number(readFileSync(`${KPROBE_SOURCE}/type`, 'utf8'));
+  const [, bit = '0'] =
+    /config:(\d+)/.exec(readFileSync(`${KPROBE_SOURCE}/format/retprobe`, 'utf8')) ?? [];
+  const config = atReturn ? 2 ** Number(bit) : 0;
+  return openPerfEvent({ type, config, function: target });
+}
+
+function openPerfEvent(event: { type: number; config: number; function?: string }): number {
   const number = SYSCALL_PERF_EVENT_OPEN[process.arch];
   if (number === undefined) throw new Error(`perf_event_open is unknown on ${process.arch}`);
-  const attr = new DataView(new ArrayBuffer(128));
-  attr.setUint32(0, PERF_TYPE_TRACEPOINT, true);
-  attr.setUint32(4, attr.byteLength, true);
-  attr.setBigUint64(8, BigInt(id), true);
-  attr.setBigUint64(16, 1n, true);
-  attr.setUint32(48, 1, true);
-  const bytes = new Uint8Array(attr.buffer);
+  const attr = {
+    type: event.type,
+    size: PERF_EVENT_ATTR_SIZE,
+    config: event.config,
+    sample_period: event.function === undefined ? 1 : 0,
+    sample_type: 0,
+    read_format: 0,
+    flags: 0,
+    wakeup_events: event.function === undefined ? 1 : 0,
+    bp_type: 0,
+    kprobe_func: event.function ?? null,
+    probe_offset: 0,
+  };
   return check(
     'perf_event_open',
-    Number(c.syscall(number, bytes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)),
+    Number(c.perfEventOpen(number, attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)),
   );
 }

@@ -25,7 +25,7 @@ function file(name: string, content: string | Uint8Array): string {
   return path;
 }
 
-/** Builds core.bpf.o from sources in which `from` is replaced. @returns its path */
+/** Builds vfioscope.bpf.o from sources in which `from` is replaced. @returns its path */
 function variant(name: string, from: string, to: string): string {
   const sources = join(directory, name);
   cpSync(SOURCES, sources, { recursive: true });
@@ -34,10 +34,10 @@ function variant(name: string, from: string, to: string): string {
   assert.ok(text.includes(from), from);
   writeFileSync(header, text.replace(from, to));
   const out = join(sources, 'out');
-  execFileSync('make', ['-s', '-C', sources, `OUT=${out}`, `${out}/core.bpf.o`], {
+  execFileSync('make', ['-s', '-C', sources, `OUT=${out}`, `${out}/vfioscope.bpf.o`], {
     stdio: 'inherit',
   });
-  return join(out, 'core.bpf.o');
+  return join(out, 'vfioscope.bpf.o');
 }
 
 function differenceOf(path: string): string | undefined {
@@ -65,7 +65,7 @@ describe('opening a probe object', () => {
     ['text', 'this is no ELF file, but it is long enough to look at'],
     ['empty', ''],
     ['zeros', new Uint8Array(10_000)],
-    ['cut short', readFileSync(`${BUILT}/core.bpf.o`).subarray(0, 1000)],
+    ['cut short', readFileSync(`${BUILT}/vfioscope.bpf.o`).subarray(0, 1000)],
   ] as const) {
     it(`refuses a file that is ${title}, by name`, () => {
       const path = file(`${title.replace(' ', '-')}.bpf.o`, content);
@@ -86,9 +86,9 @@ describe('opening a probe object', () => {
   });
 
   it('says of a map or program that is not there which one and where', () => {
-    const object = ProbeObject.open(`${BUILT}/core.bpf.o`);
-    assert.throws(() => object.setMaxEntries('nothing', 1), /core\.bpf\.o has no map nothing/);
-    assert.throws(() => object.program('nothing'), /core\.bpf\.o has no program nothing/);
+    const object = ProbeObject.open(`${BUILT}/vfioscope.bpf.o`);
+    assert.throws(() => object.setMaxEntries('nothing', 1), /vfioscope\.bpf\.o has no map nothing/);
+    assert.throws(() => object.program('nothing'), /vfioscope\.bpf\.o has no program nothing/);
     assert.throws(() => object.mapFd('events'), /map events/, 'not before it is loaded');
     object.close();
   });
@@ -106,13 +106,13 @@ describe('opening a probe object', () => {
 
 describe('an object built from another event.h', () => {
   it('is the same when nothing differs', () => {
-    assert.equal(differenceOf(variant('same', 'WIRE_VERSION = 1', 'WIRE_VERSION = 1')), undefined);
+    assert.equal(differenceOf(variant('same', 'WIRE_VERSION = 2', 'WIRE_VERSION = 2')), undefined);
   });
 
   it('is told by its version', () => {
     assert.equal(
-      differenceOf(variant('version', 'WIRE_VERSION = 1', 'WIRE_VERSION = 2')),
-      'wire format version 2, this agent reads version 1',
+      differenceOf(variant('version', 'WIRE_VERSION = 2', 'WIRE_VERSION = 3')),
+      'wire format version 3, this agent reads version 2',
     );
   });
 

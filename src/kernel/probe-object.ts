@@ -1,8 +1,8 @@
-/** One compiled probe object (bpf/*.bpf.o): opened, preset, loaded, attached. */
+/** The compiled probe object (bpf/vfioscope.bpf.c): opened, preset, and some of it loaded. */
 import { randomBytes } from 'node:crypto';
 import koffi from 'koffi';
 import { Btf } from './btf.ts';
-import { Libbpf, type Pointer } from './libbpf.ts';
+import { Libbpf, openOptions, type Pointer } from './libbpf.ts';
 
 export class ProbeObject {
   readonly path: string;
@@ -14,10 +14,13 @@ export class ProbeObject {
     this.#object = object;
   }
 
-  /** @throws {LibbpfError} when the file is missing or not a BPF object */
-  static open(path: string): ProbeObject {
+  /**
+   * @param btf the only BTF that tells its layouts; by default the kernel's and its modules'
+   * @throws {LibbpfError} when the file is missing or not a BPF object
+   */
+  static open(path: string, btf?: string): ProbeObject {
     const object = Libbpf.get().checkPointer(`cannot read probe object ${path}`, (calls) =>
-      calls.objectOpen(path, null),
+      calls.objectOpen(path, openOptions(btf)),
     );
     return new ProbeObject(path, object);
   }
@@ -59,8 +62,18 @@ export class ProbeObject {
     return this.#libbpf.check(`${this.path}: map ${name}`, (calls) => calls.mapFd(this.#map(name)));
   }
 
-  /** Hands programs and maps to the kernel. @throws {LibbpfError} with the verifier's words */
-  load(): void {
+  /**
+   * Hands the maps and programs to the kernel.
+   * @param programs all unless given
+   * @throws {LibbpfError} with the verifier's words
+   */
+  load(programs?: ReadonlySet<string>): void {
+    const { calls } = this.#libbpf;
+    let program = programs ? calls.nextProgram(this.#object, null) : null;
+    while (programs && program) {
+      calls.setAutoload(program, programs.has(calls.programName(program)));
+      program = calls.nextProgram(this.#object, program);
+    }
     this.#libbpf.check(`the kernel refused ${this.path}`, (calls) =>
       calls.objectLoad(this.#object),
     );

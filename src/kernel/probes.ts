@@ -1,55 +1,74 @@
 /**
- * All probes of this agent: loads one object per kernel module, attaches each
- * point on its own, and knows of every point whether it works and if not, why.
+ * All probes of this agent: picks for each point what the running kernel has,
+ * loads the programs for it, attaches each point on its own, and knows of every
+ * point whether it works and if not, why.
  *
  * Nothing is all or nothing. A module that is missing costs its own points until
  * it is loaded; a function that is missing costs one point.
  */
 import { statSync } from 'node:fs';
+import type { PointStatus } from '../events/source.ts';
 import { WIRE } from '../events/wire.gen.ts';
 import { describeWire, wireDifference } from '../events/wire-description.ts';
 import type { PointName } from '../lifecycle/points.ts';
 import { UserProblem } from '../problem.ts';
-import { type Attachment, attachEntry, attachReturn, attachTracepoint } from './attach.ts';
+import {
+  type Attachment,
+  attach,
+  attachTracepoint,
+  closePlace,
+  isMissing,
+  missProfile,
+  openPlace,
+  type Place,
+} from './attach.ts';
+import { kernelVersion } from './host.ts';
 import { Lanes } from './lanes.ts';
-import { Libbpf, LibbpfError } from './libbpf.ts';
+import { Libbpf } from './libbpf.ts';
 import { PAGE_SIZE } from './os.ts';
 import { OpaqueKeys, ProbeObject } from './probe-object.ts';
-import { PROBE_MODULES, PROBE_TABLE, type ProbeModule, type ProbePoint } from './probe-table.ts';
+import {
+  type Candidate,
+  PROBE_MODULES,
+  PROBE_TABLE,
+  type ProbeModule,
+  type ProbePoint,
+} from './probe-table.ts';
 import { RingReader } from './ring.ts';
+import { SEEN_FILES, SeenFiles } from './seen-files.ts';
 
 const SHARED_MAPS = ['events', 'lanes', 'calls'];
-
-export interface PointStatus {
-  readonly point: PointName;
-  readonly module: string;
-  readonly meaning: string;
-  /** waiting: its module is not loaded. failed: it cannot work here; the reason says why. */
-  readonly state: 'attached' | 'waiting' | 'failed';
-  /** The kernel function in use. */
-  readonly symbol?: string;
-  readonly method?: string;
-  readonly reason?: string;
-  /** Times the kernel could not run a program of this point. */
-  readonly missed: number;
-  /** Its function may block, and only a few calls in flight can be watched: tracefs is not writable. */
-  readonly limited: boolean;
-}
+const MODULE_LOAD = 'module_load';
+const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 
 export interface ProbesOptions {
-  /** Where the compiled objects are. */
+  /** Where the compiled object is. */
   readonly directory: string;
   /** Bytes of the ring buffer: a power of two, at least a page. */
   readonly ringBytes: number;
+  /** Whether modules' own BTF may be used; without it layouts are found by position and checked. */
+  readonly moduleBtf: boolean;
+}
+
+/** Programs that are of use only together, and what to do once the kernel has or has not taken them. */
+interface Unit {
+  readonly programs: readonly string[];
+  attach(object: ProbeObject): void;
+  refused(reason: string): void;
 }
 
 interface Attached {
-  readonly symbol: string;
+  readonly state: 'attached';
+  readonly candidate: Candidate;
+  readonly object: ProbeObject;
   readonly attachments: readonly Attachment[];
-  readonly limited: boolean;
 }
 
-type State = Attached | { readonly reason: string; readonly waiting: boolean };
+type State =
+  | Attached
+  | { readonly state: 'implied'; readonly candidate: Candidate }
+  | { readonly state: 'waiting'; readonly reason: string }
+  | { readonly state: 'failed'; readonly reason: string };
 
 export class Probes {
   readonly ring: RingReader;
@@ -58,61 +77,69 @@ export class Probes {
   readonly lanes: Lanes;
   readonly #options: ProbesOptions;
   readonly #keys = new OpaqueKeys();
-  readonly #core: ProbeObject;
-  readonly #objects = new Map<ProbeModule, ProbeObject>();
+  readonly #cpus = Libbpf.get().check('cannot count CPUs', (calls) => calls.possibleCpus());
+  /** Made by the first object that is loaded, which owns them. */
+  #maps: ReadonlyMap<string, number> | undefined;
+  readonly #objects = new Set<ProbeObject>();
   readonly #states = new Map<PointName, State>();
   /** Which loading of each module was last seen; code built into the kernel has none. */
   readonly #loaded = new Map<ProbeModule, number>();
+  #moduleLoad: Attachment | undefined;
+  #seenFiles: SeenFiles | undefined;
 
   /** Makes the ring and attaches whatever can be. @throws when nothing at all can work here */
   constructor(options: ProbesOptions) {
     checkRingBytes(options.ringBytes);
     this.#options = options;
     this.ringBytes = options.ringBytes;
-    const cpus = Libbpf.get().check('cannot count CPUs', (calls) => calls.possibleCpus());
-    this.#core = this.#open('core');
-    this.#core.setMaxEntries('events', options.ringBytes);
-    this.#core.setMaxEntries('lanes', cpus);
-    this.#core.load();
-    this.ringFd = this.#core.mapFd('events');
+    this.#load([this.#moduleLoadUnit(), this.#filesUnit(), ...this.#pointUnits(PROBE_MODULES)]);
+    this.ringFd = this.#map('events');
     this.ring = new RingReader(this.ringFd, options.ringBytes);
-    this.lanes = new Lanes(this.#core.mapFd('lanes'), cpus);
-    this.#attachModuleLoad();
-    for (const module of PROBE_MODULES) this.#start(module);
+    this.lanes = new Lanes(this.#map('lanes'), this.#cpus);
   }
 
   /** Attaches to modules that have come, lets go of those that have left. @returns which changed */
   refresh(): ProbeModule[] {
-    return PROBE_MODULES.filter((module) => {
-      const loaded = loadingOf(module);
-      if (loaded === this.#loaded.get(module)) return false;
-      this.#stop(module);
-      if (loaded !== undefined) this.#start(module);
-      return true;
-    });
+    const changed = PROBE_MODULES.filter(
+      (module) => loadingOf(module) !== this.#loaded.get(module),
+    );
+    for (const module of changed) this.#stop(module);
+    const units = this.#pointUnits(changed);
+    // With the types of a module that has come, more can be read of files that were there.
+    if (units.length > 0) this.#load([this.#filesUnit(), ...units]);
+    return changed;
   }
 
   statuses(): PointStatus[] {
-    return PROBE_TABLE.map((entry) => status(entry, this.#states.get(entry.point)));
+    const profile = missProfile();
+    return PROBE_TABLE.map((entry) => this.#status(entry, profile));
+  }
+
+  /** What looks into the files of all processes; undefined where the kernel refuses that. */
+  get seenFiles(): SeenFiles | undefined {
+    return this.#seenFiles;
   }
 
   /** Detaches everything and frees the ring. */
   close(): void {
-    for (const module of PROBE_MODULES) this.#stop(module);
-    this.#detach('module.load');
+    for (const { point } of PROBE_TABLE) this.#detach(point);
+    this.#moduleLoad?.detach();
+    this.#seenFiles?.close();
     this.ring.close();
     this.lanes.close();
-    this.#core.close();
+    for (const object of this.#objects) object.close();
   }
 
-  /** Opens an object and makes sure that it speaks our wire format. */
-  #open(name: string): ProbeObject {
-    const object = ProbeObject.open(`${this.#options.directory}/${name}.bpf.o`);
+  /** Opens the object and makes sure that it speaks our wire format. */
+  #open(): ProbeObject {
+    const { directory, moduleBtf } = this.#options;
+    const path = `${directory}/vfioscope.bpf.o`;
+    const object = ProbeObject.open(path, moduleBtf ? undefined : KERNEL_BTF);
     try {
       const difference = wireDifference(WIRE, describeWire(object.btf()));
       if (difference) {
         throw new UserProblem(
-          `${object.path} and this agent are of different versions: ${difference}`,
+          `${path} and this agent are of different versions: ${difference}`,
           'install both from one build',
         );
       }
@@ -124,109 +151,226 @@ export class Probes {
     }
   }
 
-  #start(module: ProbeModule): void {
-    const entries = PROBE_TABLE.filter((entry) => entry.module === module);
-    const loaded = loadingOf(module);
-    if (loaded !== undefined) this.#loaded.set(module, loaded);
-    let object: ProbeObject | undefined;
+  /** Loads and attaches units; what the kernel refuses together is tried in parts. */
+  #load(units: readonly Unit[]): void {
+    const object = this.#open();
     try {
-      object = this.#open(module);
-      for (const map of SHARED_MAPS) object.reuseMap(map, this.#core.mapFd(map));
-      object.load();
-      this.#objects.set(module, object);
-      for (const entry of entries) this.#states.set(entry.point, attachPoint(object, entry));
+      if (this.#maps) {
+        for (const [name, fd] of this.#maps) object.reuseMap(name, fd);
+      } else {
+        object.setMaxEntries('events', this.ringBytes);
+        object.setMaxEntries('lanes', this.#cpus);
+      }
+      object.load(new Set(units.flatMap(({ programs }) => programs)));
     } catch (error) {
-      object?.close();
-      const waiting = !isLoaded(module);
-      const reason = waiting ? notLoaded(module) : reasonOf(error);
-      for (const entry of entries) this.#states.set(entry.point, { reason, waiting });
+      object.close();
+      if (units.length === 1 && !this.#maps) throw error;
+      if (units.length > 1) {
+        const middle = units.length >> 1;
+        this.#load(units.slice(0, middle));
+        this.#load(units.slice(middle));
+      } else {
+        for (const unit of units) unit.refused(reasonOf(error));
+      }
+      return;
     }
+    this.#objects.add(object);
+    this.#maps ??= new Map(SHARED_MAPS.map((name) => [name, object.mapFd(name)]));
+    for (const unit of units) unit.attach(object);
+  }
+
+  #map(name: string): number {
+    const fd = this.#maps?.get(name);
+    if (fd === undefined) throw new Error(`the map ${name} was not made`);
+    return fd;
+  }
+
+  /** Only makes the arrival of a module known sooner, so doing without it is no failure. */
+  #moduleLoadUnit(): Unit {
+    return {
+      programs: [MODULE_LOAD],
+      attach: (object) => {
+        try {
+          this.#moduleLoad = attachTracepoint(object.program(MODULE_LOAD));
+        } catch {
+          // Modules are looked for every second anyway.
+        }
+      },
+      refused() {},
+    };
+  }
+
+  #filesUnit(): Unit {
+    return {
+      programs: [SEEN_FILES],
+      attach: (object) => {
+        this.#seenFiles?.close();
+        this.#seenFiles = SeenFiles.attach(object.program(SEEN_FILES));
+      },
+      refused() {},
+    };
+  }
+
+  /** Finds what each point of these modules can use here; notes of the others why they cannot. */
+  #pointUnits(modules: readonly ProbeModule[]): Unit[] {
+    for (const module of modules) {
+      const loading = loadingOf(module);
+      if (loading !== undefined) this.#loaded.set(module, loading);
+    }
+    const units: Unit[] = [];
+    // What a point uses, for later ones that depend on it; also of those not attached yet.
+    const using = new Map<PointName, Candidate>();
+    for (const [point, state] of this.#states) {
+      if ('candidate' in state) using.set(point, state.candidate);
+    }
+    for (const entry of PROBE_TABLE.filter(({ module }) => modules.includes(module))) {
+      const choice = choose(entry, using);
+      if ('reason' in choice) {
+        const waiting = !isLoaded(entry.module);
+        const state = waiting ? 'waiting' : 'failed';
+        const reason = waiting ? notLoaded(entry.module) : choice.reason;
+        this.#states.set(entry.point, { state, reason });
+        continue;
+      }
+      const { candidate, places } = choice;
+      using.set(entry.point, candidate);
+      if (places.length === 0) this.#states.set(entry.point, { state: 'implied', candidate });
+      else units.push(this.#pointUnit(entry, candidate, places));
+    }
+    return units;
+  }
+
+  #pointUnit({ point }: ProbePoint, candidate: Candidate, places: readonly Place[]): Unit {
+    const { hooks } = candidate;
+    const refused = (reason: string) => this.#states.set(point, { state: 'failed', reason });
+    return {
+      programs: hooks.map(({ program }) => program),
+      attach: (object) => {
+        const attachments: Attachment[] = [];
+        const rest = [...places];
+        try {
+          // The end first, so that there is never a begin whose end goes unseen.
+          for (let i = hooks.length - 1; i >= 0; i--) {
+            attachments.unshift(attach(object.program(hooks[i].program), rest[i]));
+            rest.pop();
+          }
+          this.#states.set(point, { state: 'attached', candidate, object, attachments });
+        } catch (error) {
+          for (const one of attachments) one.detach();
+          for (const place of rest) closePlace(place);
+          refused(reasonOf(error));
+        }
+      },
+      refused: (reason) => {
+        for (const place of places) closePlace(place);
+        refused(reason);
+      },
+    };
   }
 
   #stop(module: ProbeModule): void {
     for (const { point } of PROBE_TABLE.filter((entry) => entry.module === module)) {
       this.#detach(point);
-      this.#states.set(point, { reason: notLoaded(module), waiting: true });
+      this.#states.set(point, { state: 'waiting', reason: notLoaded(module) });
     }
-    this.#objects.get(module)?.close();
-    this.#objects.delete(module);
     this.#loaded.delete(module);
   }
 
   #detach(point: PointName): void {
     const state = this.#states.get(point);
-    if (state && 'attachments' in state) for (const one of state.attachments) one.detach();
+    if (state?.state === 'attached') for (const one of state.attachments) one.detach();
     this.#states.delete(point);
   }
 
-  /** Only makes the arrival of a module known sooner, so doing without it is no failure. */
-  #attachModuleLoad(): void {
-    try {
-      const attachment = attachTracepoint(this.#core.program('module_load'));
-      this.#states.set('module.load', {
-        symbol: 'module:module_load',
-        attachments: [attachment],
-        limited: false,
-      });
-    } catch (error) {
-      this.#states.set('module.load', { reason: reasonOf(error), waiting: false });
+  #status(entry: ProbePoint, profile: ReadonlyMap<string, number>): PointStatus {
+    const { point, module, meaning } = entry;
+    const state = this.#states.get(point);
+    const base = { point, module, meaning, limited: false, missed: 0 };
+    if (!state) return { ...base, state: 'failed', reason: 'it was not tried' };
+    if ('reason' in state) return { ...base, ...state };
+    const { toldBy, because } = state.candidate;
+    if (toldBy && !this.#tells(toldBy)) {
+      return { ...base, state: 'failed', reason: `it is told by ${toldBy}, which is not attached` };
     }
+    if (state.state === 'implied') {
+      return { ...base, state: 'implied', reason: `${because}; told by ${toldBy}` };
+    }
+    const { candidate, attachments } = state;
+    const methods = attachments.map((one) => one.method);
+    return {
+      ...base,
+      state: 'attached',
+      symbol: symbolsOf(candidate),
+      method: [...methods, ...(toldBy ? [`told by ${toldBy}`] : [])].join('+'),
+      limited: candidate.hooks.some(({ blocks }) => blocks) && methods.includes('kretprobe'),
+      missed: attachments.reduce((sum, one) => sum + one.missed(profile), 0),
+    };
+  }
+
+  /** Whether that point is attached, or told itself by one that is. */
+  #tells(point: PointName): boolean {
+    const state = this.#states.get(point);
+    if (state?.state !== 'implied') return state?.state === 'attached';
+    const { toldBy } = state.candidate;
+    return toldBy !== undefined && this.#tells(toldBy);
   }
 }
 
-/** The end first, so that there is never a begin whose end goes unseen. */
-function attachPoint(object: ProbeObject, { module, candidates }: ProbePoint): State {
+type Choice =
+  | { readonly candidate: Candidate; readonly places: readonly Place[] }
+  | { readonly reason: string };
+
+/** The first candidate that the running kernel has. */
+function choose(
+  { module, candidates }: ProbePoint,
+  using: ReadonlyMap<PointName, Candidate>,
+): Choice {
   const reasons: string[] = [];
-  for (const { symbol, begin, end, blocks = false } of candidates) {
-    const attachments: Attachment[] = [];
+  for (const candidate of candidates) {
+    if (!applies(candidate, using)) continue;
+    const places: Place[] = [];
     try {
-      if (end) attachments.push(attachReturn(object.program(end), module, symbol, blocks));
-      attachments.unshift(attachEntry(object.program(begin), module, symbol));
-      const limited = blocks && attachments.some(({ method }) => method === 'kretprobe');
-      return { symbol, attachments, limited };
+      for (const hook of candidate.hooks) places.push(openPlace(module, hook));
+      return { candidate, places };
     } catch (error) {
-      for (const one of attachments) one.detach();
-      reasons.push(missingOr(symbol, error));
+      for (const place of places) closePlace(place);
+      const { symbol } = candidate.hooks[places.length];
+      reasons.push(
+        isMissing(error)
+          ? `this kernel has no function ${symbol}: it was renamed, or inlined by the compiler`
+          : reasonOf(error),
+      );
     }
   }
-  return isLoaded(module)
-    ? { reason: reasons.join('; '), waiting: false }
-    : { reason: notLoaded(module), waiting: true };
+  return { reason: reasons.join('; ') || 'nothing is known of how this kernel does it' };
+}
+
+function applies(
+  { where, before, toldBy }: Candidate,
+  using: ReadonlyMap<PointName, Candidate>,
+): boolean {
+  if (toldBy && !using.has(toldBy)) return false;
+  if (before && !isBefore(before)) return false;
+  if (!where) return true;
+  const [point, symbol] = where;
+  return using.get(point)?.hooks.some((hook) => hook.symbol === symbol) ?? false;
+}
+
+function isBefore([wantedMajor, wantedMinor]: readonly [number, number]): boolean {
+  const [major, minor] = kernelVersion();
+  return major < wantedMajor || (major === wantedMajor && minor < wantedMinor);
+}
+
+function symbolsOf({ hooks }: Candidate): string {
+  return [...new Set(hooks.map(({ symbol }) => symbol))].join(', ');
 }
 
 function notLoaded(module: ProbeModule): string {
   return `the module ${module} is not loaded`;
 }
 
-function missingOr(symbol: string, error: unknown): string {
-  return error instanceof LibbpfError && error.isMissing
-    ? `this kernel has no function ${symbol}: it was renamed, or inlined by the compiler`
-    : reasonOf(error);
-}
-
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-function status({ point, module, meaning }: ProbePoint, state: State | undefined): PointStatus {
-  const base = { point, module, meaning, limited: false };
-  if (!state) return { ...base, state: 'failed', reason: 'it was not tried', missed: 0 };
-  if (!('attachments' in state)) {
-    return {
-      ...base,
-      state: state.waiting ? 'waiting' : 'failed',
-      reason: state.reason,
-      missed: 0,
-    };
-  }
-  return {
-    ...base,
-    state: 'attached',
-    symbol: state.symbol,
-    method: state.attachments.map((one) => one.method).join('+'),
-    limited: state.limited,
-    missed: state.attachments.reduce((sum, one) => sum + one.missed(), 0),
-  };
 }
 
 function isLoaded(module: ProbeModule): boolean {

@@ -12,35 +12,47 @@ import type { Handlers, World } from './world.ts';
 
 const KEY_KVM = EVENT.kvm >> 2;
 
-function newVm(world: World, event: EventCursor, adopted: boolean): Vm {
+export function newVm(world: World, event: EventCursor, adopted: boolean): Vm {
   const stale = world.vmKeys.find(event.u32, event.word + KEY_KVM);
   if (stale) supersede(world, stale);
   const vm = new Vm(event.time, adopted, world.losses);
-  vm.keyLow = event.u32[event.word + KEY_KVM];
-  vm.keyHigh = event.u32[event.word + KEY_KVM + 1];
   vm.makerTid = event.vmPid;
   world.vms.add(vm);
-  world.vmKeys.set(vm.keyLow, vm.keyHigh, vm);
+  if (event.has(EVENT.kvm)) keyVm(world, vm, event);
   return vm;
+}
+
+function keyVm(world: World, vm: Vm, event: EventCursor): void {
+  vm.keyLow = event.u32[event.word + KEY_KVM];
+  vm.keyHigh = event.u32[event.word + KEY_KVM + 1];
+  world.vmKeys.set(vm.keyLow, vm.keyHigh, vm);
+}
+
+/** A VM that was found in debugfs, which tells its maker but no key; it learns it now. */
+function listedVm(world: World, event: EventCursor): Vm | undefined {
+  if (event.vmPid === 0) return undefined;
+  for (const vm of world.vms) {
+    if (vm.makerTid !== event.vmPid || vm.keyLow !== 0 || vm.keyHigh !== 0) continue;
+    keyVm(world, vm, event);
+    return vm;
+  }
+  return undefined;
 }
 
 /** The VM of an event, made known if it existed before it was first seen. */
 export function vmOf(world: World, event: EventCursor): Vm | undefined {
   if (!event.has(EVENT.kvm)) return undefined;
-  return world.vmKeys.find(event.u32, event.word + KEY_KVM) ?? newVm(world, event, true);
+  return (
+    world.vmKeys.find(event.u32, event.word + KEY_KVM) ??
+    listedVm(world, event) ??
+    newVm(world, event, true)
+  );
 }
 
 /** Its address belongs to another VM now, so its end was missed. */
 function supersede(world: World, vm: Vm): void {
   vm.state = 'destroyed';
-  endVm(world, vm);
-}
-
-function endVm(world: World, vm: Vm): void {
-  world.vms.delete(vm);
-  world.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
-  vm.lossesAtEnd = world.losses;
-  world.endedVms.add(vm);
+  world.endVm(vm);
 }
 
 /** Notes an event that changes users_count by `change` after its sample was taken. */
@@ -72,7 +84,7 @@ export const KVM_HANDLERS: Handlers = {
     if (event.ret !== 0) {
       world.vmCreating.delete(event.tid);
       vm.state = 'failed';
-      endVm(world, vm);
+      world.endVm(vm);
     } else {
       vm.users = event.usersCount;
     }
@@ -89,7 +101,7 @@ export const KVM_HANDLERS: Handlers = {
       // Past the point where the kernel would have told us by destroying it.
       if (!vm.isOver) {
         vm.state = 'failed';
-        endVm(world, vm);
+        world.endVm(vm);
       }
     } else {
       vm.fd = event.ret;
@@ -123,7 +135,7 @@ export const KVM_HANDLERS: Handlers = {
     moment.vm = vm;
     for (const device of vm.devices) device.timeline.add(event, vm.serial);
     world.vmDestroying.set(event.tid, vm);
-    endVm(world, vm);
+    world.endVm(vm);
   },
 
   'kvm.vm.destroy:end'(world, event, moment) {

@@ -16,7 +16,7 @@ const KEY_PARENT = EVENT.parent >> 2;
 
 function newParent(world: World, event: EventCursor, adopted: boolean): Parent {
   const stale = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
-  if (stale) endParent(world, stale);
+  if (stale) world.endParent(stale);
   const parent = new Parent(event.time, adopted, world.losses);
   parent.keyLow = event.u32[event.word + KEY_PARENT];
   parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
@@ -32,12 +32,21 @@ function newParent(world: World, event: EventCursor, adopted: boolean): Parent {
 function parentOf(world: World, event: EventCursor): Parent | undefined {
   if (!event.has(EVENT.parent)) return undefined;
   const known = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
-  return known ?? (event.isNamed ? newParent(world, event, true) : undefined);
+  if (known || !event.isNamed) return known;
+  return findParent(world, event) ?? newParent(world, event, true);
 }
 
-function endParent(world: World, parent: Parent): void {
-  world.parents.delete(parent);
-  world.parentKeys.delete(parent.keyLow, parent.keyHigh, parent);
+/** A parent that was found in sysfs, which tells no key; it learns it now. */
+function findParent(world: World, event: EventCursor): Parent | undefined {
+  const name = event.name('parent');
+  for (const parent of world.parents) {
+    if (parent.name !== name || parent.keyLow !== 0 || parent.keyHigh !== 0) continue;
+    parent.keyLow = event.u32[event.word + KEY_PARENT];
+    parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
+    world.parentKeys.set(parent.keyLow, parent.keyHigh, parent);
+    return parent;
+  }
+  return undefined;
 }
 
 function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
@@ -60,8 +69,9 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
   }
   if (!event.isNamed) return undefined;
   const name = event.name('device');
-  const device = beingCreated(world, name) ?? newMdev(world, event, true);
+  const device = beingCreated(world, name) ?? world.keyless(name) ?? newMdev(world, event, true);
   device.name = name;
+  if (device.type === '' || !device.parent) describe(world, device, event);
   world.enterDevice(device, event);
   return device;
 }
@@ -128,7 +138,7 @@ export const MDEV_HANDLERS: Handlers = {
     moment.duration = event.time - parent.firstSeen;
     if (event.ret < 0) {
       parent.state = 'gone';
-      endParent(world, parent);
+      world.endParent(parent);
     } else {
       parent.state = 'registered';
       parent.registeredAt = event.time;
@@ -152,7 +162,7 @@ export const MDEV_HANDLERS: Handlers = {
     parent.timeline.add(event, 0);
     moment.parent = parent;
     if (parent.unregisterBegan) moment.duration = event.time - parent.unregisterBegan;
-    endParent(world, parent);
+    world.endParent(parent);
   },
 
   'mdev.create:begin'(world, event, moment) {
@@ -197,6 +207,8 @@ export const MDEV_HANDLERS: Handlers = {
     if (made && made.keyLow === 0 && made.keyHigh === 0) world.enterDevice(made, event);
     const device = made ?? mdevOf(world, event);
     if (!device) return;
+    // Before it is bound, its own driver is unknown on kernels that name it nowhere else.
+    if (device.driver === '') device.driver = event.name('driver');
     device.probeBegan = event.time;
     device.timeline.add(event, 0);
     moment.device = device;

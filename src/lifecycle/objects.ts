@@ -53,12 +53,14 @@ let serials = 0;
 export abstract class Life {
   /** Unique within this agent; part of the ids that users see. */
   readonly serial = ++serials;
-  /** The object existed before it was first seen. */
-  readonly adopted: boolean;
+  /** Part of its life was not seen: it existed before, or events about it were lost. */
+  adopted: boolean;
   /** When it was first seen. */
   readonly firstSeen: number;
-  /** Losses of the agent when this life began: more since means it may be tainted. */
-  readonly lossesBefore: number;
+  /** Losses when this life began, or was last found to be as it is: more since taint it. */
+  lossesBefore: number;
+  /** The number of the look at the host that last found it, see World.look. */
+  foundBy = 0;
   /** Losses of the agent when this life ended, -1 before: later ones do not concern it. */
   lossesAtEnd = -1;
   keyLow = 0;
@@ -76,6 +78,7 @@ export abstract class Life {
 
 export class Parent extends Life {
   readonly timeline = new Timeline();
+  /** Of its struct device. */
   name = '';
   driver = '';
   state: ParentState = 'registered';
@@ -134,6 +137,8 @@ export class Device extends Life {
   readonly opens: Open[] = [];
   opensTotal = 0;
   vm: Vm | undefined;
+  /** The VM is its group's: this kernel does not tell what the device holds itself. */
+  vmOfGroup = false;
 
   /** Whether it is an mdev, which has a life of its own, or a device lent as a whole. */
   get isMdev(): boolean {
@@ -153,6 +158,7 @@ export class Device extends Life {
 /** One device file. */
 export class Open extends Life {
   readonly device: Device;
+  /** Who opened it; of one that was open before, who holds it. */
   readonly task: Task;
   state: OpenState = 'opening';
   fd = -1;
@@ -200,6 +206,8 @@ export class Group {
   readonly id: number;
   readonly devices = new Set<Device>();
   vm: Vm | undefined;
+  /** When it was last told its VM, or that it has none. */
+  setAt = 0;
   /** When the VM was taken away although a device was open, and by a process on its way out. */
   clearedByExitAt = 0;
 

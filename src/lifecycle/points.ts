@@ -29,6 +29,14 @@ export const POINTS = {
   'kvm.get_safe': POINT.KVM_GET_SAFE,
   'kvm.put': POINT.KVM_PUT,
   'module.load': POINT.MODULE_LOAD,
+  'seen.snapshot': POINT.SEEN_SNAPSHOT,
+  'seen.parent': POINT.SEEN_PARENT,
+  'seen.device': POINT.SEEN_DEVICE,
+  'seen.open': POINT.SEEN_OPEN,
+  'seen.group': POINT.SEEN_GROUP,
+  'seen.vm': POINT.SEEN_VM,
+  'seen.vm_file': POINT.SEEN_VM_FILE,
+  'seen.vm_entry': POINT.SEEN_VM_ENTRY,
 } as const;
 
 export type PointName = keyof typeof POINTS;

@@ -64,6 +64,11 @@ export class Timeline {
     block[at + VM] = vm;
   }
 
+  /** When something last happened, ns on the boot-time clock; 0 if nothing did. */
+  lastTime(): number {
+    return this.#count === 0 ? 0 : this.#read(this.#rowOf(this.#count - 1)).time;
+  }
+
   /** Oldest first. */
   entries(): TimelineEntry[] {
     const entries: TimelineEntry[] = [];
@@ -86,12 +91,16 @@ export class Timeline {
   #nextRow(): number {
     const index = this.#count++;
     if (index >= CAPACITY) {
-      const row = KEPT + (this.omitted % (CAPACITY - KEPT));
       this.omitted++;
-      return row;
+      return this.#rowOf(index);
     }
     if (index % BLOCK === 0) this.#blocks.push(spare.pop() ?? new Int32Array(BLOCK * WORDS));
     return index;
+  }
+
+  /** Where the event of that number, of all that were ever added, is kept while it is. */
+  #rowOf(index: number): number {
+    return index < CAPACITY ? index : KEPT + ((index - KEPT) % (CAPACITY - KEPT));
   }
 
   #read(row: number): TimelineEntry {

@@ -16,13 +16,22 @@ const KEY_VDEV = EVENT.vdev >> 2;
 const KEY_FILE = EVENT.file >> 2;
 
 /** The device of an event, made known if it existed before it was first seen. */
-function deviceOf(world: World, event: EventCursor): Device | undefined {
+export function deviceOf(world: World, event: EventCursor): Device | undefined {
   const known =
     world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
     world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (!known) return event.isNamed ? newDevice(world, event, true) : undefined;
+  if (!known) return event.isNamed ? unknownDevice(world, event) : undefined;
   if (known.vdevLow === 0 && known.vdevHigh === 0) joinVdev(world, known, event);
   return known;
+}
+
+/** Found in sysfs, which tells no key, or never seen. */
+function unknownDevice(world: World, event: EventCursor): Device {
+  const found = world.keyless(event.name('device'));
+  if (!found) return newDevice(world, event, true);
+  world.enterDevice(found, event);
+  joinVdev(world, found, event);
+  return found;
 }
 
 function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
@@ -37,12 +46,14 @@ function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
 }
 
 function joinVdev(world: World, device: Device, event: EventCursor): void {
+  // Kernels that pass the struct device around do not tell it.
+  if (!event.has(EVENT.vdev)) return;
   device.vdevLow = event.u32[event.word + KEY_VDEV];
   device.vdevHigh = event.u32[event.word + KEY_VDEV + 1];
   world.vdevKeys.set(device.vdevLow, device.vdevHigh, device);
 }
 
-function joinGroup(world: World, device: Device, id: number): void {
+export function joinGroup(world: World, device: Device, id: number): void {
   // It keeps the number of the group that it left, to be shown.
   if (id < 0 || world.groups.get(id)?.devices.has(device)) return;
   world.leaveGroup(device);
@@ -50,7 +61,30 @@ function joinGroup(world: World, device: Device, id: number): void {
   world.group(id).devices.add(device);
 }
 
-function hold(device: Device, vm: Vm | undefined): void {
+/** As the kernel counts, or where it does not tell, as many as were seen. */
+export function countOpens(device: Device, event: EventCursor): void {
+  if (event.openCount >= 0) device.openCount = event.openCount;
+  else countSeenOpens(device);
+}
+
+export function countSeenOpens(device: Device): void {
+  let count = 0;
+  for (const { state } of device.opens) if (state === 'open' || state === 'closing') count++;
+  device.openCount = count;
+}
+
+/**
+ * The VM of an opened device: what the kernel says that the device holds. Where it
+ * cannot say (its open_count, beside it, is unknown too), what its group has.
+ */
+function heldVm(world: World, device: Device, event: EventCursor): Vm | undefined {
+  const vm = vmOf(world, event);
+  device.vmOfGroup = !vm && event.openCount < 0 && !device.vm;
+  if (vm || event.openCount >= 0) return vm;
+  return device.vm ?? world.groups.get(device.groupId)?.vm;
+}
+
+export function hold(device: Device, vm: Vm | undefined): void {
   if (device.vm === vm) return;
   device.vm?.devices.delete(device);
   device.vm = vm;
@@ -70,7 +104,7 @@ function tie(world: World, event: EventCursor, moment: Moment, holds: boolean): 
 }
 
 /** Open or bound, as the number of device files says, unless something stronger holds. */
-function settle(device: Device): void {
+export function settle(device: Device): void {
   if (device.state === 'bound' || device.state === 'open') {
     device.state = device.openCount > 0 ? 'open' : 'bound';
   }
@@ -111,7 +145,7 @@ export const VFIO_HANDLERS: Handlers = {
     if (!device) return;
     device.unregisterBegan = event.time;
     device.unregisteredAt = 0;
-    device.openCount = Math.max(event.openCount, 0);
+    countOpens(device, event);
     joinGroup(world, device, event.groupId);
     if (!device.isMdev) {
       device.state = 'removing';
@@ -126,7 +160,7 @@ export const VFIO_HANDLERS: Handlers = {
     const device = deviceOf(world, event);
     if (!device) return;
     device.unregisteredAt = event.time;
-    device.openCount = Math.max(event.openCount, 0);
+    countOpens(device, event);
     world.leaveGroup(device);
     device.timeline.add(event, 0);
     moment.device = device;
@@ -134,7 +168,9 @@ export const VFIO_HANDLERS: Handlers = {
   },
 
   'vfio.release:begin'(world, event, moment) {
-    const device = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
+    const device =
+      world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
+      world.deviceKeys.find(event.u32, event.word + KEY_DEV);
     if (!device) return;
     device.timeline.add(event, 0);
     moment.device = device;
@@ -159,8 +195,12 @@ export const VFIO_HANDLERS: Handlers = {
     moment.group = group;
     moment.vm = vm ?? group.vm;
     group.vm = vm;
+    group.setAt = event.time;
     group.clearedByExitAt = !vm && event.isExiting ? event.time : 0;
-    for (const device of group.devices) device.timeline.add(event, vm?.serial ?? 0);
+    for (const device of group.devices) {
+      device.timeline.add(event, vm?.serial ?? 0);
+      if (device.vmOfGroup && device.opens.length > 0) hold(device, vm);
+    }
     moment.vm?.timeline.add(event, moment.vm.serial);
     if (!vm && group.devices.size === 0) world.groups.delete(group.id);
   },
@@ -205,6 +245,7 @@ export const VFIO_HANDLERS: Handlers = {
     if (!device) return;
     joinGroup(world, device, event.groupId);
     const open = newOpen(world, device, event, false);
+    world.opening.set(event.tid, open);
     device.timeline.add(event, open.vm?.serial ?? 0);
     const request = world.fetching.get(event.tid);
     if (request) request.open = open;
@@ -214,10 +255,21 @@ export const VFIO_HANDLERS: Handlers = {
   },
 
   'vfio.device.open:end'(world, event, moment) {
-    const open = world.openKeys.find(event.u32, event.word + KEY_FILE);
+    const open =
+      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? world.opening.get(event.tid);
     if (!open) return;
+    world.opening.delete(event.tid);
     const device = open.device;
-    device.openCount = Math.max(event.openCount, 0);
+    if (event.ret >= 0) {
+      open.state = 'open';
+      open.openedAt = event.time;
+      device.opensTotal++;
+      // Until 6.5 the file comes to be, and the VM is told, only in the course of the open.
+      keyOpen(world, open, event);
+      open.vm = heldVm(world, device, event);
+      hold(device, open.vm);
+    }
+    countOpens(device, event);
     device.timeline.add(event, open.vm?.serial ?? 0);
     moment.device = device;
     moment.open = open;
@@ -229,10 +281,6 @@ export const VFIO_HANDLERS: Handlers = {
       forget(world, open);
       const request = world.fetching.get(event.tid);
       if (request) request.openError = open.error;
-    } else {
-      open.state = 'open';
-      open.openedAt = event.time;
-      device.opensTotal++;
     }
     settle(device);
   },
@@ -256,7 +304,7 @@ export const VFIO_HANDLERS: Handlers = {
     const device = open.device;
     open.state = 'closed';
     open.closedAt = event.time;
-    device.openCount = Math.max(event.openCount, 0);
+    countOpens(device, event);
     device.timeline.add(event, device.vm?.serial ?? 0);
     forget(world, open);
     settle(device);
@@ -264,22 +312,29 @@ export const VFIO_HANDLERS: Handlers = {
     moment.open = open;
     moment.vm = device.vm;
     moment.duration = event.time - open.closeBegan;
+    // From 6.2 on it still holds its VM now, and says when it lets go.
+    if (device.openCount === 0 && !event.has(EVENT.kvm)) hold(device, undefined);
   },
 };
 
-function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
+export function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
   const open = new Open(device, taskOf(event), event.time, adopted, world.losses);
-  open.keyLow = event.u32[event.word + KEY_FILE];
-  open.keyHigh = event.u32[event.word + KEY_FILE + 1];
-  open.vm = vmOf(world, event);
+  keyOpen(world, open, event);
+  open.vm = heldVm(world, device, event);
   hold(device, open.vm);
-  world.openKeys.set(open.keyLow, open.keyHigh, open);
   device.opens.push(open);
   return open;
 }
 
-function forget(world: World, open: Open): void {
-  world.openKeys.delete(open.keyLow, open.keyHigh, open);
+function keyOpen(world: World, open: Open, event: EventCursor): void {
+  if (!event.has(EVENT.file) || open.keyLow !== 0 || open.keyHigh !== 0) return;
+  open.keyLow = event.u32[event.word + KEY_FILE];
+  open.keyHigh = event.u32[event.word + KEY_FILE + 1];
+  world.openKeys.set(open.keyLow, open.keyHigh, open);
+}
+
+export function forget(world: World, open: Open): void {
+  world.endOpen(open);
   const index = open.device.opens.indexOf(open);
   if (index >= 0) open.device.opens.splice(index, 1);
 }

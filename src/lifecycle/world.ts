@@ -22,6 +22,7 @@ import {
   type Vm,
 } from './objects.ts';
 import { MOMENT_COUNT, type MomentName, momentIndex, momentIndexOf } from './points.ts';
+import { SEEN_HANDLERS } from './seen.ts';
 import { VFIO_HANDLERS } from './vfio.ts';
 
 /** Updates the world for one kind of moment and notes in it which objects are concerned. */
@@ -36,6 +37,7 @@ for (const [name, handler] of Object.entries({
   ...MDEV_HANDLERS,
   ...VFIO_HANDLERS,
   ...KVM_HANDLERS,
+  ...SEEN_HANDLERS,
 })) {
   HANDLERS[momentIndexOf(name as MomentName)] = handler;
 }
@@ -63,6 +65,23 @@ export class EndedLives<T> {
   }
 }
 
+/** A look at the host that is going on. */
+export interface Look {
+  readonly number: number;
+  readonly began: number;
+  readonly losses: number;
+  /** Devices and parents that ended since it began, by name. */
+  readonly endedNames: Set<string>;
+  /** Opens and VMs that ended since it began. */
+  readonly endedKeys: KeyTable<Life>;
+  /** The threads that had made VMs that ended since it began. */
+  readonly endedMakers: Set<number>;
+  /** VMs of which some process has the VM's own file. */
+  readonly vmsWithFd: Set<Vm>;
+  /** How many VMs of each thread the kernel lists in debugfs. */
+  readonly vmEntries: Map<number, number>;
+}
+
 export interface WorldOptions {
   /** How many ended devices, and as many VMs, stay queryable. */
   readonly endedLives: number;
@@ -87,6 +106,7 @@ export class World {
   readonly removing = new Map<number, Device>();
   readonly releasing = new Map<number, Device>();
   readonly fetching = new Map<number, FdRequest>();
+  readonly opening = new Map<number, Open>();
   readonly vmCreating = new Map<number, Vm>();
   readonly vmDestroying = new Map<number, Vm>();
 
@@ -97,6 +117,11 @@ export class World {
   now = 0;
   /** Times that events were found lost; lives that began before may be tainted. */
   losses = 0;
+  /** Those that a look at the host has put right. */
+  lossesPutRight = 0;
+  /** What a look at the host, which takes a while, must know of what happens meanwhile. */
+  look: Look | undefined;
+  looks = 0;
 
   readonly #moment = new Moment();
 
@@ -116,6 +141,11 @@ export class World {
     moment.reset(index, event);
     HANDLERS[index]?.(this, event, moment);
     return moment;
+  }
+
+  /** Whether events were lost since the last look at the host that was taken in whole. */
+  get isTainted(): boolean {
+    return this.losses > this.lossesPutRight;
   }
 
   qualityOf(life: Life): Quality {
@@ -145,18 +175,46 @@ export class World {
     device.parent?.devices.add(device);
   }
 
+  /** A live device that was found by its name, and whose key is not known. */
+  keyless(name: string): Device | undefined {
+    const device = this.devicesByName.get(name);
+    return device && device.keyLow === 0 && device.keyHigh === 0 ? device : undefined;
+  }
+
   endDevice(device: Device): void {
+    this.look?.endedNames.add(device.name);
     this.devices.delete(device);
     this.deviceKeys.delete(device.keyLow, device.keyHigh, device);
     this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     // Empty unless their ends were missed.
-    for (const open of device.opens) this.openKeys.delete(open.keyLow, open.keyHigh, open);
+    for (const open of device.opens) this.endOpen(open);
     device.vm?.devices.delete(device);
     if (this.devicesByName.get(device.name) === device) this.devicesByName.delete(device.name);
     device.parent?.devices.delete(device);
     this.leaveGroup(device);
     device.lossesAtEnd = this.losses;
     this.endedDevices.add(device);
+  }
+
+  /** Its key may be another's from now on. The device keeps it among its opens. */
+  endOpen(open: Open): void {
+    this.look?.endedKeys.set(open.keyLow, open.keyHigh, open);
+    this.openKeys.delete(open.keyLow, open.keyHigh, open);
+  }
+
+  endVm(vm: Vm): void {
+    this.look?.endedKeys.set(vm.keyLow, vm.keyHigh, vm);
+    this.look?.endedMakers.add(vm.makerTid);
+    this.vms.delete(vm);
+    this.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
+    vm.lossesAtEnd = this.losses;
+    this.endedVms.add(vm);
+  }
+
+  endParent(parent: Parent): void {
+    this.look?.endedNames.add(parent.name);
+    this.parents.delete(parent);
+    this.parentKeys.delete(parent.keyLow, parent.keyHigh, parent);
   }
 
   /** Its address belongs to another device now, so its release was missed. */

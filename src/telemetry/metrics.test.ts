@@ -5,6 +5,7 @@ import { MOMENT_COUNT, momentIndexOf } from '../lifecycle/points.ts';
 import { RULES } from '../rules/catalogue.ts';
 import type { Story } from '../rules/story.ts';
 import { Telling } from '../rules/telling.ts';
+import { Looks } from './looks.ts';
 import { createMetrics, type MetricsOptions, type MetricsSource } from './metrics.ts';
 
 /** Written anew when UPDATE_GOLDEN is set; look at the difference before it is committed. */
@@ -14,7 +15,8 @@ const BASH = { pid: 700, comm: 'bash' };
 /** /metrics after a story, with made-up probes and ring. */
 class Measured extends Telling {
   readonly events = new Float64Array(MOMENT_COUNT);
-  readonly lost = { ring_full: 0, probe_missed: 0, calls_full: 0, malformed: 0 };
+  readonly lost = { ring_full: 0, probe_missed: 0, calls_full: 0, unreadable: 0, malformed: 0 };
+  readonly looks = new Looks();
   readonly registry;
 
   constructor(options: Partial<MetricsOptions> = {}) {
@@ -25,6 +27,8 @@ class Measured extends Telling {
       rules: this.engine,
       events: this.events,
       lost: this.lost,
+      lastLoss: () => 0,
+      looks: this.looks,
       sequenceGaps: () => [0, 3],
       lanes: () => [
         { cpu: 0, attempts: 100, dropped: 0 },

@@ -5,6 +5,7 @@ import { momentIndex, POINT_NAMES, POINTS } from '../lifecycle/points.ts';
 import type { World } from '../lifecycle/world.ts';
 import { type RuleEngine, vmId } from '../rules/engine.ts';
 import { Durations } from './durations.ts';
+import type { Looks } from './looks.ts';
 
 /** What the metrics need to know; the agent provides it. */
 export interface MetricsSource {
@@ -14,6 +15,10 @@ export interface MetricsSource {
   /** Events by moment index. */
   readonly events: Float64Array;
   readonly lost: Readonly<Record<string, number>>;
+  /** Seconds since 1970 when events were last found lost, 0 for never. */
+  lastLoss(): number;
+  /** Looks at the host, which put right what was lost. */
+  readonly looks: Looks;
   /** Gaps in the sequence numbers that the reader saw, by CPU. */
   sequenceGaps(): readonly number[];
   lanes(): readonly { cpu: number; attempts: number; dropped: number }[];
@@ -65,6 +70,30 @@ export function createMetrics(
       for (const [reason, count] of Object.entries(source.lost)) set({ reason }, count);
     },
   );
+  gauge(
+    'vfioscope_last_loss_timestamp_seconds',
+    'When events were last found lost, 0 if never',
+    [],
+    (set) => set({}, source.lastLoss()),
+  );
+  gauge(
+    'vfioscope_state_tainted',
+    '1 from a loss until a look at the host has put the state right',
+    [],
+    (set) => set({}, source.world.isTainted ? 1 : 0),
+  );
+  counter('vfioscope_host_looks_total', 'Looks at what exists on the host', ['reason'], (set) => {
+    for (const [reason, count] of source.looks.counts) set({ reason }, count);
+  });
+  gauge(
+    'vfioscope_last_host_look_timestamp_seconds',
+    'When the last look at the host began',
+    [],
+    (set) => set({}, source.looks.lastBegan),
+  );
+  gauge('vfioscope_last_host_look_seconds', 'What the last look at the host took', [], (set) =>
+    set({}, source.looks.lastTook),
+  );
   counter('vfioscope_ring_attempts_total', 'Records that probes tried to write', ['cpu'], (set) => {
     for (const { cpu, attempts } of source.lanes()) set({ cpu }, attempts);
   });
@@ -89,7 +118,8 @@ export function createMetrics(
     ['point', 'function', 'method'],
     (set) => {
       for (const { point, state, symbol = '', method = '' } of source.probes()) {
-        set({ point, function: symbol, method }, state === 'attached' ? 1 : 0);
+        const watched = state === 'attached' || state === 'implied';
+        set({ point, function: symbol, method }, watched ? 1 : 0);
       }
     },
   );

@@ -88,10 +88,10 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
 
   it('names an object that it cannot read', async () => {
     const { exitCode, text } = await sh(
-      `mkdir -p /tmp/bad && echo rubbish > /tmp/bad/core.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
+      `mkdir -p /tmp/bad && echo rubbish > /tmp/bad/vfioscope.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
     );
     assert.equal(exitCode, 2);
-    assert.match(text, /cannot read probe object \/tmp\/bad\/core\.bpf\.o/);
+    assert.match(text, /cannot read probe object \/tmp\/bad\/vfioscope\.bpf\.o/);
     assert.doesNotMatch(text, /^\s+at /m);
   });
 
@@ -107,13 +107,13 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     try {
       cpSync('bpf', `${other}/src`, { recursive: true });
       const header = readFileSync(`${other}/src/event.h`, 'utf8');
-      writeFileSync(`${other}/src/event.h`, header.replace('WIRE_VERSION = 1', 'WIRE_VERSION = 2'));
+      writeFileSync(`${other}/src/event.h`, header.replace('WIRE_VERSION = 2', 'WIRE_VERSION = 3'));
       execFileSync('make', ['-s', '-C', `${other}/src`, 'OUT=..']);
       const { exitCode, text } = await sh(`${AGENT.join(' ')} run --probes ${other}`);
       assert.equal(exitCode, 2);
       assert.match(
         text,
-        /core\.bpf\.o and this agent are of different versions: wire format version 2/,
+        /vfioscope\.bpf\.o and this agent are of different versions: wire format version 3/,
       );
       assert.match(text, /what to do: install both from one build/);
     } finally {

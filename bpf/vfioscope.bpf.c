@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What all objects share: the maps, and the arrival of kernel modules. */
-#include "common.h"
+/*
+ * All programs in one object, because to parse the kernel's BTF is most of what
+ * loading costs. The agent loads those that the running kernel has a use for.
+ */
+#include "mdev.bpf.c"
+#include "vfio.bpf.c"
+#include "kvm.bpf.c"
+#include "files.bpf.c"
 
 /* include/trace/events/module.h: the fields that every kernel since 2.6.36 has. */
 struct module_load_args {

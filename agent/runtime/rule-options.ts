@@ -1,0 +1,41 @@
+/** What the settings mean for the rules, and which rules can work with what is watched. */
+import type { PointStatus } from '../../src/events/source.ts';
+import { RULES } from '../../src/rules/catalogue.ts';
+import type { EngineOptions } from '../../src/rules/engine.ts';
+import { type Host, pointsNeeded, SECOND } from '../../src/rules/rule.ts';
+import type { Config } from '../config/schema.ts';
+
+export interface RuleState {
+  readonly id: string;
+  readonly title: string;
+  readonly active: boolean;
+  /** Points that it needs and that are not watched. */
+  readonly missing: readonly string[];
+}
+
+export function engineOptions({ rules, keep }: Config, host: Host): EngineOptions {
+  return {
+    host,
+    rules: RULES.filter((rule) => !rules.disabled.includes(rule.id)),
+    thresholds: {
+      removeStall: rules.remove_stall_seconds * SECOND,
+      vmPinned: rules.vm_pinned_seconds * SECOND,
+      kvmRefLeak: rules.kvm_ref_leak_seconds * SECOND,
+      grace: rules.grace_seconds * SECOND,
+    },
+    limit: keep.violations,
+  };
+}
+
+/** Which rules can work with the points that are watched, or told by others that are. */
+export function ruleStates(
+  points: readonly Pick<PointStatus, 'point' | 'state'>[],
+  rules = RULES,
+): RuleState[] {
+  const seen = points.filter(({ state }) => state === 'attached' || state === 'implied');
+  const names = new Set(seen.map(({ point }) => point));
+  return rules.map((rule) => {
+    const missing = pointsNeeded(rule).filter((point) => !names.has(point));
+    return { id: rule.id, title: rule.title, active: missing.length === 0, missing };
+  });
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What was there before: walks the files of all processes and tells those of
+ * groups, devices and VMs, as records of the wire format.
+ *
+ * Device and VM files are known by the name that the kernel gives them in its
+ * own file system of anonymous inodes, which nobody else can give; group files
+ * by leading to a group. So no address of an operations table is needed, which
+ * a kernel may hide.
+ */
+#include "layout.h"
+
+static __always_inline void tell_file(struct named_event *named, __u8 point,
+				     const struct task_struct *task, __u32 fd)
+{
+	struct event *event = &named->event;
+
+	__builtin_memset(named, 0, sizeof(*named));
+	event->time = bpf_ktime_get_boot_ns();
+	event->point = point;
+	event->flags = EVENT_SEEN | EVENT_NAMED;
+	event->pid = BPF_CORE_READ(task, tgid);
+	event->tid = BPF_CORE_READ(task, pid);
+	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
+	event->ret = fd;
+	event->open_count = -1;
+	event->users_count = -1;
+	event->group_id = -1;
+	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+}
+
+static __always_inline void tell_vm(struct event *event, const struct kvm *kvm)
+{
+	event->kvm = opaque(kvm);
+	if (kvm && bpf_core_field_exists(kvm->users_count)) {
+		event->users_count = BPF_CORE_READ(kvm, users_count.refs.counter);
+		event->vm_pid = BPF_CORE_READ(kvm, userspace_pid);
+	}
+}
+
+static __always_inline bool tell_device(struct named_event *named, const struct file *file)
+{
+	struct device_file found;
+	const struct device *dev;
+
+	if (!look_behind(file, &found))
+		return false;
+	dev = device_of(found.vdev);
+	if (!dev)
+		return false;
+	named->event.dev = opaque(dev);
+	named->event.vdev = opaque(found.vdev);
+	named->event.file = opaque(found.key);
+	named->event.group_id = group_id_of(found.vdev, dev);
+	if (bpf_core_field_exists(found.vdev->open_count))
+		named->event.open_count = BPF_CORE_READ(found.vdev, open_count);
+	tell_vm(&named->event, captured_by(found.vdev));
+	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
+	read_name(named->names.bus, BPF_CORE_READ(dev, bus, name));
+	read_name(named->names.parent, BPF_CORE_READ(dev, parent, kobj.name));
+	read_name(named->names.driver, driver_name(dev));
+	return true;
+}
+
+/* The VM of a "kvm-vcpu:N", which begins with it, or of a "kvm-vfio", which has it second. */
+static __always_inline const struct kvm *vm_of_file(const struct file *file)
+{
+	const void *private = BPF_CORE_READ(file, private_data);
+	const struct kvm_device *device = private;
+	const struct kvm_vcpu *vcpu = private;
+
+	if (is_named(BPF_CORE_READ(file, f_path.dentry, d_name.name), "kvm-vfio"))
+		return bpf_core_field_exists(device->kvm) ? BPF_CORE_READ(device, kvm) :
+							    pointer_at(private, 8);
+	return bpf_core_field_exists(vcpu->kvm) ? BPF_CORE_READ(vcpu, kvm) : pointer_at(private, 0);
+}
+
+/* @return the point that tells such a file, or POINT_NONE */
+static __always_inline __u8 kind_of(const struct file *file, const struct inode *inode)
+{
+	char name[9] = {};	/* enough to tell them apart; what follows is a number */
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFCHR)
+		return is_group(BPF_CORE_READ(file, private_data)) ? SEEN_GROUP : POINT_NONE;
+	if (!is_named(BPF_CORE_READ(inode, i_sb, s_type, name), "anon_inodefs"))
+		return POINT_NONE;
+	read_name(name, BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (name[0] == '[' && name[1] == 'v' && name[2] == 'f' && name[3] == 'i' && name[4] == 'o')
+		return SEEN_OPEN;
+	if (name[0] != 'k' || name[1] != 'v' || name[2] != 'm' || name[3] != '-')
+		return POINT_NONE;
+	if (name[4] == 'v' && name[5] == 'm')
+		return SEEN_VM;
+	return name[4] == 'v' ? SEEN_VM_FILE : POINT_NONE;
+}
+
+SEC("iter/task_file")
+int seen_files(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	const void *private;
+	struct named_event named;
+	__u8 kind;
+
+	if (!task || !file)
+		return 0;
+	kind = kind_of(file, BPF_CORE_READ(file, f_inode));
+	if (kind == POINT_NONE)
+		return 0;
+	tell_file(&named, kind, task, ctx->fd);
+	private = BPF_CORE_READ(file, private_data);
+	switch (kind) {
+	case SEEN_GROUP:
+		named.event.group_id = group_id(private);
+		tell_vm(&named.event, group_kvm(private));
+		break;
+	case SEEN_OPEN:
+		if (!tell_device(&named, file)) {
+			unreadable();
+			return 0;
+		}
+		break;
+	case SEEN_VM:
+		tell_vm(&named.event, private);
+		break;
+	default:
+		tell_vm(&named.event, vm_of_file(file));
+	}
+	bpf_seq_write(ctx->meta->seq, &named, sizeof(named));
+	return 0;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From one kernel object to the next: where the modules' types are known, by
+ * CO-RE; where they are not (5.10 has no module BTF, and other kernels may be
+ * built without), by position, and then nothing is believed that does not prove
+ * itself: what is taken for a struct device must hang in the kset "devices",
+ * what is taken for an mdev type must hang in "mdev_supported_types", what is
+ * taken for an IOMMU group must be named after its own number. All of those can
+ * be read by CO-RE, because vmlinux itself describes them.
+ *
+ * The positions: drivers/vfio and drivers/vfio/mdev of 5.10, 6.1, 6.12 and 7.2.
+ */
+#ifndef VFIOSCOPE_LAYOUT_H
+#define VFIOSCOPE_LAYOUT_H
+
+#include "common.h"
+
+#define S_IFMT 0170000
+#define S_IFCHR 0020000
+
+/* Counts an object that is not what its place says. */
+static __always_inline void unreadable(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
+
+	if (lane)
+		lane->unreadable++;
+}
+
+/* Room for a text of at least that size, to compare by words. */
+#define TEXT(name, size)							\
+	union { char chars[((size) + 7) & ~7]; __u64 words[((size) + 7) / 8]; } name
+
+/* @text a literal; one character more is read, so that a longer name differs */
+#define is_named(from, text)							\
+({										\
+	TEXT(found, sizeof(text) + 1) = {};					\
+	TEXT(wanted, sizeof(text) + 1) = { text };					\
+	__u64 different = 0;							\
+										\
+	read_name(found.chars, from);						\
+	for (unsigned int i = 0; i < sizeof(found) / 8; i++)			\
+		different |= found.words[i] ^ wanted.words[i];			\
+	!different;								\
+})
+
+static __always_inline const void *pointer_at(const void *object, __u32 offset)
+{
+	const void *pointer = NULL;
+
+	bpf_probe_read_kernel(&pointer, sizeof(pointer), object + offset);
+	return pointer;
+}
+
+static __noinline bool is_device(const struct device *dev)
+{
+	return dev && is_named(BPF_CORE_READ(dev, kobj.kset, kobj.name), "devices");
+}
+
+/* @return the number at the end of a name such as "12" or "noiommu-12", or -1 */
+static __noinline int number_in(const char *from)
+{
+	char name[20] = {};
+	int number = -1;
+
+	read_name(name, from);
+#pragma unroll
+	for (int i = 0; i < (int)sizeof(name); i++) {
+		if (!name[i])
+			break;
+		if (name[i] < '0' || name[i] > '9')
+			number = -1;
+		else
+			number = (number < 0 ? 0 : number) * 10 + name[i] - '0';
+	}
+	return number;
+}
+
+static __always_inline int iommu_group_id(const struct iommu_group *group)
+{
+	return group ? BPF_CORE_READ(group, id) : -1;
+}
+
+/* Its number and its name say the same, as nothing else does. */
+static __noinline bool is_iommu_group(const struct iommu_group *group)
+{
+	return group && number_in(BPF_CORE_READ(group, kobj.name)) == BPF_CORE_READ(group, id);
+}
+
+/* A group loses its iommu_group when its last device leaves. */
+static __noinline int group_id(const struct vfio_group *group)
+{
+	const struct iommu_group *iommu_group;
+
+	if (!group)
+		return -1;
+	if (bpf_core_field_exists(group->iommu_group))
+		return iommu_group_id(BPF_CORE_READ(group, iommu_group));
+	/* From 6.0 on it begins with its own struct device, named after the number. */
+	if (is_device((const void *)group))
+		return number_in(BPF_CORE_READ((const struct device *)group, kobj.name));
+	iommu_group = pointer_at(group, 16);
+	if (is_iommu_group(iommu_group))
+		return iommu_group_id(iommu_group);
+	unreadable();
+	return -1;
+}
+
+/* Whether what a character device's file leads to is a group. */
+static __noinline bool is_group(const void *object)
+{
+	const struct device *dev = object;
+
+	if (!object)
+		return false;
+	if (is_device(dev))
+		return is_named(BPF_CORE_READ(dev, class, name), "vfio");
+	return is_iommu_group(pointer_at(object, 16));
+}
+
+/* @return NULL where that is not known, or none */
+static __always_inline const struct kvm *group_kvm(const struct vfio_group *group)
+{
+	return bpf_core_field_exists(group->kvm) ? BPF_CORE_READ(group, kvm) : NULL;
+}
+
+/* struct vfio_device begins with its struct device, in all kernels. */
+static __noinline const struct device *device_of(const struct vfio_device *vdev)
+{
+	const struct device *dev;
+
+	if (bpf_core_field_exists(vdev->dev))
+		return BPF_CORE_READ(vdev, dev);
+	dev = pointer_at(vdev, 0);
+	if (is_device(dev))
+		return dev;
+	unreadable();
+	return NULL;
+}
+
+static __always_inline int group_id_of(const struct vfio_device *vdev, const struct device *dev)
+{
+	if (bpf_core_field_exists(vdev->group))
+		return group_id(BPF_CORE_READ(vdev, group));
+	return dev ? iommu_group_id(BPF_CORE_READ(dev, iommu_group)) : -1;
+}
+
+/* @return the VM that the device holds; NULL where that is not known, or none */
+static __always_inline const struct kvm *captured_by(const struct vfio_device *vdev)
+{
+	return bpf_core_field_exists(vdev->kvm) ? BPF_CORE_READ(vdev, kvm) : NULL;
+}
+
+static __always_inline const struct vfio_device *device_behind(const struct vfio_device_file *df)
+{
+	if (bpf_core_field_exists(df->device))
+		return BPF_CORE_READ(df, device);
+	return pointer_at(df, 0);
+}
+
+struct device_file {
+	const struct vfio_device *vdev;
+	/* What opens and closes of this file have in common. */
+	const void *key;
+};
+
+/*
+ * What a VFIO device file stands for: until 6.5 it leads to the vfio_device, from
+ * 6.6 on to a vfio_device_file that leads there. Both begin with a pointer, and
+ * only one of them leads to a device.
+ */
+static __noinline bool look_behind(const struct file *file, struct device_file *found)
+{
+	const void *private = BPF_CORE_READ(file, private_data);
+	const void *first = private ? pointer_at(private, 0) : NULL;
+
+	if (!first)
+		return false;
+	if (is_device(first)) {
+		found->vdev = private;
+		found->key = file;
+		return true;
+	}
+	if (is_device(pointer_at(first, 0))) {
+		found->vdev = first;
+		found->key = private;
+		return true;
+	}
+	return false;
+}
+
+static __always_inline const struct device *device_of_kobject(const struct kobject *kobj)
+{
+	return (const void *)kobj - bpf_core_field_offset(struct device, kobj);
+}
+
+static __always_inline bool is_type(const struct kobject *kobj)
+{
+	return kobj && is_named(BPF_CORE_READ(kobj, parent, name), "mdev_supported_types");
+}
+
+/* The directory of an mdev type, whose parent's parent is the device that offers it. */
+static __noinline const struct kobject *type_directory(const struct mdev_type *type)
+{
+	const struct kobject *kobj;
+
+	if (bpf_core_type_exists(struct mdev_type))
+		return (const void *)type + bpf_core_field_offset(struct mdev_type, kobj);
+	/* Behind two names and the parent. */
+	kobj = (const void *)type + 24;
+	if (is_type(kobj))
+		return kobj;
+	unreadable();
+	return NULL;
+}
+
+static __noinline const struct kobject *type_directory_of(const struct mdev_device *mdev)
+{
+	const struct kobject *kobj;
+	__u32 size;
+
+	if (bpf_core_field_exists(mdev->type))
+		return type_directory(BPF_CORE_READ(mdev, type));
+	size = bpf_core_type_size(struct device);
+	/* 5.10: parent, uuid, data, list, then the directory of its type. */
+	kobj = pointer_at(mdev, size + 48);
+	if (is_type(kobj))
+		return kobj;
+	/* 6.1: uuid, list, then its type. */
+	kobj = pointer_at(mdev, size + 32) + 24;
+	if (is_type(kobj))
+		return kobj;
+	unreadable();
+	return NULL;
+}
+
+static __noinline const struct device *device_of_parent(const struct mdev_parent *parent)
+{
+	const struct device *dev;
+
+	if (bpf_core_field_exists(parent->dev))
+		return BPF_CORE_READ(parent, dev);
+	dev = pointer_at(parent, 0);
+	if (is_device(dev))
+		return dev;
+	unreadable();
+	return NULL;
+}
+
+static __always_inline const char *driver_name(const struct device *dev)
+{
+	return BPF_CORE_READ(dev, driver, name);
+}
+#endif

@@ -1,0 +1,127 @@
+/** For tests: stories on tape, and a listener that writes down every call. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { EventCursor } from '../events/cursor.ts';
+import type { PointStatus, SourceListener, UncountedLoss } from '../events/source.ts';
+import { EVENT, WIRE } from '../events/wire.gen.ts';
+import type { UserProblem } from '../problem.ts';
+import { Story } from '../rules/story.ts';
+import type { Header } from './format.ts';
+import { Player } from './player.ts';
+import { RecordingReader } from './reader.ts';
+import { Recorder } from './recorder.ts';
+
+/** When stories begin, ns on the boot-time clock. */
+export const START = 1000e9;
+
+export const POINTS: readonly PointStatus[] = [
+  {
+    ...{ point: 'mdev.create', module: 'mdev', meaning: 'made', state: 'attached' },
+    ...{ symbol: 'mdev_device_create', method: 'kprobe', missed: 0, limited: false },
+  },
+  {
+    ...{ point: 'kvm.get', module: 'kvm', meaning: 'a reference', state: 'failed' },
+    ...{ reason: 'this kernel has no function kvm_get_kvm', missed: 0, limited: false },
+  },
+];
+
+export const HEADER: Header = {
+  ...{ agent: '0.1.0', kernel: '6.12.57+deb13-amd64', arch: 'x64' },
+  bootId: '00112233-4455-6677-8899-aabbccddeeff',
+  clock: { boot: START, wall: 1.763e18 },
+  startedAt: START,
+  ringBytes: 1 << 20,
+  points: [...POINTS],
+  wire: structuredClone(WIRE) as Header['wire'],
+};
+
+/** Calls as text, with the bytes of records. */
+export class Notes implements SourceListener {
+  readonly calls: string[] = [];
+
+  record(event: EventCursor): void {
+    const from = event.words.byteOffset + event.word * 4;
+    const length = event.isNamed ? WIRE.namedSize : WIRE.eventSize;
+    const bytes = Buffer.from(event.words.buffer, from, length);
+    this.calls.push(`record ${bytes.toString('hex')}`);
+  }
+
+  lost(reason: UncountedLoss, count: number): void {
+    this.calls.push(`lost ${count} ${reason}`);
+  }
+
+  caughtUp(now: number, attempts: readonly number[]): void {
+    this.calls.push(`caughtUp ${now} ${attempts}`);
+  }
+
+  watching(points: readonly PointStatus[]): void {
+    this.calls.push(`watching ${JSON.stringify(points)}`);
+  }
+
+  /** Records only. */
+  get records(): string[] {
+    return this.calls.filter((call) => call.startsWith('record'));
+  }
+}
+
+/** A directory that is gone when the tests of a file are through. */
+export function scratch(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'vfioscope-'));
+  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** A recorder of a file that may be there already. */
+export function recorderOf(path: string, header: Partial<Header> = {}): Recorder {
+  return new Recorder({ path, header: { ...HEADER, ...header }, overwrite: true });
+}
+
+/** Tells a story to a listener as a live source would. */
+export function tellTo(listener: SourceListener, tell: (story: Story) => void): void {
+  const story = new Story();
+  tell(story);
+  let attempts = 0;
+  for (const step of story.steps) {
+    if (typeof step === 'number') listener.caughtUp(step, [attempts]);
+    else if (step instanceof Uint8Array) {
+      attempts++;
+      listener.record(new EventCursor(step.buffer as ArrayBuffer));
+    }
+  }
+}
+
+/** Records a story, with a clean end. */
+export function tape(
+  path: string,
+  tell: (story: Story) => void,
+  header: Partial<Header> = {},
+): Recorder {
+  const recorder = recorderOf(path, header);
+  tellTo(recorder, tell);
+  recorder.end();
+  return recorder;
+}
+
+/** Plays a file to its end. */
+export function played(path: string): { readonly notes: Notes; readonly problem?: UserProblem } {
+  const reader = new RecordingReader(path);
+  try {
+    const player = new Player(reader);
+    const notes = new Notes();
+    while (player.step(notes));
+    return player.problem ? { notes, problem: player.problem } : { notes };
+  } finally {
+    reader.close();
+  }
+}
+
+/** The n-th of many records that come at the same pace. */
+export function recordNumber(n: number, cursor: EventCursor): EventCursor {
+  const time = START + n * 1000;
+  const { u32 } = cursor;
+  u32[EVENT.time >> 2] = time % 2 ** 32;
+  u32[(EVENT.time >> 2) + 1] = time / 2 ** 32;
+  u32[EVENT.seq >> 2] = n;
+  return cursor;
+}

@@ -1,0 +1,109 @@
+/**
+ * Looks at what exists on this host now, and tells it as records of the wire format:
+ * parents and devices from sysfs, open files from the kernel's own lists of files,
+ * VMs also from debugfs.
+ */
+import { EventCursor } from '../events/cursor.ts';
+import { encodeRecord, type RecordNames } from '../events/encoder.ts';
+import { FLAG, WIRE } from '../events/wire.gen.ts';
+import { POINTS, type PointName } from '../lifecycle/points.ts';
+import { readDebugVms } from './debugfs.ts';
+import { bootTime } from './os.ts';
+import type { SeenFiles } from './seen-files.ts';
+import { type HostDevice, type HostParent, readDevices, readParents } from './sysfs.ts';
+
+/** enum device_state of bpf/event.h. */
+const REMOVABLE = 1;
+const LEAVING = 2;
+
+/** enum seen of bpf/event.h. */
+const SYSFS = 1;
+const FILES = 2;
+const DEBUGFS = 4;
+
+export interface Found {
+  /**
+   * Each record on its own, or several in one array: parents before their devices,
+   * devices before their files, and last the end of the look.
+   */
+  readonly records: readonly Uint8Array[];
+  /** What could not be looked at, and why. */
+  readonly problems: readonly string[];
+}
+
+/** The record with which a look begins. */
+export function lookBegins(): Uint8Array {
+  return record('seen.snapshot', {});
+}
+
+/** @param files undefined where files cannot be looked through */
+export async function look(files: SeenFiles | undefined): Promise<Found> {
+  const problems: string[] = [];
+  let seen = 0;
+  const attempt = async (part: number, read: () => Promise<Uint8Array[]>) => {
+    try {
+      const records = await read();
+      seen |= part;
+      return records;
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error));
+      return [];
+    }
+  };
+  // Files first: what they belong to can then not have come after them.
+  const open = await attempt(FILES, async () => {
+    if (!files) throw new Error('the kernel does not let the files of processes be listed');
+    return [await files.records()];
+  });
+  const there = await attempt(SYSFS, async () => {
+    const devices = await readDevices();
+    return [...(await readParents()).map(parentRecord), ...devices.map(deviceRecord)];
+  });
+  const listed = await attempt(DEBUGFS, async () => {
+    const vms = readDebugVms();
+    if (!vms) throw new Error("debugfs cannot be read, so VMs that nobody holds don't show");
+    return vms.map(({ tid, fd }) => record('seen.vm_entry', { vmPid: tid, ret: fd }));
+  });
+  const end = record('seen.snapshot', { flags: FLAG.EVENT_END, ret: seen });
+  return { records: [...there, ...open, ...listed, end], problems };
+}
+
+/** Hands over every record of an array from {@link look}. */
+export function eachRecord(records: Uint8Array, receive: (event: EventCursor) => void): void {
+  const cursor = new EventCursor(records.buffer as ArrayBuffer, records.byteOffset);
+  const size = records.length % WIRE.namedSize === 0 ? WIRE.namedSize : WIRE.eventSize;
+  for (let at = 0; at < records.length; at += size) {
+    cursor.moveTo(at);
+    receive(cursor);
+  }
+}
+
+function parentRecord({ name, driver }: HostParent): Uint8Array {
+  return record('seen.parent', { names: { parent: name, driver } });
+}
+
+function deviceRecord(device: HostDevice): Uint8Array {
+  const { name, bus, type, parent, driver, groupId, removable, leaving } = device;
+  const ret = (removable ? REMOVABLE : 0) | (leaving ? LEAVING : 0);
+  return record('seen.device', {
+    ret,
+    groupId,
+    names: { device: name, bus, type, parent, driver },
+  });
+}
+
+function record(
+  point: PointName,
+  fields: { flags?: number; ret?: number; groupId?: number; vmPid?: number; names?: RecordNames },
+): Uint8Array {
+  return encodeRecord({
+    ...fields,
+    flags: FLAG.EVENT_SEEN | (fields.flags ?? 0),
+    time: bootTime(),
+    seq: 0,
+    point: POINTS[point],
+    pid: process.pid,
+    tid: process.pid,
+    comm: 'vfioscope',
+  });
+}
