@@ -7,6 +7,7 @@ import type { Moment } from '../../src/lifecycle/moment.ts';
 import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points.ts';
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
 import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
+import { ruleStates } from './rule-options.ts';
 
 /** Sees each moment before the rules judge it, so that a log reads in order; keeps nothing of it. */
 export type Sink = (moment: Moment) => void;
@@ -75,6 +76,9 @@ export class Pipeline implements SourceListener {
 
   watching(points: readonly PointStatus[]): void {
     this.points = points;
+    const states = ruleStates(points, this.rules.rules);
+    const active = new Set(states.filter((rule) => rule.active).map(({ id }) => id));
+    this.rules.activate((rule) => active.has(rule.id));
     this.onWatching(points);
   }
 

@@ -32,10 +32,12 @@ export function ruleStates(
   points: readonly Pick<PointStatus, 'point' | 'state'>[],
   rules = RULES,
 ): RuleState[] {
-  const seen = points.filter(({ state }) => state === 'attached' || state === 'implied');
-  const names = new Set(seen.map(({ point }) => point));
+  const stateOf = new Map(points.map(({ point, state }) => [point, state]));
   return rules.map((rule) => {
-    const missing = pointsNeeded(rule).filter((point) => !names.has(point));
+    const missing = pointsNeeded(rule).filter((point) => {
+      const state = stateOf.get(point);
+      return !(state === 'attached' || (state === 'implied' && !rule.needsStep?.includes(point)));
+    });
     return { id: rule.id, title: rule.title, active: missing.length === 0, missing };
   });
 }

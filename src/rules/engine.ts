@@ -27,6 +27,14 @@ type Listener = (moment: Moment) => void;
 
 const SEVERITIES: readonly Severity[] = ['info', 'warning', 'error', 'critical'];
 
+/** A rule, ready to be called. */
+interface Installed {
+  readonly rule: Rule;
+  /** By moment index. */
+  readonly listeners: readonly (readonly [number, Listener])[];
+  readonly clock: (() => void) | undefined;
+}
+
 /** A violation that may still repeat or end, and the life that it is about. */
 interface Live {
   readonly violation: Violation;
@@ -45,8 +53,11 @@ export class RuleEngine {
   readonly raised = new Map<string, number>();
 
   readonly rules: readonly Rule[];
-  readonly #listeners: Listener[][] = Array.from({ length: MOMENT_COUNT }, () => []);
-  readonly #clocks: (() => void)[] = [];
+  /** What each rule does, at which moments and as time passes. */
+  readonly #installed: Installed[];
+  /** Of the rules that can work: by moment index, and as time passes. */
+  #listeners: Listener[][] = [];
+  #clocks: (() => void)[] = [];
   /** By rule and object, while they may still repeat or end. */
   readonly #live = new Map<string, Live>();
   readonly #violations = new Map<string, Violation>();
@@ -60,7 +71,19 @@ export class RuleEngine {
     this.#world = world;
     this.rules = options.rules;
     this.#limit = options.limit ?? 1000;
-    for (const rule of options.rules) this.#install(rule, options);
+    this.#installed = options.rules.map((rule) => this.#install(rule, options));
+    this.activate(() => true);
+  }
+
+  /** From now on only these rules judge: the others lack something that they need. */
+  activate(isActive: (rule: Rule) => boolean): void {
+    this.#listeners = Array.from({ length: MOMENT_COUNT }, () => []);
+    this.#clocks = [];
+    for (const { rule, listeners, clock } of this.#installed) {
+      if (!isActive(rule)) continue;
+      for (const [index, listener] of listeners) this.#listeners[index].push(listener);
+      if (clock) this.#clocks.push(clock);
+    }
   }
 
   /** Tells the rules about a moment. */
@@ -89,7 +112,7 @@ export class RuleEngine {
     return this.list().filter((violation) => violation.lasting && violation.resolvedAt === 0);
   }
 
-  #install(rule: Rule, options: EngineOptions): void {
+  #install(rule: Rule, options: EngineOptions): Installed {
     const world = this.#world;
     const context: RuleContext = {
       world,
@@ -101,27 +124,26 @@ export class RuleEngine {
       report: (finding) => this.#report(rule, finding),
       resolve: (about) => this.#resolve(rule, about),
     };
-    for (const [name, listen] of Object.entries(rule.on ?? {})) {
-      const index = momentIndexOf(name as MomentName);
-      this.#listeners[index].push((moment) => {
+    const guarded =
+      <Args extends unknown[]>(act: (...args: Args) => void) =>
+      (...args: Args): void => {
         try {
-          listen(moment, context);
+          act(...args);
         } catch (error) {
           this.onMistake(rule, error);
         }
-      });
-    }
+      };
     // From zero, so that the first violation is an increase, too.
     this.raised.set(`${rule.id} ${rule.severity}`, 0);
     const { onClock } = rule;
-    if (!onClock) return;
-    this.#clocks.push(() => {
-      try {
-        onClock(context);
-      } catch (error) {
-        this.onMistake(rule, error);
-      }
-    });
+    return {
+      rule,
+      listeners: Object.entries(rule.on ?? {}).map(([name, listen]) => [
+        momentIndexOf(name as MomentName),
+        guarded((moment: Moment) => listen(moment, context)),
+      ]),
+      clock: onClock && guarded(() => onClock(context)),
+    };
   }
 
   #report(rule: Rule, finding: Finding): void {

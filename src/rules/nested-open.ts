@@ -15,7 +15,7 @@ export const nestedOpen: Rule = {
   basis: 'event',
   on: {
     'vfio.device.open:end'({ event, device, open }, { report }) {
-      if (event.ret !== 0 || event.openCount <= 1 || !device || !open) return;
+      if (event.ret !== 0 || !device || !open || device.openCount <= 1) return;
       const foreign = device.opens.some((other) => other.task.pid !== open.task.pid);
       const others = openers(device);
       report({
@@ -23,7 +23,7 @@ export const nestedOpen: Rule = {
         task: open.task,
         severity: foreign ? 'warning' : 'info',
         says:
-          `${who(open.task)} opened ${deviceWords(device)}, which is now open ${event.openCount} ` +
+          `${who(open.task)} opened ${deviceWords(device)}, which is now open ${device.openCount} ` +
           `times: ${others}.`,
       });
     },

@@ -24,7 +24,7 @@ export const openWithoutKvm: Rule = {
   on: {
     'vfio.device.open:end'({ event, device, open }, { report }) {
       if (!device || !open || open.vm) return;
-      if (event.ret === 0 && event.openCount === 1) {
+      if (event.ret === 0 && device.openCount === 1) {
         const needed = NEEDS_KVM.has(device.driver);
         report({
           device,

@@ -85,6 +85,11 @@ export interface Rule {
   readonly basis: 'event' | 'history';
   /** Points that the condition relies on beyond those it listens to. */
   readonly needs?: readonly PointName[];
+  /**
+   * Points that must be steps which the kernel takes itself: where it has no such step and
+   * another point tells it, the condition does not exist.
+   */
+  readonly needsStep?: readonly PointName[];
   readonly on?: Partial<Record<MomentName, (moment: Moment, context: RuleContext) => void>>;
   /** Called about once a second, for what is wrong because time passes. */
   readonly onClock?: (context: RuleContext) => void;
@@ -105,5 +110,5 @@ export function pointsNeeded(rule: Rule): PointName[] {
   const points = Object.keys(rule.on ?? {}).map(
     (moment) => moment.slice(0, moment.lastIndexOf(':')) as PointName,
   );
-  return [...new Set([...points, ...(rule.needs ?? [])])];
+  return [...new Set([...points, ...(rule.needs ?? []), ...(rule.needsStep ?? [])])];
 }

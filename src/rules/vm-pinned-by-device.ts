@@ -17,7 +17,9 @@ export const vmPinnedByDevice: Rule = {
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c, born in the thread vfio-pci/zdev: add ' +
     'open/close device hooks (2022)',
   basis: 'event',
-  needs: ['kvm.vm.fd_close', 'vfio.device.kvm_capture', 'vfio.device.close'],
+  needs: ['kvm.vm.fd_close', 'vfio.device.close'],
+  // Where the core takes no reference, no device keeps a VM alive.
+  needsStep: ['vfio.device.kvm_capture'],
   on: {
     'kvm.vm.destroy:begin'({ vm }, { resolve }) {
       for (const device of vm?.devices ?? []) resolve(device);

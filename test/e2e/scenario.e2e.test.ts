@@ -20,7 +20,10 @@ function collector() {
   return { server, received };
 }
 
-describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
+/** CI sets others; the whole matrix is `npm run lab:matrix`. */
+const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12';
+
+describe(`the agent on a real ${KERNEL} kernel`, { timeout: 300_000 }, () => {
   let stage: Stage;
   let output = '';
   const { server, received } = collector();
@@ -29,7 +32,7 @@ describe('the agent on a real 6.12 kernel', { timeout: 300_000 }, () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
     stage = await Stage.open({
-      kernel: '6.12',
+      kernel: KERNEL,
       timeoutMs: 280_000,
       logFormat: 'json',
       env: {

@@ -6,9 +6,12 @@
 import { randomUUID } from 'node:crypto';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
+import { type Traits, traitsOf } from './traits.ts';
 
 const PORT = 10055;
 const MODULES = ['mdev', 'vfio', 'vfio_iommu_type1', 'kvm_amd'];
+/** On kernels that bind every mdev to it. */
+const OLD_MODULE = 'vfio_mdev';
 const SETTINGS = `# Short waits, so that a demo does not take minutes.
 listen: 10.0.2.15:${PORT}
 rules:
@@ -55,7 +58,11 @@ export class Stage {
   readonly vm: Vm;
   readonly #agent: GuestProcess;
 
-  private constructor(vm: Vm, agent: GuestProcess, url: string) {
+  /** What this kernel does in its own way. */
+  readonly traits: Traits;
+
+  private constructor(kernel: string, vm: Vm, agent: GuestProcess, url: string) {
+    this.traits = traitsOf(kernel);
     this.vm = vm;
     this.#agent = agent;
     this.url = url;
@@ -80,10 +87,11 @@ export class Stage {
       ],
       { onStdout: output, onStderr: output, tty: options.tty ?? false, env: options.env ?? {} },
     );
-    const stage = new Stage(vm, agent, `http://127.0.0.1:${await vm.forward(PORT)}`);
+    const stage = new Stage(kernel, vm, agent, `http://127.0.0.1:${await vm.forward(PORT)}`);
     await stage.until('the agent answers', async () => (await fetch(`${stage.url}/-/healthy`)).ok);
     onStep('agent', 'ready', performance.now() - started);
     for (const module of MODULES) await stage.sh(`modprobe ${module}`);
+    await stage.try(`modprobe -q ${OLD_MODULE}`);
     await stage.until('all points are watched', () => stage.allAttached());
     for (const driver of ['mtty', 'mdpy']) await stage.sh(`modprobe ${driver}`);
     return stage;
@@ -119,7 +127,9 @@ export class Stage {
 
   async allAttached(): Promise<boolean> {
     const { points } = await this.api<{ points: { state: string }[] }>('/api/v1/probes');
-    return points.length > 0 && points.every((point) => point.state === 'attached');
+    return (
+      points.length > 0 && points.every(({ state }) => state === 'attached' || state === 'implied')
+    );
   }
 
   /** Waits until the agent has raised it, and expects it from now on. */

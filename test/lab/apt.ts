@@ -49,6 +49,13 @@ export class Apt {
     return names.split('\n').filter((name) => name !== '');
   }
 
+  /** These packages and all that they depend on, as if nothing were installed. */
+  async withDependencies(names: readonly string[]): Promise<string[]> {
+    const empty = ['-o', 'Dir::State::status=/dev/null', '--no-install-recommends'];
+    const plan = await this.#run('apt-get', ...empty, '--simulate', 'install', ...names);
+    return [...plan.matchAll(/^Inst (\S+)/gm)].map(([, name = '']) => name);
+  }
+
   /** Downloads packages into `directory` and returns the version of each. */
   async download(names: readonly string[], directory: string): Promise<Map<string, string>> {
     try {

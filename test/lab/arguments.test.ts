@@ -49,6 +49,6 @@ test('words for the kernel are split at spaces', () => {
 
 test('wrong values are refused with the option named', () => {
   assert.throws(() => parse('--timeout', 'soon', '--', 'x'), /--timeout needs a number/);
-  assert.throws(() => parse('--preempt', 'lazy', '--', 'x'), /--preempt needs one of/);
+  assert.throws(() => parse('--preempt', 'eager', '--', 'x'), /--preempt needs one of/);
   assert.throws(() => parse('--bogus', '--', 'x'), /see --help/);
 });

@@ -3,20 +3,21 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { errorMessage, LabError } from './errors.ts';
+import { PREEMPTION_MODELS, type PreemptionModel } from './preemption.ts';
 
 export const USAGE = `usage: node test/lab/main.ts [options] -- COMMAND...
 
 Boots a kernel of test/lab/kernels.json in QEMU and runs the command in the VM.
 The VM sees this machine's files; what it writes is gone when it ends.
 
-  --kernel ID         kernel of the matrix (default: its first)
+  --kernel ID         kernel of the matrix, see --list (default: 6.12)
   --timeout SECONDS   hard limit for the VM's whole life (default: 120)
   --memory MIB        memory of the VM (default: 1024)
   --env NAME[=VALUE]  pass a variable to the command; may be repeated
   --forward PORT      reach the VM's TCP port on this machine's loopback; may be
                       repeated, HOSTPORT:PORT chooses the port here
   --share DIRECTORY   let the VM write to this directory
-  --preempt MODEL     none, voluntary or full
+  --preempt MODEL     none, voluntary, full or lazy; not every kernel has all
   --append WORDS      more words for the kernel command line
   --device DEVICE     add a device of QEMU, such as e1000e,addr=8; may be repeated
   --keep-dmesg FILE   write the kernel's log to this file, not to the cache
@@ -39,7 +40,7 @@ export interface LabArguments {
   env: Readonly<Record<string, string>>;
   forwards: readonly { guestPort: number; hostPort: number }[];
   share: string | undefined;
-  preempt: 'none' | 'voluntary' | 'full' | undefined;
+  preempt: PreemptionModel | undefined;
   append: readonly string[];
   devices: readonly string[];
   dmesgFile: string | undefined;
@@ -47,7 +48,6 @@ export interface LabArguments {
   quiet: boolean;
 }
 
-const PREEMPTION_MODELS = ['none', 'voluntary', 'full'] as const;
 const LARGEST_PORT = 65535;
 
 /** Reads the command line; `environment` gives the values for `--env NAME`. */
@@ -144,7 +144,7 @@ function forward(text: string): { guestPort: number; hostPort: number } {
   return { guestPort, hostPort };
 }
 
-function preemptionModel(text: string): (typeof PREEMPTION_MODELS)[number] {
+function preemptionModel(text: string): PreemptionModel {
   const model = PREEMPTION_MODELS.find((name) => name === text);
   if (model === undefined) {
     throw new LabError(`--preempt needs one of ${PREEMPTION_MODELS.join(', ')}, not "${text}"`);

@@ -6,19 +6,23 @@ import path from 'node:path';
 import { cacheDirectory, cached } from './cache.ts';
 import { command } from './command.ts';
 import { LabError } from './errors.ts';
+import { inToolRoot, SOURCES } from './tool-root.ts';
 
 const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
-const PROGRAMS = ['runner', 'vmm'];
+/** The lab's own programs, and the directories of sources that each is made of. */
+const PROGRAMS = { runner: ['runner'], storm: ['storm', 'vfio'], vmm: ['vmm', 'vfio'] };
 
 /** What the build of a module needs to know of a kernel; a PreparedKernel will do. */
 export interface BuildTarget {
   headers: string | undefined;
   makeArguments: readonly string[];
+  /** The directory with the tools of the kernel's release, if those of this machine do not do. */
+  toolRoot: string | undefined;
 }
 
 /** Builds modules out of tree in `sources`, which gets a Makefile, and returns the .ko files. */
 export async function makeModules(
-  { headers, makeArguments }: BuildTarget,
+  { headers, makeArguments, toolRoot }: BuildTarget,
   sources: string,
   modules: readonly string[],
   signal?: AbortSignal,
@@ -28,8 +32,14 @@ export async function makeModules(
   }
   const objects = modules.map((name) => `${name}.o`).join(' ');
   await writeFile(path.join(sources, 'Makefile'), `obj-m := ${objects}\n`);
-  const makefile = ['-C', headers, `M=${sources}`, ...makeArguments, 'modules'];
-  await command('make', ['--silent', ...makefile], { signal });
+  const make = (from: string, place: string) => {
+    return ['make', '--silent', '-C', from, `M=${place}`, ...makeArguments, 'modules'];
+  };
+  const [tool = '', ...args] =
+    toolRoot === undefined
+      ? make(headers, sources)
+      : inToolRoot(toolRoot, sources, make(`/${path.relative(toolRoot, headers)}`, SOURCES));
+  await command(tool, args, { signal });
   return modules.map((name) => path.join(sources, `${name}.ko`));
 }
 
@@ -60,17 +70,18 @@ export async function buildDrivers(
 
 /** Compiles the lab's own programs, statically, and returns the directory they are in. */
 export async function buildPrograms(signal?: AbortSignal): Promise<string> {
-  const directories = PROGRAMS.map((name) => path.join(import.meta.dirname, name));
+  const inLab = (name: string) => path.join(import.meta.dirname, name);
+  const directories = [...new Set(Object.values(PROGRAMS).flat())].map(inLab);
   const hash = await hashOfSources(directories, WARNINGS);
   const place = path.join(cacheDirectory(), 'programs', hash);
   const { target } = await cached(place, async (scratch) => {
     const output = path.join(scratch, 'bin');
     await mkdir(output);
-    for (const directory of directories) {
-      const sources = (await sourceFiles(directory)).filter((file) => file.endsWith('.c'));
-      const program = path.join(output, path.basename(directory));
-      const flags = ['-O2', '-static', '-D_GNU_SOURCE', ...WARNINGS];
-      await command('gcc', [...flags, '-o', program, ...sources], { signal });
+    for (const [name, parts] of Object.entries(PROGRAMS)) {
+      const files = await Promise.all(parts.map((part) => sourceFiles(inLab(part))));
+      const sources = files.flat().filter((file) => file.endsWith('.c'));
+      const flags = ['-O2', '-static', '-D_GNU_SOURCE', `-I${import.meta.dirname}`, ...WARNINGS];
+      await command('gcc', [...flags, '-o', path.join(output, name), ...sources], { signal });
     }
     return output;
   });

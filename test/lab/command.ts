@@ -13,6 +13,7 @@ const PACKAGE_OF_TOOL: Readonly<Record<string, string>> = {
   modinfo: 'kmod',
   pahole: 'pahole',
   setpriv: 'util-linux',
+  unshare: 'util-linux',
   xz: 'xz-utils',
 };
 

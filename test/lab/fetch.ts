@@ -13,7 +13,6 @@ import {
   type KernelEntry,
   type KernelMatrix,
   kernelEntry,
-  type ResolvedPackages,
   resolvePackages,
 } from './kernels.ts';
 import {
@@ -23,6 +22,7 @@ import {
   moduleName,
   withDependencies,
 } from './modules.ts';
+import { furnishToolRoot } from './tool-root.ts';
 import { extractVmlinux } from './vmlinux.ts';
 
 /** What the cache records about a kernel, kernel.json. */
@@ -42,6 +42,8 @@ export class KernelFetch {
   readonly #scratch: string;
   readonly #result: string;
   readonly #modules: string;
+  readonly #headers: string;
+  readonly #samples: string;
   readonly #signal: AbortSignal | undefined;
 
   constructor(id: string, matrix: KernelMatrix, scratch: string, signal?: AbortSignal) {
@@ -51,6 +53,8 @@ export class KernelFetch {
     this.#scratch = scratch;
     this.#result = path.join(scratch, 'kernel');
     this.#modules = path.join(this.#result, 'modules');
+    this.#headers = path.join(this.#result, 'headers');
+    this.#samples = path.join(scratch, 'samples');
     this.#signal = signal;
   }
 
@@ -58,21 +62,28 @@ export class KernelFetch {
   async fetch(): Promise<string> {
     const apt = await Apt.open(this.#entry.suites, this.#signal);
     const names = resolvePackages(this.#id, this.#entry, await apt.names('linux-image-'));
+    const forBuild =
+      names.tools.length === 0
+        ? names.headers
+        : await apt.withDependencies([...names.headers, ...names.tools]);
+    const headers = forBuild.filter((name) => !names.image.includes(name));
     const source = names.source === undefined ? [] : [names.source];
-    const wanted = [...names.image, ...names.headers, ...source];
+    const wanted = [...names.image, ...headers, ...source];
     const versions = await apt.download(wanted, this.#scratch);
 
     const unpacked = path.join(this.#scratch, 'unpacked');
-    for (const name of names.image) {
-      await this.#unpack(name, unpacked);
-    }
     await mkdir(this.#modules, { recursive: true });
+    // The sources take one CPU as long as all the rest takes another.
+    await allDone([
+      this.#unpackSamples(names.source),
+      this.#unpack(names.image, unpacked).then(() => this.#unpack(headers, this.#headers)),
+    ]);
     const installed = await findInstalledModules(unpacked);
     const release = path.basename(installed);
     await this.#copyKernel(release, [path.join(unpacked, 'boot'), installed]);
     const bootModules = await this.#copyModules(installed);
     if (this.#entry.build !== undefined) {
-      await this.#buildSamples(names, this.#entry.build);
+      await this.#buildSamples(this.#entry.build);
     }
     await this.#indexModules(release);
 
@@ -82,8 +93,24 @@ export class KernelFetch {
     return this.#result;
   }
 
-  #unpack(name: string, target: string): Promise<void> {
-    return unpackPackage(name, this.#scratch, target, this.#signal);
+  async #unpack(names: readonly string[], target: string): Promise<void> {
+    for (const name of names) {
+      await unpackPackage(name, this.#scratch, target, this.#signal);
+    }
+  }
+
+  async #unpackSamples(source: string | undefined): Promise<void> {
+    const directory = this.#entry.build?.samples.directory;
+    if (source === undefined || directory === undefined) {
+      return;
+    }
+    await this.#unpack([source], path.join(this.#scratch, 'source'));
+    const tarball = path.join(this.#scratch, 'source', 'usr', 'src', `${source}.tar.xz`);
+    await mkdir(this.#samples);
+    const depth = directory.split('/').length + 1;
+    const members = ['--wildcards', `*/${directory}/*`, `--strip-components=${depth}`];
+    const from = ['--extract', '--xz', '--file', tarball, '--directory', this.#samples];
+    await command('tar', [...from, ...members], { signal: this.#signal });
   }
 
   // Up to trixie the kernel is /boot/vmlinuz-RELEASE, later it is vmlinuz beside its modules.
@@ -115,30 +142,17 @@ export class KernelFetch {
     return withDependencies(bootModules, files, this.#signal);
   }
 
-  async #buildSamples(names: ResolvedPackages, build: BuildEntry): Promise<void> {
-    const headers = path.join(this.#result, 'headers');
-    for (const name of names.headers) {
-      await this.#unpack(name, headers);
+  async #buildSamples({ makeArguments, samples, toolPackages }: BuildEntry): Promise<void> {
+    await relocateHeaders(this.#headers);
+    const toolRoot = toolPackages === undefined ? undefined : this.#headers;
+    if (toolRoot !== undefined) {
+      await furnishToolRoot(toolRoot, this.#signal);
     }
-    await relocateHeaders(headers);
-    const sources = await this.#unpackSamples(names.source ?? '', build.samples.directory);
-    const { makeArguments } = build;
-    const kernel = { headers: await findBuildDirectory(headers), makeArguments };
-    for (const file of await makeModules(kernel, sources, build.samples.modules, this.#signal)) {
+    const kernel = { headers: await findBuildDirectory(this.#headers), makeArguments, toolRoot };
+    const built = await makeModules(kernel, this.#samples, samples.modules, this.#signal);
+    for (const file of built) {
       await copyFile(file, path.join(this.#modules, path.basename(file)));
     }
-  }
-
-  async #unpackSamples(source: string, directory: string): Promise<string> {
-    await this.#unpack(source, path.join(this.#scratch, 'source'));
-    const tarball = path.join(this.#scratch, 'source', 'usr', 'src', `${source}.tar.xz`);
-    const target = path.join(this.#scratch, 'samples');
-    await mkdir(target);
-    const depth = directory.split('/').length + 1;
-    const members = ['--wildcards', `*/${directory}/*`, `--strip-components=${depth}`];
-    const from = ['--extract', '--xz', '--file', tarball, '--directory', target];
-    await command('tar', [...from, ...members], { signal: this.#signal });
-    return target;
   }
 
   // depmod insists on the layout lib/modules/RELEASE below its base directory.
@@ -149,6 +163,14 @@ export class KernelFetch {
     await rename(this.#modules, staged);
     await command('depmod', ['--basedir', base, release], { signal: this.#signal });
     await rename(staged, this.#modules);
+  }
+}
+
+// Waits for the others when one fails: what they write to is deleted then.
+async function allDone(works: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(works)).find(({ status }) => status === 'rejected');
+  if (failed?.status === 'rejected') {
+    throw failed.reason;
   }
 }
 

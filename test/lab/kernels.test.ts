@@ -27,8 +27,26 @@ test('the newest image is taken, and neither rt, cloud nor debug ones', () => {
       'linux-headers-6.12.117+deb12-common',
       'linux-kbuild-6.12.117+deb12',
     ],
+    tools: [],
     source: 'linux-source-6.12',
   });
+});
+
+test('sid has the newest series, whatever it is', () => {
+  const packages = resolvePackages('7.2', kernelEntry(matrix, '7.2'), [
+    'linux-image-7.2.13+deb14-amd64',
+    'linux-image-7.10.2+deb14-amd64',
+    'linux-image-7.10.2+deb14-rt-amd64',
+    'linux-image-7.11-rc3-amd64',
+    'linux-image-amd64',
+  ]);
+  assert.equal(packages.abi, '7.10.2+deb14');
+  assert.equal(packages.source, 'linux-source-7.10');
+  assert.ok(packages.image.includes('linux-binary-7.10.2+deb14-amd64'));
+});
+
+test('the default is a row of the matrix', () => {
+  assert.ok(matrix.default in matrix.kernels);
 });
 
 test('no match says what was looked for and what to do', () => {
@@ -36,7 +54,7 @@ test('no match says what was looked for and what to do', () => {
 });
 
 test('an unknown kernel is answered with the known ones', () => {
-  assert.throws(() => kernelEntry(matrix, '2.4'), /there are: 6\.12/);
+  assert.throws(() => kernelEntry(matrix, '2.4'), /there are: 5\.10, 6\.1, 6\.12/);
 });
 
 test('another recipe has another place in the cache', () => {

@@ -4,7 +4,10 @@ import { readFileSync } from 'node:fs';
 
 import { LabError } from './errors.ts';
 
-/** One row of the kernel matrix, kernels.json. `{abi}` in a package name stands for what `image` captures. */
+/**
+ * One row of the kernel matrix, kernels.json. In the name of a package `{abi}` stands for what
+ * `image` captures, and `{series}` for its first two numbers.
+ */
 export interface KernelEntry {
   /** Debian suites that have the packages, such as "bookworm" and "bookworm-security". */
   suites: readonly string[];
@@ -19,6 +22,12 @@ export interface KernelEntry {
 
 export interface BuildEntry {
   headerPackages: readonly string[];
+  /**
+   * For headers whose programs do not run on this machine: they and these packages are unpacked
+   * with all that they depend on, and drivers are built in there. busybox stands for a shell and
+   * the small tools.
+   */
+  toolPackages?: readonly string[];
   /** For instance "CC=gcc-12", where this machine lacks the compiler the kernel was built with. */
   makeArguments: readonly string[];
   sourcePackage: string;
@@ -26,6 +35,8 @@ export interface BuildEntry {
 }
 
 export interface KernelMatrix {
+  /** The row that is booted unless another one is asked for. */
+  default: string;
   /** Loaded by init, in this order; built-in ones are skipped. */
   bootModules: readonly string[];
   /** Can be loaded by modprobe; a kernel need not have all of them. */
@@ -54,6 +65,7 @@ export interface ResolvedPackages {
   abi: string;
   image: readonly string[];
   headers: readonly string[];
+  tools: readonly string[];
   source: string | undefined;
 }
 
@@ -72,11 +84,13 @@ export function resolvePackages(
         'run: apt-get update, or correct the pattern in test/lab/kernels.json',
     );
   }
-  const fill = (name: string) => name.replaceAll('{abi}', abi);
+  const series = abi.split('.', 2).join('.');
+  const fill = (name: string) => name.replaceAll('{abi}', abi).replaceAll('{series}', series);
   return {
     abi,
     image: entry.imagePackages.map(fill),
     headers: (entry.build?.headerPackages ?? []).map(fill),
+    tools: (entry.build?.toolPackages ?? []).map(fill),
     source: entry.build === undefined ? undefined : fill(entry.build.sourcePackage),
   };
 }

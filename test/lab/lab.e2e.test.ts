@@ -4,6 +4,7 @@ import { get } from 'node:http';
 import { after, before, test } from 'node:test';
 
 import { bootLab, type Vm } from './lab.ts';
+import { Storm } from './storm.ts';
 import { Vmm, VmmError } from './vmm.ts';
 
 const DEVICE = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
@@ -12,7 +13,7 @@ const TYPES = '/sys/class/mdev_bus/mtty/mdev_supported_types';
 let vm: Vm;
 
 before(async () => {
-  vm = await bootLab({ kernel: '6.12', timeoutMs: 120_000 });
+  vm = await bootLab({ kernel: '6.12', timeoutMs: 120_000, preempt: 'full' });
 });
 after(() => vm.close());
 
@@ -118,6 +119,33 @@ test('a device of mtty is made, opened with KVM in the right order, closed and r
 test('a second parent driver is there', async () => {
   const { stdout } = await shell('modprobe mdpy && ls /sys/class/mdev_bus');
   assert.equal(stdout, 'mdpy\nmtty\n');
+});
+
+test('a storm counts what the kernel granted and refused', async () => {
+  const types = [['mtty', 'mtty-2']] as const;
+  const report = '/tmp/storm';
+  // Each mtty-2 has two of the 24 ports there are.
+  const storm = new Storm(vm, { workers: 2, rounds: 10, types, open: true, keep: 7, report });
+  const holding = await storm.holding;
+  assert.equal(holding.creates + holding.createErrors, 20);
+  assert.equal(holding.creates - holding.removes, 12);
+  const held = [...(await storm.lives()).values()].filter((life) => life.held);
+  const { stdout } = await shell('ls /sys/bus/mdev/devices');
+  assert.deepEqual(held.map((life) => life.uuid).sort(), stdout.trim().split('\n'));
+
+  const { creates, opens, closes, removes } = await storm.end();
+  assert.deepEqual([opens, closes, removes], [creates, creates, creates]);
+  const refused = [...(await storm.lives()).values()].filter((life) => !life.created);
+  assert.equal(refused.length, holding.createErrors);
+  assert.ok(refused.every((life) => life.errno === 'ENOSPC'));
+});
+
+test('a storm of VM references ends when it is told to', async () => {
+  const storm = new Storm(vm, { workers: 2, rounds: 0, loop: 'kvm', vmsEvery: 1000 });
+  await vm.run(['sleep', '0.5']);
+  const { vms, vmEnds, references, referenceErrors, puts } = await storm.end();
+  assert.ok(references > 100, String(references));
+  assert.deepEqual([vmEnds, puts, referenceErrors], [vms, vms + references, 0]);
 });
 
 test('a VMM that is killed leaves its device free', async () => {

@@ -37,7 +37,7 @@ function printMatrix(): void {
 }
 
 async function runInVm(args: LabArguments): Promise<number> {
-  const kernel = args.kernel ?? Object.keys(readMatrix().kernels)[0] ?? '';
+  const kernel = args.kernel ?? readMatrix().default;
   const report = reporter(args.quiet);
   if (args.refresh) {
     await forgetKernel(kernel);

@@ -18,6 +18,7 @@ export interface PreparedKernel extends KernelRecord {
   /** KDIR for building modules against this kernel, if the matrix says how. */
   headers: string | undefined;
   makeArguments: readonly string[];
+  toolRoot: string | undefined;
   append: readonly string[];
   /** Whether it was there already. */
   fromCache: boolean;
@@ -31,6 +32,7 @@ export async function prepareKernel(id: string, signal?: AbortSignal): Promise<P
   const { target, built } = await cached(place, (scratch) =>
     new KernelFetch(id, matrix, scratch, signal).fetch(),
   );
+  const headers = path.join(target, 'headers');
   const record = await readFile(path.join(target, 'kernel.json'), 'utf8');
   return {
     ...(JSON.parse(record) as KernelRecord),
@@ -38,8 +40,9 @@ export async function prepareKernel(id: string, signal?: AbortSignal): Promise<P
     directory: target,
     image: path.join(target, 'vmlinux'),
     modules: path.join(target, 'modules'),
-    headers: entry.build && (await findBuildDirectory(path.join(target, 'headers'))),
+    headers: entry.build && (await findBuildDirectory(headers)),
     makeArguments: entry.build?.makeArguments ?? [],
+    toolRoot: entry.build?.toolPackages && headers,
     append: entry.append,
     fromCache: !built,
   };

@@ -6,6 +6,7 @@ import { KernelLog, kernelProblems, lastWords } from './dmesg.ts';
 import { EXIT_TIMEOUT, LabError } from './errors.ts';
 import type { GuestExit, GuestProcess, OutputHandlers } from './guest.ts';
 import { Guest } from './guest.ts';
+import { checkPreemption, type PreemptionModel } from './preemption.ts';
 import type { PreparedKernel } from './prepare.ts';
 import { Machine, unexpectedEnd } from './qemu.ts';
 
@@ -15,7 +16,8 @@ export interface VmOptions {
   memoryMiB?: number | undefined;
   /** Ports of the VM to reach from the host's loopback; a free host port is taken unless one is given. */
   forwards?: readonly { guestPort: number; hostPort?: number }[];
-  preempt?: 'none' | 'voluntary' | 'full' | undefined;
+  /** The lab fails if the kernel cannot. */
+  preempt?: PreemptionModel | undefined;
   /** More words for the kernel command line. */
   append?: readonly string[] | undefined;
   /** Devices of QEMU to add, such as "e1000e,addr=8". */
@@ -105,6 +107,9 @@ export class Vm {
     try {
       await vm.#guest.ready;
       vm.#booted = true;
+      if (options.preempt !== undefined) {
+        await checkPreemption(vm, options.preempt);
+      }
       for (const { guestPort, hostPort } of options.forwards ?? []) {
         await vm.forward(guestPort, hostPort);
       }

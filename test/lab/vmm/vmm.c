@@ -7,18 +7,17 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/kvm.h>
-#include <linux/vfio.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "vfio/vfio.h"
 
 enum { MAX_THINGS = 4096, MAX_WORDS = 8, NAME_SIZE = 64, LINE_SIZE = 256 };
 
@@ -53,13 +52,6 @@ static int fd_of(const char *name)
 	struct thing *thing = find(name);
 
 	return thing ? thing->fd : -1;
-}
-
-static int request(const char *name, unsigned long number, const void *argument)
-{
-	int fd = fd_of(name);
-
-	return fd < 0 ? -1 : ioctl(fd, number, argument);
 }
 
 // Keeps a new descriptor under its name; the errno of a failed one passes through.
@@ -97,38 +89,28 @@ static int dup_thing(char **arg)
 
 static int vm_create(char **arg)
 {
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-	if (kvm < 0)
-		return -1;
-	int vm = keep(arg[0], ioctl(kvm, KVM_CREATE_VM, 0));
-	int error = errno;
-	close(kvm);
-	errno = error;
-	return vm;
+	return keep(arg[0], vfio_vm_create());
 }
 
 static int vcpu_create(char **arg)
 {
-	return keep(arg[1], request(arg[0], KVM_CREATE_VCPU, (void *)strtoul(arg[2], NULL, 10)));
+	int vm = fd_of(arg[0]);
+
+	return vm < 0 ? -1 : keep(arg[1], vfio_vcpu_create(vm, strtoul(arg[2], NULL, 10)));
 }
 
 static int kvmvfio_create(char **arg)
 {
-	struct kvm_create_device device = { .type = KVM_DEV_TYPE_VFIO };
+	int vm = fd_of(arg[0]);
 
-	return request(arg[0], KVM_CREATE_DEVICE, &device) < 0 ? -1 : keep(arg[1], device.fd);
+	return vm < 0 ? -1 : keep(arg[1], vfio_kvm_create(vm));
 }
 
 static int kvmvfio_change(char **arg, uint64_t attribute)
 {
-	int32_t group = fd_of(arg[1]);
-	struct kvm_device_attr attr = {
-		.group = KVM_DEV_VFIO_GROUP,
-		.attr = attribute,
-		.addr = (uintptr_t)&group,
-	};
-	return group < 0 ? -1 : request(arg[0], KVM_SET_DEVICE_ATTR, &attr);
+	int kvmvfio = fd_of(arg[0]), group = fd_of(arg[1]);
+
+	return kvmvfio < 0 || group < 0 ? -1 : vfio_kvm_change(kvmvfio, group, attribute);
 }
 
 static int kvmvfio_add(char **arg)
@@ -143,59 +125,40 @@ static int kvmvfio_del(char **arg)
 
 static int container_open(char **arg)
 {
-	return keep(arg[0], open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC));
+	return keep(arg[0], vfio_container_open());
 }
 
 static int container_iommu(char **arg)
 {
-	return request(arg[0], VFIO_SET_IOMMU, (void *)VFIO_TYPE1v2_IOMMU);
-}
+	int container = fd_of(arg[0]);
 
-static int group_of_device(const char *device, char target[static PATH_MAX])
-{
-	static const char *const buses[] = { "mdev", "pci" };
-	char link[PATH_MAX];
-
-	for (size_t i = 0; i < sizeof(buses) / sizeof(*buses); i++) {
-		snprintf(link, sizeof(link), "/sys/bus/%s/devices/%s/iommu_group", buses[i], device);
-		ssize_t length = readlink(link, target, PATH_MAX - 1);
-		if (length > 0) {
-			target[length] = '\0';
-			return 0;
-		}
-	}
-	return fail(ENODEV);
+	return container < 0 ? -1 : vfio_container_iommu(container);
 }
 
 static int group_open(char **arg)
 {
-	char target[PATH_MAX], path[PATH_MAX + 16];
-	const char *number = arg[1];
-
-	if (number[strspn(number, "0123456789")] != '\0') {
-		if (group_of_device(arg[1], target) < 0)
-			return -1;
-		number = strrchr(target, '/') + 1;
-	}
-	snprintf(path, sizeof(path), "/dev/vfio/%s", number);
-	return keep(arg[0], open(path, O_RDWR | O_CLOEXEC));
+	return keep(arg[0], vfio_group_open(arg[1]));
 }
 
 static int group_attach(char **arg)
 {
-	int container = fd_of(arg[1]);
+	int group = fd_of(arg[0]), container = fd_of(arg[1]);
 
-	return container < 0 ? -1 : request(arg[0], VFIO_GROUP_SET_CONTAINER, &container);
+	return group < 0 || container < 0 ? -1 : vfio_group_attach(group, container);
 }
 
 static int group_detach(char **arg)
 {
-	return request(arg[0], VFIO_GROUP_UNSET_CONTAINER, NULL);
+	int group = fd_of(arg[0]);
+
+	return group < 0 ? -1 : vfio_group_detach(group);
 }
 
 static int device_open(char **arg)
 {
-	return keep(arg[0], request(arg[1], VFIO_GROUP_GET_DEVICE_FD, arg[2]));
+	int group = fd_of(arg[1]);
+
+	return group < 0 ? -1 : keep(arg[0], vfio_device_open(group, arg[2]));
 }
 
 // The child holds all descriptors until the parent closes its end of the pipe, or ends.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What kernels do differently with the same acts: facts of the kernels, not of the agent,
+ * which the end-to-end test therefore expects of them.
+ */
+import { readMatrix } from '../lab/kernels.ts';
+
+export interface Trait<T> {
+  readonly value: T;
+  /** Why, with the place in the kernel. */
+  readonly because: string;
+}
+
+export interface Traits {
+  /** An open device keeps its VM alive after the VM's last descriptor is closed. */
+  readonly deviceHoldsVm: Trait<boolean>;
+  /** How bad it is to take the VM from an open device. */
+  readonly clearedKvm: Trait<'info' | 'warning' | 'error'>;
+  /** While a removal waits for a device's users, the device can be opened anew. */
+  readonly opensWhileLeaving: Trait<boolean>;
+  /** `remove` can be written before `create` has returned. */
+  readonly removeRacesCreate: Trait<boolean>;
+}
+
+const NEW: Traits = {
+  deviceHoldsVm: {
+    value: true,
+    because: 'the core takes a reference for each open device (vfio_device_get_kvm_safe)',
+  },
+  clearedKvm: { value: 'info', because: 'the device keeps its reference' },
+  opensWhileLeaving: {
+    value: false,
+    because: 'the device leaves the group before its removal waits (vfio_device_group_unregister)',
+  },
+  removeRacesCreate: {
+    value: true,
+    because: 'the file `remove` appears with the device, before its driver has set it up',
+  },
+};
+
+const V6_1: Traits = {
+  ...NEW,
+  deviceHoldsVm: {
+    value: false,
+    because: "the core copies the group's VM without a reference; drivers take one if they need it",
+  },
+  clearedKvm: { value: 'warning', because: 'nothing but the driver itself keeps the VM' },
+  opensWhileLeaving: {
+    value: true,
+    because: 'the device stays on the list of its group until the wait is over',
+  },
+};
+
+const V5_10: Traits = {
+  ...V6_1,
+  deviceHoldsVm: {
+    value: false,
+    because: 'the core knows the VM of a group only; drivers take a reference if they need it',
+  },
+  clearedKvm: {
+    value: 'error',
+    because: 'drivers let go of it in a worker, or never (group notifier)',
+  },
+  removeRacesCreate: {
+    value: false,
+    because: 'the file `remove` is the last thing that a create makes, so the race is all but lost',
+  },
+};
+
+const TRAITS: Readonly<Record<string, Traits>> = { '5.10': V5_10, '6.1': V6_1 };
+
+/** @param kernel of test/lab/kernels.json */
+export function traitsOf(kernel: string): Traits {
+  if (!(kernel in readMatrix().kernels)) throw new Error(`no kernel ${kernel} in kernels.json`);
+  return TRAITS[kernel] ?? NEW;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A VM and its container: what a VMM has before a device comes in. */
+
+#ifndef LAB_STORM_SEAT_H
+#define LAB_STORM_SEAT_H
+
+#include "storm/storm.h"
+
+struct seat {
+	/* Descriptors, or -1. */
+	int vm;
+	int vcpu;
+	int kvmvfio;
+	int container;
+	/* Groups in the container. */
+	unsigned int groups;
+	/* Devices in it; it ends with the last one, once it is retired. */
+	unsigned int users;
+	bool retired;
+};
+
+/* NULL with errno set if the kernel refused. */
+struct seat *seat_new(const struct options *options, struct totals *totals);
+/* The seat takes no further devices. */
+void seat_retire(struct seat *seat, struct totals *totals);
+void seat_leave(struct seat *seat, struct totals *totals);
+
+#endif
