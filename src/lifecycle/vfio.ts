@@ -124,7 +124,7 @@ function beginRegister(world: World, event: EventCursor, moment: Moment): void {
 }
 
 function endRegister(world: World, event: EventCursor, moment: Moment): void {
-  const device = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
+  const device = deviceOf(world, event);
   if (!device) return;
   device.timeline.add(event, 0);
   moment.device = device;
