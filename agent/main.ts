@@ -3,12 +3,13 @@
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { UserProblem } from '../src/problem.ts';
-import { describeSettings, type Override } from './config/load.ts';
+import type { Override } from './config/load.ts';
 import { VERSION } from './version.ts';
 
 /** Exit code for anything that its user can mend, from a wrong flag to missing rights. */
 const EXIT_PROBLEM = 2;
 const PROBES = fileURLToPath(new URL('../bpf', import.meta.url));
+const HELP = ['help', '--help', '-h'];
 
 /** Flags that set something that the file can set too. */
 const FLAGS = {
@@ -17,6 +18,7 @@ const FLAGS = {
   logFormat: { flag: '--log-format', path: ['log', 'format'] },
   ringBytes: { flag: '--ring-bytes', path: ['ring', 'bytes'] },
   moduleBtf: { flag: '--no-module-btf', path: ['attach', 'module_btf'] },
+  pin: { flag: '--pin', path: ['pin', 'enabled'] },
 } as const;
 
 interface RunFlags extends Partial<Record<keyof typeof FLAGS, unknown>> {
@@ -33,6 +35,11 @@ interface ReplayFlags {
   readonly json?: boolean;
   readonly realtime?: boolean;
 }
+
+/** Loaded only for help: to read the settings takes longer than all else here. */
+const settings = process.argv.some((word) => HELP.includes(word))
+  ? (await import('./config/load.ts')).describeSettings()
+  : [];
 
 const program = new Command('vfioscope')
   .description('Watches the lives of mediated and passed-through devices and flags wrong orders.')
@@ -60,11 +67,12 @@ program
   .option('--log-level <level>', 'debug, info, warn or error')
   .option('--log-format <format>', 'json, pretty or auto')
   .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
+  .option('--pin', 'leave the probes recording when the agent stops, for the next one to go on')
   .addOption(moduleBtfOption)
   .addOption(probesOption)
   .addHelpText(
     'after',
-    () => `\nSettings of the file, and what they are by default:\n${describeSettings().join('\n')}`,
+    `\nSettings of the file, and what they are by default:\n${settings.join('\n')}`,
   )
   .action(async (flags: RunFlags) => {
     const { run } = await import('./commands/run.ts');
@@ -125,6 +133,15 @@ program
     process.exitCode = await replay({ file, config, json, realtime });
   });
 
+program
+  .command('unpin')
+  .description('remove what vfioscope run --pin has left in the kernel')
+  .option('--config <file>', 'settings, YAML; those of pin count')
+  .action(async ({ config }: { config?: string }) => {
+    const { unpin } = await import('./commands/unpin.ts');
+    console.log(unpin(config));
+  });
+
 try {
   await program.parseAsync();
 } catch (error) {
@@ -132,9 +149,11 @@ try {
 }
 
 function overrides(flags: RunFlags): Override[] {
+  // A flag that switches off is true when it is not there.
+  const given = { ...flags, moduleBtf: flags.moduleBtf === true ? undefined : flags.moduleBtf };
   return (Object.keys(FLAGS) as (keyof typeof FLAGS)[])
-    .filter((key) => flags[key] !== undefined && flags[key] !== true)
-    .map((key) => ({ ...FLAGS[key], value: flags[key] }));
+    .filter((key) => given[key] !== undefined)
+    .map((key) => ({ ...FLAGS[key], value: given[key] }));
 }
 
 function wholeNumber(text: string): number {

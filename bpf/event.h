@@ -57,7 +57,7 @@ enum point {
 	KVM_GET_SAFE = 37,
 	KVM_PUT = 38,
 
-	MODULE_LOAD = 48,
+	MODULE_LOAD = 48,	/* a kernel module was loaded */
 
 	/*
 	 * Not events but what was found when the host was looked at, which the agent
@@ -65,9 +65,9 @@ enum point {
 	 * SEEN_SNAPSHOT; in between it tells what exists. The end has in ret what could be
 	 * looked at, enum seen.
 	 */
-	SEEN_SNAPSHOT = 56,
-	SEEN_PARENT = 57,
-	SEEN_DEVICE = 58,	/* ret: enum device_state */
+	SEEN_SNAPSHOT = 56,	/* a look at the host; at its end ret: enum seen */
+	SEEN_PARENT = 57,	/* a parent in sysfs */
+	SEEN_DEVICE = 58,	/* a device in sysfs; ret: enum device_state */
 	SEEN_OPEN = 59,		/* a device file in a process; ret: its descriptor */
 	SEEN_GROUP = 60,	/* a group file in a process; ret: its descriptor */
 	SEEN_VM = 61,		/* a VM file in a process; ret: its descriptor */
@@ -79,9 +79,9 @@ enum point {
 
 /* What could be looked at: only what is missing there is known to be gone. */
 enum seen {
-	SEEN_SYSFS = 1,
-	SEEN_FILES = 2,
-	SEEN_DEBUGFS = 4,
+	SEEN_SYSFS = 1,		/* parents and devices */
+	SEEN_FILES = 2,		/* the files of all processes */
+	SEEN_DEBUGFS = 4,	/* VMs that nobody has a file of */
 };
 
 /* What sysfs shows of a device's state. */
@@ -100,12 +100,12 @@ enum event_flags {
 struct event {
 	__u64 time;		/* ns, CLOCK_BOOTTIME */
 	__u32 seq;		/* counts the records this CPU tried to write */
-	__u16 cpu;
+	__u16 cpu;		/* where it was written; seq counts for each */
 	__u8 point;		/* enum point */
 	__u8 flags;		/* enum event_flags */
-	__u32 pid;		/* tgid, initial pid namespace */
-	__u32 tid;
-	char comm[COMM_LENGTH];
+	__u32 pid;		/* the caller's process (tgid), initial pid namespace */
+	__u32 tid;		/* the calling thread, likewise */
+	char comm[COMM_LENGTH];	/* name of the calling thread */
 	__s32 ret;		/* EVENT_END: what the function returned */
 	__s32 open_count;	/* vfio_device::open_count now, -1 if not sampled */
 	__s32 users_count;	/* kvm::users_count now, -1 if not sampled */
@@ -117,7 +117,7 @@ struct event {
 	__u64 file;		/* one device file: struct vfio_device_file, before 6.6 struct file */
 	__u64 cgroup;		/* cgroup v2 id of the caller */
 	__s32 vm_pid;		/* kvm::userspace_pid, the thread that made the VM */
-	__u32 reserved;
+	__u32 reserved;		/* 0 */
 };
 
 /* Texts that identify an object to a person; only events that are rare carry them. */
@@ -126,13 +126,13 @@ struct event_names {
 	char device[NAME_LENGTH];	/* uuid, PCI address or module name */
 	char bus[COMM_LENGTH];		/* "mdev", "pci" … */
 	char type[NAME_LENGTH];		/* mdev type directory */
-	char parent[NAME_LENGTH];
-	char driver[NAME_LENGTH];
+	char parent[NAME_LENGTH];	/* what the device hangs below; an mdev's offers it */
+	char driver[NAME_LENGTH];	/* what serves the device, or offers the parent */
 };
 
 struct named_event {
-	struct event event;
-	struct event_names names;
+	struct event event;		/* with EVENT_NAMED among its flags */
+	struct event_names names;	/* right behind it */
 };
 
 /* One cache line per CPU, mapped by the agent: the writer's side of the loss account. */
@@ -141,7 +141,7 @@ struct lane {
 	__u64 dropped;		/* tried, but the ring was full */
 	__u64 calls_full;	/* ends that lost their begin because the call table was full */
 	__u64 unreadable;	/* objects that did not look as they should: see certified reads in layout.h */
-	__u64 reserved[4];
+	__u64 reserved[4];	/* 0 */
 };
 
 #endif

@@ -41,20 +41,23 @@ static __always_inline void tell_vm(struct event *event, const struct kvm *kvm)
 static __always_inline bool tell_device(struct named_event *named, const struct file *file)
 {
 	struct device_file found;
+	const struct vfio_device *vdev;
 	const struct device *dev;
 
 	if (!look_behind(file, &found))
 		return false;
-	dev = device_of(found.vdev);
+	/* A local, else CO-RE looks for our own struct device_file in the kernel. */
+	vdev = found.vdev;
+	dev = device_of(vdev);
 	if (!dev)
 		return false;
 	named->event.dev = opaque(dev);
-	named->event.vdev = opaque(found.vdev);
+	named->event.vdev = opaque(vdev);
 	named->event.file = opaque(found.key);
-	named->event.group_id = group_id_of(found.vdev, dev);
-	if (bpf_core_field_exists(found.vdev->open_count))
-		named->event.open_count = BPF_CORE_READ(found.vdev, open_count);
-	tell_vm(&named->event, captured_by(found.vdev));
+	named->event.group_id = group_id_of(vdev, dev);
+	if (bpf_core_field_exists(vdev->open_count))
+		named->event.open_count = BPF_CORE_READ(vdev, open_count);
+	tell_vm(&named->event, captured_by(vdev));
 	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
 	read_name(named->names.bus, BPF_CORE_READ(dev, bus, name));
 	read_name(named->names.parent, BPF_CORE_READ(dev, parent, kobj.name));
@@ -94,11 +97,20 @@ static __always_inline __u8 kind_of(const struct file *file, const struct inode 
 	return name[4] == 'v' ? SEEN_VM_FILE : POINT_NONE;
 }
 
+/* The verifier knows what it hands to an iterator, and lets nobody calculate with it: opaque(). */
+static __always_inline const void *untyped(const void *object)
+{
+	const void *plain = NULL;
+
+	bpf_probe_read_kernel(&plain, sizeof(plain), &object);
+	return plain;
+}
+
 SEC("iter/task_file")
 int seen_files(struct bpf_iter__task_file *ctx)
 {
-	struct task_struct *task = ctx->task;
-	struct file *file = ctx->file;
+	const struct task_struct *task = ctx->task;
+	const struct file *file = untyped(ctx->file);
 	const void *private;
 	struct named_event named;
 	__u8 kind;

@@ -29,6 +29,7 @@ function report(changes: Partial<DoctorReport> = {}): DoctorReport {
     problem: undefined,
     points: statuses,
     rules: ruleStates(statuses),
+    modules: [],
     advice: [],
     ...changes,
   };
@@ -103,7 +104,14 @@ describe('the report when some of it works', () => {
 
 describe('the report when nothing can work', () => {
   const problem = { what: 'this process lacks CAP_BPF', next: 'run it as root' };
-  const nothing = { exit: 2, problem, points: [], rules: [], advice: [problem.next] } as const;
+  const nothing = {
+    exit: 2,
+    problem,
+    points: [],
+    rules: [],
+    modules: [],
+    advice: [problem.next],
+  } as const;
 
   it('says why and what to do, without empty tables', () => {
     const text = render(report({ ...nothing, capabilities: [] }));

@@ -3,9 +3,12 @@ import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import type { PointStatus } from '../../src/events/source.ts';
 import { effectiveCapabilities, lockdownMode, obstacles } from '../../src/kernel/host.ts';
+import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
+import { isPinned } from '../../src/kernel/pins-directory.ts';
 import { Probes } from '../../src/kernel/probes.ts';
 import { UserProblem } from '../../src/problem.ts';
+import { PIN_DIRECTORY } from '../config/schema.ts';
 import { explainFailure } from '../runtime/preflight.ts';
 import { type RuleState, ruleStates } from '../runtime/rule-options.ts';
 
@@ -22,6 +25,8 @@ export interface DoctorReport {
   readonly problem: { readonly what: string; readonly next: string } | undefined;
   readonly points: readonly PointStatus[];
   readonly rules: readonly RuleState[];
+  /** Modules of mdev, VFIO and KVM, and who keeps them loaded. */
+  readonly modules: readonly KernelModule[];
   readonly advice: readonly string[];
 }
 
@@ -46,9 +51,12 @@ export function examine(probeDirectory: string): DoctorReport {
     const points = probes.statuses();
     probes.close();
     const rules = ruleStates(points);
-    const exit = rules.every((rule) => rule.active) && allAttached(points) ? 0 : 1;
-    const advice = adviceFor(points);
-    return { ...facts, exit, libbpf: libbpfVersion(), problem: undefined, points, rules, advice };
+    const working = rules.every(({ active, impossible }) => active || impossible);
+    const exit = working && allAttached(points) ? 0 : 1;
+    const advice = [...adviceFor(points), ...pinAdvice()];
+    const modules = readKernelModules().filter(({ loaded }) => loaded);
+    const libbpf = libbpfVersion();
+    return { ...facts, exit, libbpf, problem: undefined, points, rules, modules, advice };
   } catch (error) {
     const explained = explainFailure(error);
     if (!(explained instanceof UserProblem)) throw explained;
@@ -58,7 +66,7 @@ export function examine(probeDirectory: string): DoctorReport {
 }
 
 function nothingWorks(problem: { what: string; next: string }) {
-  return { exit: 2 as const, problem, points: [], rules: [], advice: [problem.next] };
+  return { exit: 2 as const, problem, points: [], rules: [], modules: [], advice: [problem.next] };
 }
 
 function libbpfVersion(): string {
@@ -71,6 +79,14 @@ function libbpfVersion(): string {
 
 function allAttached(points: readonly PointStatus[]): boolean {
   return points.every(({ state }) => state === 'attached' || state === 'implied');
+}
+
+/** An agent that is running may read them. */
+function pinAdvice(): string[] {
+  if (!isPinned(PIN_DIRECTORY)) return [];
+  return [
+    `probes are pinned in ${PIN_DIRECTORY}: unless vfioscope run --pin reads them, vfioscope unpin removes them`,
+  ];
 }
 
 function adviceFor(points: readonly PointStatus[]): string[] {
@@ -112,8 +128,14 @@ export function render(report: DoctorReport): string {
     lines.push(line(ok, point.point, `${detail}`, 26));
   }
   if (report.rules.length > 0) lines.push('', 'rules');
-  for (const { id, active, missing } of report.rules) {
-    lines.push(line(active, id, active ? 'active' : `inactive, needs ${missing.join(', ')}`, 26));
+  for (const { id, active, missing, impossible } of report.rules) {
+    const reason = impossible ? `cannot happen here: ${impossible}` : `needs ${missing.join(', ')}`;
+    const ok = active || impossible !== undefined;
+    lines.push(line(ok, id, active ? 'active' : `inactive, ${reason}`, 26));
+  }
+  if (report.modules.length > 0) lines.push('', 'modules, none of which is held by vfioscope');
+  for (const module of report.modules) {
+    lines.push(`  ${module.name.padEnd(16)} ${whoHolds(module).slice(module.name.length + 1)}`);
   }
   if (report.advice.length > 0)
     lines.push('', 'what to do', ...report.advice.map((one) => `  ${one}`));

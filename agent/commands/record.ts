@@ -9,6 +9,7 @@ import { bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
 import { LiveSource, sourceOptions } from '../runtime/live.ts';
+import { besidePinned } from '../runtime/pinning.ts';
 import { checkObstacles, explainFailure } from '../runtime/preflight.ts';
 import { VERSION } from '../version.ts';
 
@@ -37,7 +38,11 @@ export interface RecordHostOptions {
 /** Records this host until it is told to stop. @throws {UserProblem} when that cannot be, or no more */
 export async function recordHost(options: RecordHostOptions): Promise<void> {
   const { file, force, probeDirectory } = options;
-  const config = loadConfig(options.config, options.overrides);
+  const read = loadConfig(options.config, options.overrides);
+  // A recording is of what happens meanwhile; a ring that others go on with has a past.
+  const config = { ...read, pin: { ...read.pin, enabled: false } };
+  const beside = besidePinned(config);
+  if (beside) console.error(beside);
   await record({ file, force, ringBytes: config.ring.bytes }, () => {
     checkObstacles();
     try {

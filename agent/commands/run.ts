@@ -1,10 +1,9 @@
 /** `vfioscope run`: watches this host until it is told to stop. */
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
-import { Agent } from '../runtime/agent.ts';
-import { createLog } from '../runtime/log.ts';
+import type { Config } from '../config/schema.ts';
+import { LiveSource, sourceOptions } from '../runtime/live.ts';
 import { checkObstacles, explainFailure } from '../runtime/preflight.ts';
-import { startTracing } from '../runtime/tracing.ts';
 import { VERSION } from '../version.ts';
 
 export interface RunOptions {
@@ -13,15 +12,31 @@ export interface RunOptions {
   readonly probeDirectory: string;
 }
 
-/** Resolves when the agent has stopped. @throws {UserProblem} when it cannot start */
+/**
+ * Resolves when the agent has stopped. The probes are attached before the rest of the agent
+ * is so much as loaded: what happens meanwhile waits in the ring.
+ * @throws {UserProblem} when it cannot start
+ */
 export async function run({ config: file, overrides, probeDirectory }: RunOptions): Promise<void> {
   const config = loadConfig(file, overrides);
   checkObstacles();
-  const { log, dropped, flush } = await createLog(config.log);
   const stopped = signalled();
-  const stopTracing = await startTracing(log);
-  const agent = startAgent();
+  const source = openSource(config, probeDirectory);
+  const { createLog, ProbeLog } = await import('../runtime/log.ts');
+  const { log, dropped, flush } = await createLog(config.log);
+  const probeLog = new ProbeLog(log);
+  probeLog.tell(source.points());
+  // Now: to load what follows leaves no time to write.
+  flush();
+  const [{ Agent }, { startTracing }] = await Promise.all([
+    import('../runtime/agent.ts'),
+    import('../runtime/tracing.ts'),
+  ]);
+  const options = { config, source, log, probeLog, logLinesDropped: dropped, version: VERSION };
+  const agent = new Agent(options);
+  let stopTracing = async () => {};
   try {
+    stopTracing = await startTracing(log);
     await agent.start();
     await stopped;
     log.info('stopping');
@@ -32,14 +47,13 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
     await stopTracing();
     flush();
   }
+}
 
-  function startAgent(): Agent {
-    try {
-      const options = { config, log, logLinesDropped: dropped, version: VERSION, probeDirectory };
-      return new Agent(options);
-    } catch (error) {
-      throw explainFailure(error);
-    }
+function openSource(config: Config, probeDirectory: string): LiveSource {
+  try {
+    return new LiveSource(sourceOptions(config, probeDirectory));
+  } catch (error) {
+    throw explainFailure(error);
   }
 }
 

@@ -43,6 +43,7 @@ const DEFAULTS = {
   log: { level: 'info', format: 'auto' },
   ring: { bytes: 2 ** 20 },
   attach: { module_btf: true },
+  pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
   metrics: { per_device: true, max_devices: 1000 },
   keep: { ended: 1000, violations: 1000 },
   rules: {
@@ -87,7 +88,7 @@ describe('settings', () => {
 
   it('are all told in the help, with default and meaning', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 14);
+    assert.equal(lines.length, 16);
     assert.ok(lines.some((line) => /^ {2}ring\.bytes +room for events .* \(1048576\)$/.test(line)));
     for (const line of lines) assert.doesNotMatch(line, /undefined/);
   });
@@ -99,7 +100,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /known here: listen, log, ring, attach, metrics, keep, rules/,
+      /known here: listen, log, ring, attach, pin, metrics, keep, rules/,
     ],
     [
       'an unknown key further in',

@@ -3,7 +3,6 @@
  * is told with the file, the line and the key.
  */
 import { readFileSync } from 'node:fs';
-import { Value } from 'typebox/value';
 import {
   type Alias,
   type Document,
@@ -16,7 +15,10 @@ import {
 } from 'yaml';
 import { UserProblem } from '../../src/problem.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
+import { faults, type Schema, withDefaults } from './check.ts';
 import { type Config, ConfigSchema } from './schema.ts';
+
+const SCHEMA: Schema = ConfigSchema;
 
 /** A setting given on the command line: its path in the file, and its value. */
 export interface Override {
@@ -34,8 +36,7 @@ export function loadConfig(file: string | undefined, overrides: readonly Overrid
     check(only, () => `flag ${flag}`);
     put(settings, path, value);
   }
-  const config: unknown = Value.Default(ConfigSchema, settings);
-  return Value.Parse(ConfigSchema, config);
+  return withDefaults(SCHEMA, settings) as Config;
 }
 
 function readFile(file: string): Record<string, unknown> {
@@ -103,9 +104,8 @@ function offsetOf(root: Node | null, path: readonly string[]): number | undefine
 }
 
 function check(settings: unknown, place: (path: readonly string[]) => string): void {
-  const filled: unknown = Value.Default(ConfigSchema, Value.Clone(settings));
-  for (const error of Value.Errors(ConfigSchema, filled)) {
-    const path = error.instancePath.split('/').slice(1);
+  const filled = withDefaults(SCHEMA, settings);
+  for (const { path, message } of faults(SCHEMA, filled)) {
     const key = path.join('.');
     if (!isKnown(path)) {
       const known = knownKeys(path.slice(0, -1));
@@ -115,8 +115,7 @@ function check(settings: unknown, place: (path: readonly string[]) => string): v
       );
     }
     const { description = `settings: ${knownKeys(path).join(', ')}` } = schemaAt(path);
-    const wrong = error.keyword === 'const' ? 'is not one of its values' : error.message;
-    throw new UserProblem(`${place(path)}: ${key} ${wrong}`, `it is: ${description}`);
+    throw new UserProblem(`${place(path)}: ${key} ${message}`, `it is: ${description}`);
   }
   const disabled = (filled as Config).rules.disabled;
   const unknown = disabled.find((id) => !RULES.some((rule) => rule.id === id));
@@ -128,14 +127,8 @@ function check(settings: unknown, place: (path: readonly string[]) => string): v
   }
 }
 
-interface SchemaNode {
-  readonly description?: string;
-  readonly properties?: Readonly<Record<string, SchemaNode>>;
-  readonly default?: unknown;
-}
-
-function schemaAt(path: readonly string[]): SchemaNode {
-  let node = ConfigSchema as SchemaNode;
+function schemaAt(path: readonly string[]): Schema {
+  let node = SCHEMA;
   for (const key of path) node = node.properties?.[key] ?? node;
   return node;
 }
@@ -154,7 +147,7 @@ function knownKeys(path: readonly string[]): string[] {
 /** Every setting as `key.path`, default and meaning, for the help text. */
 export function describeSettings(): string[] {
   const lines: string[] = [];
-  const walk = (node: SchemaNode, path: string) => {
+  const walk = (node: Schema, path: string) => {
     for (const [key, child] of Object.entries(node.properties ?? {})) {
       if (child.properties) walk(child, `${path}${key}.`);
       else {
@@ -164,7 +157,7 @@ export function describeSettings(): string[] {
       }
     }
   };
-  walk(ConfigSchema as SchemaNode, '');
+  walk(SCHEMA, '');
   return lines;
 }
 

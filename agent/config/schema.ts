@@ -4,6 +4,9 @@ import Type, { type Static } from 'typebox';
 /** 0 to 65535. */
 const PORT = '\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5]';
 
+/** Where pinned probes are unless told otherwise. */
+export const PIN_DIRECTORY = '/sys/fs/bpf/vfioscope';
+
 const closed = { additionalProperties: false };
 
 export const ConfigSchema = Type.Object(
@@ -46,6 +49,20 @@ export const ConfigSchema = Type.Object(
           default: true,
           description:
             'use what modules say of their types; false to do as on kernels where they do not',
+        }),
+      },
+      { ...closed, default: {} },
+    ),
+    pin: Type.Object(
+      {
+        enabled: Type.Boolean({
+          default: false,
+          description: 'leave the probes recording when the agent stops, for the next one to go on',
+        }),
+        directory: Type.String({
+          default: PIN_DIRECTORY,
+          pattern: '^/[^.]+$',
+          description: 'where pinned probes are, an absolute path in a BPF file system',
         }),
       },
       { ...closed, default: {} },

@@ -2,18 +2,20 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import type { PointStatus } from '../../src/events/source.ts';
-import { createServer } from '../../src/http/server.ts';
+import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import { liveHost } from '../../src/kernel/host.ts';
+import { readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { SECOND } from '../../src/rules/rule.ts';
 import { LifeLog } from '../../src/telemetry/life-log.ts';
 import { Looks } from '../../src/telemetry/looks.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
-import { ProbeLog } from '../../src/telemetry/probe-log.ts';
+import type { ProbeLog } from '../../src/telemetry/probe-log.ts';
 import { LifeTraces } from '../../src/telemetry/traces.ts';
 import type { Config } from '../config/schema.ts';
-import { LiveSource, type LookReport, sourceOptions } from './live.ts';
+import type { LiveSource, LookReport } from './live.ts';
+import { tellPinning } from './pinning.ts';
 import { Pipeline } from './pipeline.ts';
 import { engineOptions, ruleStates } from './rule-options.ts';
 
@@ -23,12 +25,13 @@ const FLUSH_MS = 1000;
 
 export interface AgentOptions {
   readonly config: Config;
+  /** What is attached, and not read yet. */
+  readonly source: LiveSource;
   readonly log: Logger;
+  readonly probeLog: ProbeLog;
   /** Lines that nobody read in time. */
   readonly logLinesDropped: () => number;
   readonly version: string;
-  /** Where the compiled probe objects are. */
-  readonly probeDirectory: string;
 }
 
 export class Agent {
@@ -37,7 +40,8 @@ export class Agent {
   readonly #config: Config;
   readonly #source: LiveSource;
   readonly #pipeline: Pipeline;
-  readonly #server: FastifyInstance;
+  readonly #served: ServerSource;
+  #server: FastifyInstance | undefined;
   readonly #traces: LifeTraces;
   readonly #views: Views;
   readonly #looks = new Looks();
@@ -48,27 +52,29 @@ export class Agent {
   readonly #mistaken = new Set<string>();
   readonly #lossesToTell = new Map<string, number>();
 
-  /** Attaches the probes. @throws when nothing can work on this host */
-  constructor({ config, log, logLinesDropped, version, probeDirectory }: AgentOptions) {
+  constructor({ config, source, log, probeLog, logLinesDropped, version }: AgentOptions) {
     this.#config = config;
     this.#log = log;
     this.#logLinesDropped = logLinesDropped;
-    this.#source = new LiveSource(sourceOptions(config, probeDirectory));
-    const { stale } = this.#source;
+    this.#source = source;
+    const { stale } = source;
     if (stale > 0)
       log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
+    tellPinning(log, this.#source.pinned, config);
     this.#pipeline = new Pipeline(
       { endedLives: config.keep.ended },
       engineOptions(config, liveHost()),
     );
+    this.#pipeline.sequence.goOnAt(this.#source.account()?.next() ?? []);
     const offset = () => this.#wallOffset;
     this.#views = new Views(this.#pipeline.world, offset);
     this.#traces = new LifeTraces(offset);
-    this.#server = this.#wire(version);
+    this.#pipeline.onWatching = probeLog.tell;
+    this.#served = this.#wire(version);
   }
 
   /** Tells listeners apart and joins them to the pipeline. */
-  #wire(version: string): FastifyInstance {
+  #wire(version: string): ServerSource {
     const { world, rules, events, losses, sequence } = this.#pipeline;
     const lifeLog = new LifeLog(this.#log);
     const probes = () => this.#source.points();
@@ -84,6 +90,7 @@ export class Agent {
         sequenceGaps: () => sequence.byCpu(),
         lanes: () => this.#source.lanes(),
         ring: () => this.#source.ring(),
+        pinned: () => this.#source.account(),
         probes,
         activeRules: () =>
           new Map(ruleStates(probes(), rules.rules).map(({ id, active }) => [id, active])),
@@ -97,7 +104,6 @@ export class Agent {
     this.#pipeline.onLoss = (reason, count) => {
       this.#lossesToTell.set(reason, (this.#lossesToTell.get(reason) ?? 0) + count);
     };
-    this.#pipeline.onWatching = new ProbeLog(this.#log).tell;
     this.#source.onLook = (report) => this.#looked(report);
     rules.onMistake = (rule, error) => {
       if (this.#mistaken.has(rule.id)) return;
@@ -111,16 +117,21 @@ export class Agent {
       lifeLog.violation(violation, change);
       if (change === 'raised') this.#traces.violated(violation);
     };
-    return createServer({
+    return {
       world,
       rules,
       registry,
       version,
       views: this.#views,
       probes,
+      ruleStates: () => ruleStates(probes(), rules.rules),
+      modules: () =>
+        readKernelModules()
+          .filter(({ loaded }) => loaded)
+          .map((module) => ({ ...module, held: whoHolds(module), heldByUs: false })),
       notReady: () => notReady(probes()),
       losses: () => ({ ...losses, last: this.#views.time(this.#pipeline.lastLossAt) }),
-    });
+    };
   }
 
   /** Begins to read events and to listen. @throws when the address cannot be had */
@@ -128,6 +139,9 @@ export class Agent {
     this.#source.start(this.#pipeline);
     this.#timer = setInterval(() => this.#tick(), FLUSH_MS);
     const { host, port } = splitAddress(this.#config.listen);
+    // The largest part to load, and events do not wait for it.
+    const { createServer } = await import('../../src/http/server.ts');
+    this.#server = createServer(this.#served);
     const url = await this.#server.listen({ host, port });
     this.#log.info({ event: 'agent.listening', url }, `listening on ${url}`);
   }
@@ -135,7 +149,7 @@ export class Agent {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#source.stop();
-    await this.#server.close();
+    await this.#server?.close();
     this.#traces.endAll(bootTime());
   }
 

@@ -11,8 +11,11 @@ import { removeStaleDefinitions } from '../../src/kernel/attach.ts';
 import type { LaneCounts } from '../../src/kernel/lanes.ts';
 import { eachRecord, look, lookBegins } from '../../src/kernel/look.ts';
 import { bootTime, Waiter } from '../../src/kernel/os.ts';
+import type { PinReport } from '../../src/kernel/pins.ts';
+import type { Told } from '../../src/kernel/pins-session.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
 import type { Config } from '../config/schema.ts';
+import { VERSION } from '../version.ts';
 
 /** Records taken in before the rest of the agent gets its turn. */
 const BATCH = 8192;
@@ -37,6 +40,17 @@ export interface LookReport {
   readonly problems: readonly string[];
 }
 
+/** How far a pinned ring was read, by all agents that ever did. */
+export interface PinnedAccount {
+  readonly records: number;
+  /** Missing in the sequence. */
+  readonly lost: number;
+  /** Records by moment index. */
+  readonly counts: Float64Array;
+  /** The sequence number that each CPU goes on with. */
+  next(): number[];
+}
+
 export class LiveSource {
   readonly #probes: Probes;
   readonly #waiter: Waiter;
@@ -45,11 +59,11 @@ export class LiveSource {
   #reading: Promise<void> | undefined;
   #looking: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #missedBefore = 0;
-  #callsFullBefore = 0;
-  #unreadableBefore = 0;
+  /** What was told of losses without a sequence number, by earlier agents too. */
+  #told: Told;
   #malformedBefore = 0;
-  #droppedBefore = 0;
+  /** Records that found the ring full, and whose loss a look at the host has put right. */
+  #putRight = 0;
   #lookWanted: LookReason | undefined;
   #lookEnded = 0;
   #moduleCame = false;
@@ -62,6 +76,17 @@ export class LiveSource {
     this.stale = removeStaleDefinitions();
     this.#probes = new Probes(options);
     this.#waiter = new Waiter(this.#probes.ringFd);
+    this.#told = this.#probes.session?.told ?? { missed: 0, callsFull: 0, unreadable: 0 };
+  }
+
+  /** What was found where probes are pinned; undefined where they are not. */
+  get pinned(): PinReport | undefined {
+    return this.#probes.pinned;
+  }
+
+  /** What all agents have read from the pinned ring so far; undefined where nothing is pinned. */
+  account(): PinnedAccount | undefined {
+    return this.#probes.session?.progress;
   }
 
   points(): PointStatus[] {
@@ -80,6 +105,10 @@ export class LiveSource {
   start(listener: SourceListener): void {
     this.#listener = listener;
     listener.watching(this.points());
+    const { pinned } = this;
+    if (pinned?.state === 'replaced' && pinned.records > 0) {
+      listener.lost('malformed', pinned.records);
+    }
     this.#lookWanted = 'start';
     this.#reading = this.#read();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -135,29 +164,38 @@ export class LiveSource {
   /**
    * Time passes only as far as all events up to then have been handed over. The attempts
    * first: a record that is tried later may still be in the ring.
+   * @returns whether that was so, and with it all losses up to now are known
    */
-  #catchUp(): void {
+  #catchUp(): boolean {
     const now = bootTime();
     const attempts = this.lanes().map((lane) => lane.attempts);
     const emptied = this.#drain() < BATCH && this.#probes.ring.backlog === 0;
-    if (emptied) this.#listener?.caughtUp(now, attempts);
+    if (!emptied) return false;
+    const progress = this.#probes.session?.progress;
+    if (progress) for (const [cpu, tried] of attempts.entries()) progress.settle(cpu, tried);
+    this.#listener?.caughtUp(now, attempts);
+    return true;
   }
 
   /** Losses that show in no sequence number. */
   #countLosses(lanes: readonly LaneCounts[]): void {
     const sum = (count: (lane: LaneCounts) => number) =>
       lanes.reduce((total, lane) => total + count(lane), 0);
-    const missed = this.#missed();
-    const full = sum((lane) => lane.callsFull);
-    const unreadable = sum((lane) => lane.unreadable);
+    const before = this.#told;
+    const now = {
+      missed: this.#probes.missed(),
+      callsFull: sum((lane) => lane.callsFull),
+      unreadable: sum((lane) => lane.unreadable),
+    };
     const { malformed } = this.#probes.ring;
-    this.#tell('probe_missed', missed - this.#missedBefore);
-    this.#tell('calls_full', full - this.#callsFullBefore);
-    this.#tell('unreadable', unreadable - this.#unreadableBefore);
+    const { session } = this.#probes;
+    // First, because an agent that is killed meanwhile must not tell them once more.
+    if (session) session.told = now;
+    this.#told = now;
+    this.#tell('probe_missed', now.missed - before.missed);
+    this.#tell('calls_full', now.callsFull - before.callsFull);
+    this.#tell('unreadable', now.unreadable - before.unreadable);
     this.#tell('malformed', malformed - this.#malformedBefore);
-    this.#missedBefore = missed;
-    this.#callsFullBefore = full;
-    this.#unreadableBefore = unreadable;
     this.#malformedBefore = malformed;
   }
 
@@ -167,23 +205,15 @@ export class LiveSource {
     this.#lookWanted ??= 'loss';
   }
 
-  #missed(): number {
-    return this.points().reduce((sum, point) => sum + point.missed, 0);
-  }
-
   #refresh(): void {
     this.#moduleCame = false;
     if (this.#probes.refresh().length === 0) return;
-    // What the probes of a module that left had missed is no longer in the sum.
-    this.#missedBefore = this.#missed();
     this.#listener?.watching(this.points());
     this.#lookWanted ??= 'module';
   }
 
   #lookIfWanted(): void {
-    const dropped = this.lanes().reduce((sum, lane) => sum + lane.dropped, 0);
-    if (dropped > this.#droppedBefore) this.#lookWanted ??= 'loss';
-    this.#droppedBefore = dropped;
+    if (this.#dropped() > this.#putRight) this.#lookWanted ??= 'loss';
     if (!this.#lookWanted || this.#looking || this.#stopping) return;
     if (performance.now() - this.#lookEnded < LOOK_PAUSE_MS) return;
     const reason = this.#lookWanted;
@@ -192,6 +222,10 @@ export class LiveSource {
       this.#looking = undefined;
       this.#lookEnded = performance.now();
     });
+  }
+
+  #dropped(): number {
+    return this.lanes().reduce((sum, lane) => sum + lane.dropped, 0);
   }
 
   /**
@@ -203,7 +237,8 @@ export class LiveSource {
     if (!listener) return;
     const hand = (event: EventCursor) => listener.record(event);
     // What is missing so far must be known, for the look to put it right.
-    this.#catchUp();
+    const dropped = this.#dropped();
+    if (this.#catchUp()) this.#putRight = dropped;
     const began = bootTime();
     eachRecord(lookBegins(), hand);
     const { records, problems } = await look(this.#probes.seenFiles);
@@ -214,6 +249,9 @@ export class LiveSource {
 }
 
 /** What the settings mean for the probes. */
-export function sourceOptions({ ring, attach }: Config, directory: string): ProbesOptions {
-  return { directory, ringBytes: ring.bytes, moduleBtf: attach.module_btf };
+export function sourceOptions({ ring, attach, pin }: Config, directory: string): ProbesOptions {
+  return {
+    ...{ directory, ringBytes: ring.bytes, moduleBtf: attach.module_btf },
+    ...(pin.enabled ? { pin: { directory: pin.directory, agent: VERSION } } : {}),
+  };
 }

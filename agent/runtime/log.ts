@@ -3,6 +3,8 @@ import { isatty } from 'node:tty';
 import { destination, type Logger, pino } from 'pino';
 import type { Config } from '../config/schema.ts';
 
+export { ProbeLog } from '../../src/telemetry/probe-log.ts';
+
 /** Text that may wait for a slow reader; past that, lines are dropped and counted. */
 const MAX_BUFFERED = 4 << 20;
 

@@ -11,6 +11,8 @@ export interface RuleState {
   readonly active: boolean;
   /** Points that it needs and that are not watched. */
   readonly missing: readonly string[];
+  /** Why what it looks for cannot happen on this kernel. */
+  readonly impossible?: string;
 }
 
 export function engineOptions({ rules, keep }: Config, host: Host): EngineOptions {
@@ -29,15 +31,21 @@ export function engineOptions({ rules, keep }: Config, host: Host): EngineOption
 
 /** Which rules can work with the points that are watched, or told by others that are. */
 export function ruleStates(
-  points: readonly Pick<PointStatus, 'point' | 'state'>[],
+  points: readonly Pick<PointStatus, 'point' | 'state' | 'reason'>[],
   rules = RULES,
 ): RuleState[] {
-  const stateOf = new Map(points.map(({ point, state }) => [point, state]));
+  const byName = new Map(points.map((point) => [point.point, point]));
   return rules.map((rule) => {
-    const missing = pointsNeeded(rule).filter((point) => {
-      const state = stateOf.get(point);
-      return !(state === 'attached' || (state === 'implied' && !rule.needsStep?.includes(point)));
+    const { id, title } = rule;
+    const missing = pointsNeeded(rule).filter((name) => {
+      const state = byName.get(name)?.state;
+      return state !== 'attached' && state !== 'implied';
     });
-    return { id: rule.id, title: rule.title, active: missing.length === 0, missing };
+    const step = rule.needsStep
+      ?.map((name) => byName.get(name))
+      .find((p) => p?.state === 'implied');
+    const impossible = step?.reason ?? (step && 'this kernel has no such step');
+    const active = missing.length === 0 && !impossible;
+    return { id, title, active, missing, ...(impossible ? { impossible } : {}) };
   });
 }

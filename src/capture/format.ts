@@ -10,7 +10,7 @@ import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import type { UncountedLoss } from '../events/source.ts';
 import { WIRE } from '../events/wire.gen.ts';
-import { type WireDescription, wireDifference } from '../events/wire-description.ts';
+import { obstacleToReading, type WireDescription } from '../events/wire-description.ts';
 
 /** No text begins like this, and a transfer as text would change it. */
 export const MAGIC = Buffer.from('\x89vfioscope\r\n', 'latin1');
@@ -144,13 +144,9 @@ export function parseAs<Schema extends Type.TSchema>(schema: Schema, text: strin
   throw new Error(plain(`${instancePath.slice(1).replaceAll('/', '.')} ${message}`.trim()));
 }
 
-/**
- * Why this agent cannot read records of that format, or undefined. An older agent may
- * have known fewer points, whose numbers are never used again; lanes are not recorded.
- */
+/** Why this agent cannot read records of that format, or undefined; lanes are not recorded. */
 export function unreadable(wire: WireDescription): string | undefined {
-  const points = { ...WIRE.points, ...wire.points };
   const { lane, laneSize } = WIRE;
-  const difference = wireDifference(WIRE, { ...wire, points, lane, laneSize });
+  const difference = obstacleToReading(WIRE, { ...wire, lane, laneSize });
   return difference && plain(difference);
 }

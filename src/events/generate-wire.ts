@@ -1,23 +1,39 @@
 /**
- * Writes wire.gen.ts from the BTF of a compiled probe object; with --check, only
- * tells whether the committed file is current (exit code 1 when it is not).
+ * Writes wire.gen.ts and docs/wire-format.md from the BTF of a compiled probe object and
+ * the comments of its header; with --check, only tells whether the committed files are
+ * current (exit code 1 when one is not).
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { ProbeObject } from '../kernel/probe-object.ts';
 import { describeWire, type WireDescription } from './wire-description.ts';
+import { wireDocument } from './wire-document.ts';
 
-const target = new URL('./wire.gen.ts', import.meta.url);
-const object = ProbeObject.open(
-  new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname,
-);
-const text = render(describeWire(object.btf()));
+const root = new URL('../../', import.meta.url);
+const object = ProbeObject.open(new URL('dist/bpf/vfioscope.bpf.o', root).pathname);
+const wire = describeWire(object.btf());
 object.close();
 
-if (!process.argv.includes('--check')) {
-  writeFileSync(target, text);
-} else if (readFileSync(target, 'utf8') !== text) {
-  console.error('src/events/wire.gen.ts does not match bpf/event.h: run `npm run generate`');
-  process.exitCode = 1;
+const header = readFileSync(new URL('bpf/event.h', root), 'utf8');
+const files = {
+  'src/events/wire.gen.ts': render(wire),
+  'docs/wire-format.md': wireDocument(wire, header),
+};
+for (const [name, text] of Object.entries(files)) {
+  const target = new URL(name, root);
+  if (!process.argv.includes('--check')) {
+    writeFileSync(target, text);
+  } else if (readIfThere(target) !== text) {
+    console.error(`${name} does not match bpf/event.h: run \`npm run generate\``);
+    process.exitCode = 1;
+  }
+}
+
+function readIfThere(file: URL): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
 }
 
 /**

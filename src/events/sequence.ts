@@ -7,6 +7,17 @@ export class SequenceCheck {
   readonly #next: number[] = [];
   readonly #gaps: number[] = [];
 
+  /**
+   * Continues where another reader of the same records stopped.
+   * @param next the sequence number that each CPU goes on with
+   */
+  goOnAt(next: readonly number[]): void {
+    for (const [cpu, seq] of next.entries()) {
+      this.#next[cpu] = seq;
+      this.#gaps[cpu] ??= 0;
+    }
+  }
+
   /** @returns how many records of this CPU are missing before this one */
   observe(event: EventCursor): number {
     return this.#advance(event.cpu, event.seq, (event.seq + 1) >>> 0);

@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ProbeObject } from '../kernel/probe-object.ts';
 import { WIRE } from './wire.gen.ts';
-import { describeWire, type WireDescription, wireDifference } from './wire-description.ts';
+import {
+  describeWire,
+  obstacleToReading,
+  type WireDescription,
+  wireDifference,
+} from './wire-description.ts';
 
 type Fields = WireDescription['event'];
 
@@ -69,6 +74,27 @@ describe('wireDifference', () => {
         assert.ok(wireDifference(WIRE, theirs)?.includes(`${name} (`), `${part}.${name}`);
       }
     }
+  });
+});
+
+describe('obstacleToReading', () => {
+  const { EVENT_SEEN: _, ...flags } = WIRE.flags;
+  const { SEEN_VM_FILE: __, ...points } = WIRE.points;
+  const unnamed = WIRE.event.map((field) =>
+    field.name === 'vm_pid' ? { ...field, name: 'reserved', signed: false } : field,
+  );
+
+  it('is none where the writer knew less', () => {
+    assert.equal(obstacleToReading(WIRE, { ...WIRE, flags, points }), undefined);
+    assert.equal(obstacleToReading(WIRE, { ...WIRE, event: unnamed }), undefined);
+  });
+
+  it('is what the writer knew more, or else', () => {
+    const more = { points: { ...WIRE.points, IOMMUFD_BIND: 62 } };
+    assert.match(obstacleToReading(WIRE, { ...WIRE, ...more }) ?? '', /IOMMUFD_BIND/);
+    assert.match(obstacleToReading({ ...WIRE, event: unnamed }, WIRE) ?? '', /vm_pid/);
+    const version = WIRE.version + 1;
+    assert.match(obstacleToReading(WIRE, { ...WIRE, version }) ?? '', /version/);
   });
 });
 

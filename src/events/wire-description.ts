@@ -67,6 +67,32 @@ export function wireDifference(ours: WireDescription, theirs: WireDescription): 
   return undefined;
 }
 
+/**
+ * Why records of that format cannot be read by a reader of ours, or undefined. Older
+ * writers may have known fewer points and flags, whose numbers are never used again, and
+ * have left reserved, and 0, what got a name since.
+ */
+export function obstacleToReading(
+  ours: WireDescription,
+  theirs: WireDescription,
+): string | undefined {
+  const named = (part: 'event' | 'names' | 'lane') =>
+    theirs[part].flatMap((field) => (field.name === RESERVED ? within(field, ours[part]) : field));
+  return wireDifference(ours, {
+    ...theirs,
+    ...{ event: named('event'), names: named('names'), lane: named('lane') },
+    points: { ...ours.points, ...theirs.points },
+    flags: { ...ours.flags, ...theirs.flags },
+  });
+}
+
+const RESERVED = 'reserved';
+
+/** Our fields that lie in that reserved one. */
+function within({ offset, size }: Field, ours: readonly Field[]): Field[] {
+  return ours.filter((one) => one.offset >= offset && one.offset + one.size <= offset + size);
+}
+
 function fieldDifference(
   part: string,
   ours: readonly Field[],

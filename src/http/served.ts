@@ -36,6 +36,8 @@ export class Served extends Telling {
       registry: this.registry,
       version: '1.2.3',
       probes: () => [POINT],
+      ruleStates: () => [],
+      modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
       losses: () => ({ ring_full: 7, last: undefined }),
     });

@@ -62,7 +62,10 @@ describe('the server', () => {
 
   it('tells what is watched and what was lost', async () => {
     const { body } = await new Served().get('/api/v1/probes');
-    assert.deepEqual(body, { points: [POINT], lost: { ring_full: 7 } });
+    assert.deepEqual(body, {
+      ...{ points: [POINT], rules: [], lost: { ring_full: 7 } },
+      modules: [{ name: 'mdev', held: 'mdev is used by nobody' }],
+    });
   });
 
   it('answers with JSON that has no junk in it', async () => {

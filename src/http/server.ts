@@ -14,6 +14,10 @@ export interface ServerSource {
   readonly registry: Registry;
   readonly version: string;
   probes(): readonly PointStatus[];
+  /** Which rules can work with them, and which cannot and why. */
+  ruleStates(): readonly object[];
+  /** Modules of mdev, VFIO and KVM, and who keeps them loaded. */
+  modules(): readonly object[];
   /** Undefined when events flow; otherwise why they do not. */
   notReady(): string | undefined;
   /** What was lost so far, by reason, and when last. */
@@ -66,7 +70,12 @@ export function createServer(source: ServerSource): FastifyInstance {
   server.get('/api/v1/violations', async () => ({
     violations: rules.list().map((violation) => views.violation(violation)),
   }));
-  server.get('/api/v1/probes', async () => ({ points: source.probes(), lost: source.losses() }));
+  server.get('/api/v1/probes', async () => ({
+    points: source.probes(),
+    rules: source.ruleStates(),
+    modules: source.modules(),
+    lost: source.losses(),
+  }));
 
   server.setNotFoundHandler((request, reply) =>
     reply.code(404).send({ error: `there is nothing at ${request.url}; see / for what there is` }),

@@ -2,16 +2,22 @@
  * Kernel functions as places to attach programs to. A place is opened first, which
  * shows whether the kernel has the function, and a program is attached to it later.
  */
+import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kernelVersion } from './host.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
-import { closeFd, openKprobe, openTracepoint } from './os.ts';
+import { closeFd, openKprobe, openTracepoint, pause } from './os.ts';
 import type { Hook } from './probe-table.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
 const BLOCKING_INSTANCES = 1000;
 const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 const GROUP = 'vfioscope_';
+/** Of this process only: in containers, pids come again, and a name that is taken would get two probes. */
+const MARK = `${process.pid}_${randomBytes(3).toString('hex')}`;
+export const TRACEPOINT = 'tracepoint';
+/** How long the kernel is given to let go of a link. */
+const UNDEFINE_MS = 1000;
 
 /** From here on the kernel counts for each link how often it could not run the program. */
 const LINKS_COUNT_MISSES = [6, 7] as const;
@@ -21,19 +27,21 @@ export interface Place {
   /** kprobe, kretprobe, or kretprobe:N with N instances. */
   readonly method: string;
   readonly fd: number;
-  /** The name under which the kernel's own profile counts misses, where tracefs defines it. */
-  readonly profiled?: string;
-  /** After its descriptor is closed. */
-  undefine(): void;
+  /** The probe in tracefs that it is, as GROUP/NAME; it outlives us unless it is taken back. */
+  readonly definition?: string;
 }
 
 /** A program that runs until it is detached. */
 export interface Attachment {
   readonly method: string;
-  readonly link: Pointer;
+  readonly definition?: string;
+  readonly linkFd: number;
   /** Times the kernel could not run the program, as far as it counts them. */
   missed(profile: ReadonlyMap<string, number>): number;
+  /** Ends it; what is pinned ends when the pin is gone too. */
   detach(): void;
+  /** Leaves it to its pin. */
+  leave(): void;
 }
 
 /**
@@ -51,12 +59,12 @@ export function openPlace(module: string, hook: Hook): Place {
     }
   }
   const fd = openKprobe(`${module}:${hook.symbol}`, hook.atReturn);
-  return { method: methodOf(hook), fd, undefine() {} };
+  return { method: methodOf(hook), fd };
 }
 
 export function closePlace(place: Place): void {
   closeFd(place.fd);
-  place.undefine();
+  undefine(place.definition);
 }
 
 /** Runs the program at that place from now on; the place then belongs to the attachment. */
@@ -64,13 +72,35 @@ export function attach(program: Pointer, place: Place): Attachment {
   const link = Libbpf.get().checkPointer('cannot attach', (calls) =>
     calls.attachPerfEvent(program, place.fd),
   );
-  return attachment(place.method, program, link, place);
+  return attachment(program, link, place);
 }
 
 /** At a tracepoint, as the program's own section names it. @throws {LibbpfError} */
 export function attachTracepoint(program: Pointer): Attachment {
   const link = Libbpf.get().checkPointer('cannot attach', (calls) => calls.attach(program));
-  return attachment('tracepoint', program, link);
+  return attachment(program, link, { method: TRACEPOINT });
+}
+
+/** A link that was pinned. @param fd belongs to the attachment @param place how it was attached */
+export function takeOver(fd: number, place: Omit<Place, 'fd'>): Attachment {
+  const programId = new DataView(describe(fd)).getUint32(LINK_PROGRAM, true);
+  const program = Libbpf.get().check('cannot find the program of a pinned link', (calls) =>
+    calls.programById(programId),
+  );
+  const leave = () => {
+    closeFd(fd);
+    closeFd(program);
+  };
+  return {
+    ...place,
+    linkFd: fd,
+    missed: missesOf(fd, program, place.definition),
+    leave,
+    detach() {
+      leave();
+      undefine(place.definition);
+    },
+  };
 }
 
 /** Whether what was asked for does not exist. */
@@ -95,22 +125,41 @@ function linksCountMisses(): boolean {
  */
 function definePlace(module: string, hook: Hook, tracefs: string): Place {
   const { symbol, atReturn, blocks } = hook;
-  const group = `${GROUP}${process.pid}`;
+  const group = `${GROUP}${MARK}`;
   // The profile names no groups, and another agent may be there.
-  const name = `${symbol}_${atReturn ? 'return' : 'entry'}_${process.pid}`;
+  const name = `${symbol}_${atReturn ? 'return' : 'entry'}_${MARK}`;
   const definitions = `${tracefs}/kprobe_events`;
   const command = (text: string) => writeFileSync(definitions, `${text}\n`, { flag: 'a' });
   const instances = blocks ? BLOCKING_INSTANCES : '';
   const kind = atReturn ? `r${instances}` : 'p';
-  const undefine = () => command(`-:${group}/${name}`);
-  command(`${kind}:${group}/${name} ${module}:${symbol}`);
+  const definition = `${group}/${name}`;
+  command(`${kind}:${definition} ${module}:${symbol}`);
   try {
-    const id = Number(readFileSync(`${tracefs}/events/${group}/${name}/id`, 'utf8'));
+    const id = Number(readFileSync(`${tracefs}/events/${definition}/id`, 'utf8'));
     const method = methodOf(hook) + (instances && `:${instances}`);
-    return { method, fd: openTracepoint(id), profiled: name, undefine };
+    return { method, fd: openTracepoint(id), definition };
   } catch (error) {
-    undefine();
+    undefine(definition);
     throw error;
+  }
+}
+
+/**
+ * The kernel may let go of a link a moment after its last pin or descriptor is gone;
+ * until then its definition is in use. One that stays so is left to
+ * {@link removeStaleDefinitions} of a later start.
+ */
+export function undefine(definition: string | undefined): void {
+  const tracefs = definition && findTracefs();
+  if (!tracefs) return;
+  for (const deadline = Date.now() + UNDEFINE_MS; Date.now() < deadline; pause(2)) {
+    try {
+      writeFileSync(`${tracefs}/kprobe_events`, `-:${definition}\n`, { flag: 'a' });
+      return;
+    } catch (error) {
+      if (isMissing(error)) return;
+      if (!(error instanceof Error && 'code' in error && error.code === 'EBUSY')) throw error;
+    }
   }
 }
 
@@ -160,37 +209,65 @@ function findTracefs(): string | undefined {
   });
 }
 
-function attachment(method: string, program: Pointer, link: Pointer, place?: Place): Attachment {
+function attachment(
+  program: Pointer,
+  link: Pointer,
+  { method, definition, fd }: Omit<Place, 'fd'> & { readonly fd?: number },
+): Attachment {
+  const { calls } = Libbpf.get();
+  const linkFd = calls.linkFd(link);
   return {
-    method,
-    link,
-    missed: (profile) =>
-      missedBy(link) + skippedBy(program) + (profile.get(place?.profiled ?? '') ?? 0),
+    ...{ method, linkFd, missed: missesOf(linkFd, calls.programFd(program), definition) },
+    ...(definition === undefined ? {} : { definition }),
     detach() {
-      Libbpf.get().calls.linkDestroy(link);
-      place?.undefine();
+      calls.linkDestroy(link);
+      undefine(definition);
+    },
+    leave() {
+      // To destroy it as it is would disable the event that the pinned link hangs on.
+      calls.linkDisconnect(link);
+      calls.linkDestroy(link);
+      closeFd(linkFd);
+      if (fd !== undefined && fd !== linkFd) closeFd(fd);
     },
   };
 }
 
-/** Both as in include/uapi/linux/bpf.h. */
+/** All as in include/uapi/linux/bpf.h. */
+const LINK_PROGRAM = 8; // bpf_link_info::prog_id
 const LINK_MISSED = 48; // bpf_link_info::perf_event.kprobe.missed, since 6.7
+const MAP_ENTRIES = 16; // bpf_map_info::max_entries
 const PROGRAM_SKIPPED = 208; // bpf_prog_info::recursion_misses, since 5.12
 
-/** Hits of the probe that the kernel did not hand to the program. */
-function missedBy(link: Pointer): number {
-  return infoOf(Libbpf.get().calls.linkFd(link), LINK_MISSED);
-}
-
-/** Runs that were skipped because a tracing program was running on that CPU already. */
-function skippedBy(program: Pointer): number {
-  return infoOf(Libbpf.get().calls.programFd(program), PROGRAM_SKIPPED);
+/**
+ * Hits of the probe that the kernel did not hand to the program, and runs that were
+ * skipped because a tracing program was running on that CPU already.
+ */
+function missesOf(
+  link: number,
+  program: number,
+  definition: string | undefined,
+): Attachment['missed'] {
+  const profiled = definition?.slice(definition.indexOf('/') + 1) ?? '';
+  return (profile) =>
+    countOf(link, LINK_MISSED) + countOf(program, PROGRAM_SKIPPED) + (profile.get(profiled) ?? 0);
 }
 
 /** A 64-bit count out of the kernel's description of a BPF object; 0 where it has none. */
-function infoOf(fd: number, offset: number): number {
+function countOf(fd: number, offset: number): number {
+  const info = describe(fd);
+  return offset + 8 > info.byteLength ? 0 : Number(new DataView(info).getBigUint64(offset, true));
+}
+
+/** As much as the kernel says of it. */
+function describe(fd: number): ArrayBuffer {
   const info = new Uint8Array(256);
   const length = new Uint32Array([info.length]);
-  if (Libbpf.get().calls.objectInfo(fd, info, length) < 0 || length[0] < offset + 8) return 0;
-  return Number(new DataView(info.buffer).getBigUint64(offset, true));
+  if (Libbpf.get().calls.objectInfo(fd, info, length) < 0) return new ArrayBuffer(0);
+  return info.buffer.slice(0, length[0]);
+}
+
+/** Bytes of the data area of a pinned ring buffer, or entries of another map. */
+export function mapEntries(fd: number): number {
+  return new DataView(describe(fd)).getUint32(MAP_ENTRIES, true);
 }

@@ -164,6 +164,40 @@ export function openOptions(btf: string | undefined): OpenOptions {
   };
 }
 
+/** struct bpf_map_create_opts of libbpf 1.0. */
+interface MapOptions {
+  readonly sz: number;
+  readonly btf: readonly [number, number, number, number];
+  readonly inner_map_fd: number;
+  readonly map_flags: number;
+  readonly map_extra: number;
+  readonly numa_node: number;
+  readonly map_ifindex: number;
+}
+
+const MAP_OPTIONS = koffi.struct('vfioscope_map_options', {
+  sz: 'size_t',
+  btf: koffi.array('uint32_t', 4),
+  inner_map_fd: 'uint32_t',
+  map_flags: 'uint32_t',
+  map_extra: 'uint64_t',
+  numa_node: 'uint32_t',
+  map_ifindex: 'uint32_t',
+});
+
+/** @param flags as in include/uapi/linux/bpf.h, BPF_F_… */
+export function mapOptions(flags: number): MapOptions {
+  return {
+    sz: koffi.sizeof(MAP_OPTIONS),
+    btf: [0, 0, 0, 0],
+    inner_map_fd: 0,
+    map_flags: flags,
+    map_extra: 0,
+    numa_node: 0,
+    map_ifindex: 0,
+  };
+}
+
 function bindCalls(library: LibraryHandle) {
   const bind = <Args extends unknown[], Result>(prototype: string) =>
     library.func(prototype) as unknown as (...args: Args) => Result;
@@ -210,6 +244,13 @@ function bindCalls(library: LibraryHandle) {
     ),
     linkFd: bind<[Pointer], number>('int bpf_link__fd(void *link)'),
     linkDestroy: bind<[Pointer], number>('int bpf_link__destroy(void *link)'),
+    linkDisconnect: bind<[Pointer], void>('void bpf_link__disconnect(void *link)'),
+    mapCreate: bind<[number, string, number, number, number, MapOptions], number>(
+      'int bpf_map_create(int type, const char *name, uint32_t key, uint32_t value, uint32_t entries, const vfioscope_map_options *options)',
+    ),
+    pin: bind<[number, string], number>('int bpf_obj_pin(int fd, const char *path)'),
+    pinned: bind<[string], number>('int bpf_obj_get(const char *path)'),
+    programById: bind<[number], number>('int bpf_prog_get_fd_by_id(uint32_t id)'),
     objectInfo: bind<[number, Uint8Array, Uint32Array], number>(
       'int bpf_obj_get_info_by_fd(int fd, _Inout_ uint8_t *info, _Inout_ uint32_t *length)',
     ),

@@ -35,6 +35,7 @@ const c = {
   eventfd: libc.func('int eventfd(unsigned int initial, int flags)'),
   write: libc.func('int64_t write(int fd, const uint64_t *data, size_t length)'),
   close: libc.func('int close(int fd)'),
+  flock: libc.func('int flock(int fd, int operation)'),
   perfEventOpen: libc.func(
     'long syscall(long number, const perf_event_attr *attr, int pid, int cpu, int group, unsigned long flags)',
   ),
@@ -87,6 +88,24 @@ export class Mapping {
   unmap(): void {
     c.munmap(this.#address, this.buffer.byteLength);
   }
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Until the descriptor is closed, which the end of the process does too. @returns false when another has it */
+export function lock(fd: number): boolean {
+  if (c.flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
+  const error = new SystemError('flock', koffi.errno());
+  if (error.code === 'EAGAIN') return false;
+  throw error;
+}
+
+const never = new Int32Array(new SharedArrayBuffer(4));
+
+/** Does nothing at all meanwhile, so only for moments. */
+export function pause(milliseconds: number): void {
+  Atomics.wait(never, 0, 0, milliseconds);
 }
 
 export function closeFd(fd: number): void {

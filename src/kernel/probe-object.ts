@@ -101,8 +101,13 @@ export class ProbeObject {
 export class OpaqueKeys {
   readonly bytes: Uint8Array;
 
-  constructor() {
-    this.bytes = randomBytes(16);
+  /** @param hexadecimal those of an agent whose programs are still there; random ones otherwise */
+  constructor(hexadecimal?: string) {
+    this.bytes = hexadecimal === undefined ? randomBytes(16) : Buffer.from(hexadecimal, 'hex');
     this.bytes[8] |= 1;
+  }
+
+  get hexadecimal(): string {
+    return Buffer.from(this.bytes).toString('hex');
   }
 }

@@ -17,18 +17,22 @@ import {
   attach,
   attachTracepoint,
   closePlace,
-  isMissing,
   missProfile,
   openPlace,
   type Place,
+  TRACEPOINT,
 } from './attach.ts';
+import { choose } from './candidates.ts';
 import { kernelVersion } from './host.ts';
 import { Lanes } from './lanes.ts';
 import { Libbpf } from './libbpf.ts';
 import { PAGE_SIZE } from './os.ts';
+import { type PinOptions, type PinReport, Pins, SHARED_MAPS } from './pins.ts';
+import type { Description, PinnedLink, Session } from './pins-session.ts';
 import { OpaqueKeys, ProbeObject } from './probe-object.ts';
 import {
   type Candidate,
+  type Hook,
   PROBE_MODULES,
   PROBE_TABLE,
   type ProbeModule,
@@ -37,7 +41,6 @@ import {
 import { RingReader } from './ring.ts';
 import { SEEN_FILES, SeenFiles } from './seen-files.ts';
 
-const SHARED_MAPS = ['events', 'lanes', 'calls'];
 const MODULE_LOAD = 'module_load';
 const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
 
@@ -48,6 +51,8 @@ export interface ProbesOptions {
   readonly ringBytes: number;
   /** Whether modules' own BTF may be used; without it layouts are found by position and checked. */
   readonly moduleBtf: boolean;
+  /** Where probes are to outlive this agent; what an earlier one left there is taken over. */
+  readonly pin?: PinOptions;
 }
 
 /** Programs that are of use only together, and what to do once the kernel has or has not taken them. */
@@ -60,7 +65,6 @@ interface Unit {
 interface Attached {
   readonly state: 'attached';
   readonly candidate: Candidate;
-  readonly object: ProbeObject;
   readonly attachments: readonly Attachment[];
 }
 
@@ -76,25 +80,40 @@ export class Probes {
   readonly ringBytes: number;
   readonly lanes: Lanes;
   readonly #options: ProbesOptions;
-  readonly #keys = new OpaqueKeys();
+  readonly #pins: Pins | undefined;
+  readonly #keys: OpaqueKeys;
   readonly #cpus = Libbpf.get().check('cannot count CPUs', (calls) => calls.possibleCpus());
   /** Made by the first object that is loaded, which owns them. */
   #maps: ReadonlyMap<string, number> | undefined;
   readonly #objects = new Set<ProbeObject>();
   readonly #states = new Map<PointName, State>();
+  /** What is pinned or will be, by point. */
+  readonly #links = new Map<string, readonly PinnedLink[]>();
   /** Which loading of each module was last seen; code built into the kernel has none. */
   readonly #loaded = new Map<ProbeModule, number>();
   #moduleLoad: Attachment | undefined;
   #seenFiles: SeenFiles | undefined;
+  /** What probes that are gone had missed. */
+  #missedGone = 0;
 
   /** Makes the ring and attaches whatever can be. @throws when nothing at all can work here */
   constructor(options: ProbesOptions) {
     checkRingBytes(options.ringBytes);
-    this.#options = options;
-    this.ringBytes = options.ringBytes;
-    this.#load([this.#moduleLoadUnit(), this.#filesUnit(), ...this.#pointUnits(PROBE_MODULES)]);
+    this.#pins = options.pin && new Pins(options.pin, this.#cpus);
+    const kept = this.#pins?.kept;
+    // What is there was made with these, and what is added must fit.
+    const ringBytes = kept?.ringBytes ?? options.ringBytes;
+    const moduleBtf = kept?.description.moduleBtf ?? options.moduleBtf;
+    this.#options = { ...options, ringBytes, moduleBtf };
+    this.#keys = new OpaqueKeys(kept?.description.keys);
+    this.#maps = kept?.maps;
+    this.ringBytes = ringBytes;
+    const points = this.#pointUnits(PROBE_MODULES);
+    this.#load([...this.#moduleLoadUnits(), this.#filesUnit(), ...points]);
+    this.#noteLinks();
+    this.#pins?.dropAllBut(this.#pinnedPrograms());
     this.ringFd = this.#map('events');
-    this.ring = new RingReader(this.ringFd, options.ringBytes);
+    this.ring = new RingReader(this.ringFd, ringBytes, this.session?.progress);
     this.lanes = new Lanes(this.#map('lanes'), this.#cpus);
   }
 
@@ -103,11 +122,33 @@ export class Probes {
     const changed = PROBE_MODULES.filter(
       (module) => loadingOf(module) !== this.#loaded.get(module),
     );
+    if (changed.length === 0) return [];
     for (const module of changed) this.#stop(module);
     const units = this.#pointUnits(changed);
     // With the types of a module that has come, more can be read of files that were there.
     if (units.length > 0) this.#load([this.#filesUnit(), ...units]);
+    this.#noteLinks();
     return changed;
+  }
+
+  /** What was found where probes are pinned; undefined where they are not. */
+  get pinned(): PinReport | undefined {
+    return this.#pins?.report;
+  }
+
+  /** What is left to the next agent; undefined where nothing is pinned. */
+  get session(): Session | undefined {
+    return this.#pins?.session;
+  }
+
+  /** How often the kernel could not run a program since the ring was made; never less than before. */
+  missed(): number {
+    const profile = missProfile();
+    let missed = this.session?.missedGone ?? this.#missedGone;
+    for (const state of this.#states.values()) {
+      if (state.state === 'attached') missed += missedBy(state.attachments, profile);
+    }
+    return missed;
   }
 
   statuses(): PointStatus[] {
@@ -120,13 +161,19 @@ export class Probes {
     return this.#seenFiles;
   }
 
-  /** Detaches everything and frees the ring. */
+  /** Detaches everything and frees the ring; what is pinned is left as it is. */
   close(): void {
-    for (const { point } of PROBE_TABLE) this.#detach(point);
-    this.#moduleLoad?.detach();
+    for (const state of this.#states.values()) {
+      if (state.state !== 'attached') continue;
+      for (const one of state.attachments) this.#pins ? one.leave() : one.detach();
+    }
+    this.#states.clear();
+    if (this.#pins) this.#moduleLoad?.leave();
+    else this.#moduleLoad?.detach();
     this.#seenFiles?.close();
     this.ring.close();
     this.lanes.close();
+    this.#pins?.release();
     for (const object of this.#objects) object.close();
   }
 
@@ -175,7 +222,11 @@ export class Probes {
       return;
     }
     this.#objects.add(object);
-    this.#maps ??= new Map(SHARED_MAPS.map((name) => [name, object.mapFd(name)]));
+    if (this.#maps) this.#noteLinks();
+    else {
+      this.#maps = new Map(SHARED_MAPS.map((name) => [name, object.mapFd(name)]));
+      this.#pins?.begin(this.#maps, this.#description());
+    }
     for (const unit of units) unit.attach(object);
   }
 
@@ -185,19 +236,58 @@ export class Probes {
     return fd;
   }
 
-  /** Only makes the arrival of a module known sooner, so doing without it is no failure. */
-  #moduleLoadUnit(): Unit {
+  /** Tells the next agent which links there are, or will be in a moment. */
+  #noteLinks(): void {
+    this.#pins?.session.describe(this.#description());
+  }
+
+  #description(): Description {
     return {
-      programs: [MODULE_LOAD],
-      attach: (object) => {
-        try {
-          this.#moduleLoad = attachTracepoint(object.program(MODULE_LOAD));
-        } catch {
-          // Modules are looked for every second anyway.
-        }
-      },
-      refused() {},
+      agent: this.#pins?.kept?.description.agent ?? this.#options.pin?.agent ?? '',
+      // What is there can be read by it, and what is added by it only.
+      wire: WIRE,
+      keys: this.#keys.hexadecimal,
+      moduleBtf: this.#options.moduleBtf,
+      loaded: Object.fromEntries(this.#loaded),
+      points: Object.fromEntries(this.#links),
     };
+  }
+
+  #pinnedPrograms(): Set<string> {
+    return new Set([MODULE_LOAD, ...[...this.#links.values()].flat().map((one) => one.program)]);
+  }
+
+  /** Only makes the arrival of a module known sooner, so doing without it is no failure. */
+  #moduleLoadUnits(): Unit[] {
+    const place = { program: MODULE_LOAD, symbol: MODULE_LOAD, method: TRACEPOINT };
+    const [taken] = this.#pins?.open([place]) ?? [];
+    this.#moduleLoad = taken;
+    if (taken) return [];
+    const attach = (object: ProbeObject) => {
+      try {
+        this.#moduleLoad = attachTracepoint(object.program(MODULE_LOAD));
+        this.#pins?.keep(MODULE_LOAD, this.#moduleLoad);
+      } catch {
+        // Modules are looked for every second anyway.
+      }
+    };
+    return [{ programs: [MODULE_LOAD], attach, refused() {} }];
+  }
+
+  /** @returns how an earlier agent saw that point, if its probes are still there and of use */
+  #takeOver({ point, module, candidates }: ProbePoint): Attached | undefined {
+    const { loaded, points } = this.#pins?.kept?.description ?? {};
+    const links = points?.[point];
+    if (!links || this.#states.has(point)) return undefined;
+    const candidate = candidates.find(({ hooks }) => isSame(hooks, links));
+    const attachments =
+      candidate && loaded?.[module] === loadingOf(module) ? this.#pins?.open(links) : undefined;
+    if (!candidate || !attachments) {
+      this.#pins?.drop(links);
+      return undefined;
+    }
+    this.#links.set(point, links);
+    return { state: 'attached', candidate, attachments };
   }
 
   #filesUnit(): Unit {
@@ -220,11 +310,18 @@ export class Probes {
     const units: Unit[] = [];
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
+    const kernel = { version: kernelVersion(), open: openPlace, close: closePlace };
     for (const [point, state] of this.#states) {
       if ('candidate' in state) using.set(point, state.candidate);
     }
     for (const entry of PROBE_TABLE.filter(({ module }) => modules.includes(module))) {
-      const choice = choose(entry, using);
+      const taken = this.#takeOver(entry);
+      if (taken) {
+        this.#states.set(entry.point, taken);
+        using.set(entry.point, taken.candidate);
+        continue;
+      }
+      const choice = choose(entry, using, kernel);
       if ('reason' in choice) {
         const waiting = !isLoaded(entry.module);
         const state = waiting ? 'waiting' : 'failed';
@@ -235,14 +332,20 @@ export class Probes {
       const { candidate, places } = choice;
       using.set(entry.point, candidate);
       if (places.length === 0) this.#states.set(entry.point, { state: 'implied', candidate });
-      else units.push(this.#pointUnit(entry, candidate, places));
+      else {
+        if (this.#pins) this.#links.set(entry.point, linksOf(candidate, places));
+        units.push(this.#pointUnit(entry, candidate, places));
+      }
     }
     return units;
   }
 
   #pointUnit({ point }: ProbePoint, candidate: Candidate, places: readonly Place[]): Unit {
     const { hooks } = candidate;
-    const refused = (reason: string) => this.#states.set(point, { state: 'failed', reason });
+    const refused = (reason: string) => {
+      this.#links.delete(point);
+      this.#states.set(point, { state: 'failed', reason });
+    };
     return {
       programs: hooks.map(({ program }) => program),
       attach: (object) => {
@@ -251,12 +354,14 @@ export class Probes {
         try {
           // The end first, so that there is never a begin whose end goes unseen.
           for (let i = hooks.length - 1; i >= 0; i--) {
-            attachments.unshift(attach(object.program(hooks[i].program), rest[i]));
+            const { program } = hooks[i];
+            attachments.unshift(attach(object.program(program), rest[i]));
             rest.pop();
+            this.#pins?.keep(program, attachments[0]);
           }
-          this.#states.set(point, { state: 'attached', candidate, object, attachments });
+          this.#states.set(point, { state: 'attached', candidate, attachments });
         } catch (error) {
-          for (const one of attachments) one.detach();
+          this.#end(hooks.slice(rest.length), attachments);
           for (const place of rest) closePlace(place);
           refused(reasonOf(error));
         }
@@ -278,8 +383,21 @@ export class Probes {
 
   #detach(point: PointName): void {
     const state = this.#states.get(point);
-    if (state?.state === 'attached') for (const one of state.attachments) one.detach();
+    if (state?.state === 'attached') this.#end(state.candidate.hooks, state.attachments);
     this.#states.delete(point);
+    this.#links.delete(point);
+  }
+
+  /** @param attachments of these hooks */
+  #end(hooks: readonly Hook[], attachments: readonly Attachment[]): void {
+    const profile = missProfile();
+    for (const [i, one] of attachments.entries()) {
+      if (this.#pins) this.#pins.end(hooks[i].program, one, profile);
+      else {
+        this.#missedGone += one.missed(profile);
+        one.detach();
+      }
+    }
   }
 
   #status(entry: ProbePoint, profile: ReadonlyMap<string, number>): PointStatus {
@@ -303,7 +421,7 @@ export class Probes {
       symbol: symbolsOf(candidate),
       method: [...methods, ...(toldBy ? [`told by ${toldBy}`] : [])].join('+'),
       limited: candidate.hooks.some(({ blocks }) => blocks) && methods.includes('kretprobe'),
-      missed: attachments.reduce((sum, one) => sum + one.missed(profile), 0),
+      missed: missedBy(attachments, profile),
     };
   }
 
@@ -316,49 +434,28 @@ export class Probes {
   }
 }
 
-type Choice =
-  | { readonly candidate: Candidate; readonly places: readonly Place[] }
-  | { readonly reason: string };
-
-/** The first candidate that the running kernel has. */
-function choose(
-  { module, candidates }: ProbePoint,
-  using: ReadonlyMap<PointName, Candidate>,
-): Choice {
-  const reasons: string[] = [];
-  for (const candidate of candidates) {
-    if (!applies(candidate, using)) continue;
-    const places: Place[] = [];
-    try {
-      for (const hook of candidate.hooks) places.push(openPlace(module, hook));
-      return { candidate, places };
-    } catch (error) {
-      for (const place of places) closePlace(place);
-      const { symbol } = candidate.hooks[places.length];
-      reasons.push(
-        isMissing(error)
-          ? `this kernel has no function ${symbol}: it was renamed, or inlined by the compiler`
-          : reasonOf(error),
-      );
-    }
-  }
-  return { reason: reasons.join('; ') || 'nothing is known of how this kernel does it' };
+function missedBy(
+  attachments: readonly Attachment[],
+  profile: ReadonlyMap<string, number>,
+): number {
+  return attachments.reduce((sum, one) => sum + one.missed(profile), 0);
 }
 
-function applies(
-  { where, before, toldBy }: Candidate,
-  using: ReadonlyMap<PointName, Candidate>,
-): boolean {
-  if (toldBy && !using.has(toldBy)) return false;
-  if (before && !isBefore(before)) return false;
-  if (!where) return true;
-  const [point, symbol] = where;
-  return using.get(point)?.hooks.some((hook) => hook.symbol === symbol) ?? false;
+function linksOf({ hooks }: Candidate, places: readonly Place[]): PinnedLink[] {
+  return hooks.map(({ program, symbol }, i) => {
+    const { method, definition } = places[i];
+    return { program, symbol, method, ...(definition === undefined ? {} : { definition }) };
+  });
 }
 
-function isBefore([wantedMajor, wantedMinor]: readonly [number, number]): boolean {
-  const [major, minor] = kernelVersion();
-  return major < wantedMajor || (major === wantedMajor && minor < wantedMinor);
+/** Whether those are the programs and functions that were pinned. */
+function isSame(hooks: readonly Hook[], links: readonly PinnedLink[]): boolean {
+  return (
+    hooks.length === links.length &&
+    hooks.every(
+      ({ program, symbol }, i) => program === links[i].program && symbol === links[i].symbol,
+    )
+  );
 }
 
 function symbolsOf({ hooks }: Candidate): string {

@@ -131,6 +131,11 @@ export class RingWriter {
     }
   }
 
+  /** Of the maps that all probes share. */
+  mapFd(name: string): number {
+    return this.#object.mapFd(name);
+  }
+
   attempts(): number {
     return this.lanes.counts().reduce((sum, lane) => sum + lane.attempts, 0);
   }

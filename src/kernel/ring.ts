@@ -10,6 +10,7 @@
 import { EventCursor } from '../events/cursor.ts';
 import { WIRE } from '../events/wire.gen.ts';
 import { Mapping, PAGE_SIZE } from './os.ts';
+import type { Journal } from './pins-progress.ts';
 
 const HEADER = 8;
 const DISCARDED = 1 << 30;
@@ -22,6 +23,8 @@ const LENGTH = DISCARDED - 1;
  * at each call, at twice the cost of a record.
  */
 const CHUNK = 256;
+/** The same where a journal is kept, which takes longer for a record. */
+const KEPT_CHUNK = 64;
 
 /**
  * Where loads happen in program order, a record is whole once its header has
@@ -45,12 +48,14 @@ export class RingReader {
   #position = 0;
   readonly #positionWords = new Uint32Array(2);
   readonly #positionBits = new Float64Array(this.#positionWords.buffer);
+  readonly #journal: Journal | undefined;
 
   /**
    * @param fd the ring buffer map
    * @param size bytes of its data area, a power of two
+   * @param journal tells how far the ring was read, and is told so; otherwise the kernel knows
    */
-  constructor(fd: number, size: number) {
+  constructor(fd: number, size: number, journal?: Journal) {
     this.#consumer = new Mapping('the ring buffer', fd, 0, PAGE_SIZE, true);
     this.#producer = new Mapping('the ring buffer', fd, PAGE_SIZE, PAGE_SIZE + 2 * size, false);
     this.#consumerWord = new Float64Array(this.#consumer.buffer, 0, 1);
@@ -60,6 +65,8 @@ export class RingReader {
     this.#cursor = new EventCursor(this.#producer.buffer, PAGE_SIZE);
     const words = new Uint32Array(this.#consumer.buffer, 0, 2);
     this.#position = words[0] + words[1] * 2 ** 32;
+    this.#journal = journal;
+    if (journal) this.#release(journal.position - this.#position);
   }
 
   /** Bytes written and not yet read. */
@@ -74,10 +81,14 @@ export class RingReader {
    * @returns how many it handed over; fewer than `budget` means the ring is empty
    */
   drain(budget: number, receive: (event: EventCursor) => void): number {
+    const journal = this.#journal;
+    const chunk = journal ? KEPT_CHUNK : CHUNK;
     let total = 0;
     while (total < budget) {
-      const wanted = Math.min(CHUNK, budget - total);
-      const count = this.#drainChunk(wanted, receive);
+      const wanted = Math.min(chunk, budget - total);
+      const count = journal
+        ? this.#drainKept(wanted, receive, journal)
+        : this.#drainChunk(wanted, receive);
       total += count;
       if (count < wanted) break;
     }
@@ -114,6 +125,76 @@ export class RingReader {
     }
     if (consumed > 0) this.#release(consumed);
     return count;
+  }
+
+  /** As above, but the journal knows of each record before the next one is handed over. */
+  #drainKept(budget: number, receive: (event: EventCursor) => void, journal: Journal): number {
+    const headers = this.#headers;
+    const mask = this.#mask | 0;
+    const cursor = this.#cursor;
+    const smallest = WIRE.eventSize | 0;
+    let unread = this.backlog | 0;
+    let at = (this.#position | 0) & mask;
+    let consumed = 0;
+    let count = 0;
+    try {
+      while (count < budget && unread > 0) {
+        const header = STRONGLY_ORDERED ? headers[at >> 2] : Atomics.load(headers, at >> 2);
+        if (header < 0) break; // the busy bit is the sign
+        const length = header & LENGTH;
+        const taken = (length + HEADER + 7) & ~7;
+        consumed = (consumed + taken) | 0;
+        unread = (unread - taken) | 0;
+        if (header & DISCARDED) {
+          journal.skip(taken);
+        } else if (length < smallest) {
+          this.malformed++;
+          journal.skip(taken);
+        } else {
+          cursor.moveTo(at + HEADER);
+          try {
+            receive(cursor);
+          } finally {
+            // What a listener fails at must not meet the next agent as well, and the one after.
+            journal.take(cursor, taken);
+          }
+          count++;
+        }
+        at = (at + taken) & mask;
+      }
+    } finally {
+      if (consumed > 0) this.#release(consumed);
+    }
+    return count;
+  }
+
+  /** Whole records that wait to be read, by their headers alone, whatever they hold. */
+  unread(): number {
+    let unread = this.backlog;
+    let at = this.#position % (this.#mask + 1);
+    let count = 0;
+    while (unread > 0) {
+      const header = Atomics.load(this.#headers, at >> 2);
+      if (header < 0) break;
+      if (!(header & DISCARDED)) count++;
+      const taken = ((header & LENGTH) + HEADER + 7) & ~7;
+      unread -= taken;
+      at = (at + taken) & this.#mask;
+    }
+    return count;
+  }
+
+  /** Whether a position can be where a reader of this ring stopped. */
+  static canBe(position: number, fd: number): boolean {
+    const consumer = new Mapping('the ring buffer', fd, 0, PAGE_SIZE, true);
+    const producer = new Mapping('the ring buffer', fd, PAGE_SIZE, PAGE_SIZE, false);
+    const [from, to] = [consumer, producer].map(({ buffer }) => {
+      const [low, high] = new Uint32Array(buffer, 0, 2);
+      return low + high * 2 ** 32;
+    });
+    consumer.unmap();
+    producer.unmap();
+    return position >= from && position <= to;
   }
 
   /**

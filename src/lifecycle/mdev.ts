@@ -6,7 +6,7 @@
  * release → remove end. A failed create releases the device before it returns.
  */
 import type { EventCursor } from '../events/cursor.ts';
-import { EVENT } from '../events/wire.gen.ts';
+import { EVENT, POINT } from '../events/wire.gen.ts';
 import type { Moment } from './moment.ts';
 import { Device, Parent, taskOf } from './objects.ts';
 import type { Handlers, World } from './world.ts';
@@ -16,16 +16,16 @@ const KEY_PARENT = EVENT.parent >> 2;
 
 function newParent(world: World, event: EventCursor, adopted: boolean): Parent {
   const stale = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
-  if (stale) world.endParent(stale);
+  if (stale) supersede(world, stale);
+  const namesake = event.isNamed ? foundByName(world, event.name('parent')) : undefined;
+  if (namesake) supersede(world, namesake);
   const parent = new Parent(event.time, adopted, world.losses);
-  parent.keyLow = event.u32[event.word + KEY_PARENT];
-  parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
   if (event.isNamed) {
     parent.name = event.name('parent');
     parent.driver = event.name('driver');
   }
   world.parents.add(parent);
-  world.parentKeys.set(parent.keyLow, parent.keyHigh, parent);
+  keyParent(world, parent, event);
   return parent;
 }
 
@@ -33,20 +33,37 @@ function parentOf(world: World, event: EventCursor): Parent | undefined {
   if (!event.has(EVENT.parent)) return undefined;
   const known = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
   if (known || !event.isNamed) return known;
-  return findParent(world, event) ?? newParent(world, event, true);
+  const found = foundByName(world, event.name('parent'));
+  if (found) {
+    world.parentKeys.delete(found.keyLow, found.keyHigh, found);
+    keyParent(world, found, event);
+    return found;
+  }
+  const parent = newParent(world, event, true);
+  // Else a look would have found it.
+  const isHidden = world.knowsParents && event.point !== POINT.MDEV_CREATE;
+  if (isHidden || event.point === POINT.MDEV_REMOVE_CHILD) parent.state = 'unregistering';
+  return parent;
 }
 
-/** A parent that was found in sysfs, which tells no key; it learns it now. */
-function findParent(world: World, event: EventCursor): Parent | undefined {
-  const name = event.name('parent');
+/** A parent that was found in sysfs, which tells no key. */
+function foundByName(world: World, name: string): Parent | undefined {
   for (const parent of world.parents) {
-    if (parent.name !== name || parent.keyLow !== 0 || parent.keyHigh !== 0) continue;
-    parent.keyLow = event.u32[event.word + KEY_PARENT];
-    parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
-    world.parentKeys.set(parent.keyLow, parent.keyHigh, parent);
-    return parent;
+    if (parent.name === name && parent.isKeyUnsure) return parent;
   }
   return undefined;
+}
+
+function keyParent(world: World, parent: Parent, event: EventCursor): void {
+  parent.keyLow = event.u32[event.word + KEY_PARENT];
+  parent.keyHigh = event.u32[event.word + KEY_PARENT + 1];
+  world.parentKeys.set(parent.keyLow, parent.keyHigh, parent);
+}
+
+/** Its address or its name belongs to another parent now, so its end was missed. */
+function supersede(world: World, parent: Parent): void {
+  parent.state = 'gone';
+  world.endParent(parent);
 }
 
 function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
@@ -62,18 +79,26 @@ function newMdev(world: World, event: EventCursor, adopted: boolean): Device {
 /** The mdev of an event, made known if it existed before it was first seen. */
 function mdevOf(world: World, event: EventCursor): Device | undefined {
   const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (known) {
+  if (known && !world.isAnother(known, event)) {
     // VFIO events may have made it known first; they do not know the type.
     if (known.type === '' && event.isNamed) describe(world, known, event);
     return known;
   }
   if (!event.isNamed) return undefined;
   const name = event.name('device');
-  const device = beingCreated(world, name) ?? world.keyless(name) ?? newMdev(world, event, true);
+  const device =
+    beingCreated(world, name) ?? foundDevice(world, event, name) ?? newMdev(world, event, true);
   device.name = name;
   if (device.type === '' || !device.parent) describe(world, device, event);
   world.enterDevice(device, event);
   return device;
+}
+
+/** What is set up under another key than that of its namesake is another device. */
+function foundDevice(world: World, event: EventCursor, name: string): Device | undefined {
+  const found = world.foundByName(name);
+  const isKeyless = found?.keyLow === 0 && found.keyHigh === 0;
+  return isKeyless || event.point !== POINT.MDEV_PROBE ? found : undefined;
 }
 
 /**
@@ -85,6 +110,17 @@ function beingCreated(world: World, name: string): Device | undefined {
     if (device.name === name && device.keyLow === 0 && device.keyHigh === 0) return device;
   }
   return undefined;
+}
+
+/**
+ * The device that this thread is creating, if the event is about it: after a loss the
+ * creation may have ended long ago.
+ */
+function madeBy(world: World, event: EventCursor): Device | undefined {
+  const made = world.creating.get(event.tid);
+  if (!made || world.losses === made.lossesBefore) return made;
+  const name = event.name('device');
+  return name === '' || name === made.name ? made : undefined;
 }
 
 function describe(world: World, device: Device, event: EventCursor): void {
@@ -186,6 +222,7 @@ export const MDEV_HANDLERS: Handlers = {
     moment.device = device;
     moment.parent = device.parent;
     moment.duration = event.time - device.createBegan;
+    if (device.isOver) return;
     if (event.ret < 0) {
       device.state = 'failed';
       device.createError = -event.ret;
@@ -203,12 +240,14 @@ export const MDEV_HANDLERS: Handlers = {
   },
 
   'mdev.probe:begin'(world, event, moment) {
-    const made = world.creating.get(event.tid);
+    const made = madeBy(world, event);
     if (made && made.keyLow === 0 && made.keyHigh === 0) world.enterDevice(made, event);
     const device = made ?? mdevOf(world, event);
     if (!device) return;
     // Before it is bound, its own driver is unknown on kernels that name it nowhere else.
     if (device.driver === '') device.driver = event.name('driver');
+    // To be set up without having been known is to be created by a call whose begin was not seen.
+    if (device.adopted && device.firstSeen === event.time) device.state = 'creating';
     device.probeBegan = event.time;
     device.timeline.add(event, 0);
     moment.device = device;
@@ -220,7 +259,8 @@ export const MDEV_HANDLERS: Handlers = {
     device.timeline.add(event, 0);
     moment.device = device;
     if (device.probeBegan) moment.duration = event.time - device.probeBegan;
-    if (event.ret === 0 && device.state === 'unbound') device.state = 'bound';
+    const isSetUp = device.state === 'unbound' || device.isCreationUnseen;
+    if (event.ret === 0 && isSetUp) device.state = device.openCount > 0 ? 'open' : 'bound';
   },
 
   'mdev.remove:begin': beginRemove,
@@ -252,14 +292,14 @@ export const MDEV_HANDLERS: Handlers = {
 
   'mdev.release:begin'(world, event, moment) {
     // A create that failed before its probe is released under a key that nobody learnt.
-    const device = world.creating.get(event.tid) ?? mdevOf(world, event);
+    const device = madeBy(world, event) ?? mdevOf(world, event);
     if (!device) return;
     device.releasedAt = event.time;
     device.timeline.add(event, 0);
     world.releasing.set(event.tid, device);
     moment.device = device;
     world.deviceKeys.delete(device.keyLow, device.keyHigh, device);
-    if (device.state !== 'creating') {
+    if (device.state !== 'creating' || device.isCreationUnseen) {
       device.state = 'released';
       world.endDevice(device);
     }

@@ -66,6 +66,14 @@ export abstract class Life {
   keyLow = 0;
   keyHigh = 0;
 
+  /**
+   * It has no key, or was found by its name after events were lost: then the key may be
+   * that of a namesake that it followed.
+   */
+  get isKeyUnsure(): boolean {
+    return (this.keyLow === 0 && this.keyHigh === 0) || (this.adopted && this.foundBy > 0);
+  }
+
   /** Nothing more can happen to it. */
   abstract get isOver(): boolean;
 
@@ -132,11 +140,14 @@ export class Device extends Life {
   stateAtRemove: DeviceState = 'bound';
   releasedAt = 0;
 
-  /** open_count as last sampled from the kernel. */
+  /** open_count as last sampled from the kernel, and when. */
   openCount = 0;
+  countedAt = 0;
   readonly opens: Open[] = [];
   opensTotal = 0;
   vm: Vm | undefined;
+  /** When an event last told which VM it holds. */
+  heldAt = 0;
   /** The VM is its group's: this kernel does not tell what the device holds itself. */
   vmOfGroup = false;
 
@@ -148,6 +159,11 @@ export class Device extends Life {
   /** Its removal began and it waits for those who have it open. */
   get isWaiting(): boolean {
     return this.unregisterBegan > 0 && this.unregisteredAt === 0 && this.openCount > 0;
+  }
+
+  /** It is being set up, by a call whose end may not show: its begin was not seen, or events were lost. */
+  get isCreationUnseen(): boolean {
+    return this.state === 'creating' && (this.adopted || this.createBegan === 0);
   }
 
   get isOver(): boolean {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { EventCursor } from '../events/cursor.ts';
-import { EVENT } from '../events/wire.gen.ts';
+import { EVENT, POINT } from '../events/wire.gen.ts';
 import { RULES } from '../rules/catalogue.ts';
 import { RuleEngine } from '../rules/engine.ts';
 import { LegalHistory } from '../rules/legal-history.ts';
@@ -16,10 +16,12 @@ import {
   seenFiles,
   seenSysfs,
 } from '../rules/looking.ts';
+
 import type { Step } from '../rules/told.ts';
+import type { Violation } from '../rules/violation.ts';
 import { World } from './world.ts';
 
-const RUNS = Number(process.env.RUNS ?? 500);
+const RUNS = Number(process.env.RUNS ?? 150);
 
 /** How many steps pass before each part of a look is read, and before its end. */
 type Pauses = readonly [files: number, sysfs: number, debugfs: number, end: number];
@@ -33,6 +35,18 @@ interface Plan {
   readonly look: number;
   readonly pauses: Pauses;
 }
+
+/**
+ * Calls that leave nothing to look at until they return: when one of them was under way at
+ * the start or at a loss, the host has to be looked at again.
+ */
+const UNSEEN_ENDS = new Set<number>([
+  POINT.MDEV_CREATE,
+  POINT.VFIO_REGISTER,
+  POINT.VFIO_DEVICE_GET_FD,
+  POINT.VFIO_DEVICE_CLOSE,
+  POINT.KVM_VM_CREATE,
+]);
 
 /** One world with its rules. */
 class Side {
@@ -59,9 +73,15 @@ class Twice {
   readonly steps: readonly Step[];
   #at = 0;
   #attached: boolean;
+  #clock = 0;
   #missing = false;
   /** Calls whose begin the probes saw, as the map `calls` has them. */
   readonly #calls = new Map<string, number>();
+  /** How many events had been lost when they began. */
+  readonly #lostBefore = new Map<string, number>();
+  #lost = 0;
+  /** A call of which only the end could be seen was under way when something was looked at. */
+  wasPassing = false;
 
   constructor(steps: readonly Step[], attached: boolean) {
     this.steps = steps;
@@ -70,6 +90,11 @@ class Twice {
 
   get isOver(): boolean {
     return this.#at >= this.steps.length;
+  }
+
+  /** A second, in which the agent looks again if it has to. */
+  get isTimePassing(): boolean {
+    return typeof this.steps[this.#at] === 'number';
   }
 
   get at(): number {
@@ -85,46 +110,62 @@ class Twice {
     }
   }
 
-  /** From now on; with nothing in flight whose end alone would tell. */
   attach(): void {
-    const { fetching, creating, vmCreating } = this.full.world;
-    while (!this.isOver && fetching.size + creating.size + vmCreating.size > 0) this.advance(1);
     this.#attached = true;
   }
 
   look([files, sysfs, debugfs, end]: Pauses, isLost?: (at: number) => boolean): void {
     const { full, late } = this;
-    this.#settle();
-    applyAll(late.world, [lookBegins(full.world.now)]);
+    this.settle();
+    applyAll(late.world, [lookBegins(this.#now())]);
     this.advance(files, isLost);
-    const open = seenFiles(full.world);
+    const open = seenFiles(full.world, this.#now());
     this.advance(sysfs, isLost);
-    const there = seenSysfs(full.world);
+    const there = seenSysfs(full.world, this.#now());
     this.advance(debugfs, isLost);
-    const listed = seenDebugfs(full.world);
-    const ends = lookEnds(full.world.now);
+    const listed = seenDebugfs(full.world, this.#now());
+    const ends = lookEnds(this.#now());
     this.advance(end, isLost);
     for (const record of [...there, ...open, ...listed, ends]) late.take(record);
   }
 
+  lookAgain(): void {
+    this.wasPassing = false;
+    this.look([0, 0, 0, 0]);
+  }
+
+  /** Later than all events so far, and than anything that a look did. */
+  #now(): number {
+    this.#clock = Math.max(this.#clock, this.full.world.now) + 1;
+    return this.#clock;
+  }
+
   /** Whether an event arrives, if it was not lost in the ring. */
   #reaches(step: Step, isLost: boolean): boolean {
+    // Each second the agent finds out what is missing, before time passes for the rules.
+    if (typeof step === 'number') this.settle();
     if (!(step instanceof Uint8Array)) return true;
     const event = new EventCursor(step.buffer as ArrayBuffer);
     const words = [EVENT.dev, EVENT.parent, EVENT.file].map((field) => event.u32[field >> 2]);
     const call = [event.tid, event.point, ...words].join();
     const begun = this.#calls.get(call) ?? 0;
+    if (!event.isEnd) this.#lostBefore.set(call, this.#lost);
+    else if (UNSEEN_ENDS.has(event.point) && this.#lostBefore.get(call) !== this.#lost) {
+      this.wasPassing = true;
+    }
     if (event.isEnd && begun === 0) return false;
     this.#calls.set(call, begun + (event.isEnd ? -1 : 1));
     if (isLost) {
+      this.#lost++;
       this.#missing = true;
       return false;
     }
-    this.#settle();
+    this.settle();
     return true;
   }
 
-  #settle(): void {
+  /** What was lost is noticed. */
+  settle(): void {
     if (this.#missing) this.late.world.losses++;
     this.#missing = false;
   }
@@ -133,10 +174,7 @@ class Twice {
 /** What lives and how it is, by name or key. */
 function lives(world: World): Record<string, string> {
   const lines: [string, string][] = [];
-  for (const { name, state, unregisterBegan } of world.parents) {
-    if (state === 'unregistering' && unregisterBegan === 0) continue;
-    lines.push([`parent ${name}`, state]);
-  }
+  for (const { name, state } of world.parents) lines.push([`parent ${name}`, state]);
   for (const device of world.devices) {
     const vm = device.vm ? keyOf(device.vm) : 'no VM';
     lines.push([`device ${device.name}`, `${device.state} ${device.openCount} ${vm}`]);
@@ -147,33 +185,36 @@ function lives(world: World): Record<string, string> {
   return Object.fromEntries(lines.sort());
 }
 
-function compare({ full, late }: Twice, withdrawn: ReadonlySet<string>): void {
+function violated({ rule, device }: Violation): string {
+  return `${rule} ${device}`;
+}
+
+function compare({ full, late }: Twice): void {
   const expected = lives(full.world);
   const found = lives(late.world);
-  for (const name of withdrawn) if (!(name in found)) delete expected[name];
+  // A parent that is being withdrawn does not show, and without devices there is nothing to tell.
+  for (const name of Object.keys(expected)) {
+    if (expected[name] === 'unregistering' && !(name in found)) delete expected[name];
+  }
   assert.deepEqual(found, expected);
-  const told = (side: Side) => side.engine.list().map(({ rule, device }) => `${rule} ${device}`);
-  const rightly = new Set(told(full));
-  assert.deepEqual(
-    told(late).filter((violation) => !rightly.has(violation)),
-    [],
-  );
+  const rightly = new Set(full.engine.list().map(violated));
+  // Until a look has put it right, a tainted life may seem to break a rule, and is told as tainted.
+  const wrongly = late.engine
+    .list()
+    .filter((violation) => violation.quality !== 'tainted' && !rightly.has(violated(violation)));
+  assert.deepEqual(wrongly.map(violated), []);
 }
 
 function play({ choices, finish, attach, losses, look, pauses }: Plan): Twice {
   const history = new LegalHistory({ openWithoutVm: true, nestedOpen: true });
   for (const choice of choices) history.step(choice);
   if (finish) history.finish();
+  else history.callsReturn();
   const { steps } = history.telling.story;
   const place = (part: number) => Math.floor((steps.length * part) / 1000);
   const twice = new Twice(steps, attach === 0);
   twice.advance(place(attach));
-  let withdrawn = new Set<string>();
-  if (attach > 0) {
-    twice.attach();
-    const parents = [...twice.full.world.parents].filter(({ state }) => state === 'unregistering');
-    withdrawn = new Set(parents.map(({ name }) => `parent ${name}`));
-  }
+  if (attach > 0) twice.attach();
   const isLost = (at: number) =>
     losses.some((loss) => at >= place(loss.at) && at < place(loss.at) + loss.length);
   const looksFrom = Math.max(place(look), 0);
@@ -182,17 +223,20 @@ function play({ choices, finish, attach, losses, look, pauses }: Plan): Twice {
   // As the agent does: for as long as something was lost since the last look, look again.
   while (!twice.isOver) {
     twice.advance(1, isLost);
+    if (twice.isTimePassing) twice.settle();
     const { losses: lost, lossesPutRight } = twice.late.world;
-    if (lost > lossesPutRight && twice.at % 20 === 0) twice.look([0, 0, 0, 0]);
+    const isDue = twice.isTimePassing || twice.at % 20 === 0;
+    if (twice.wasPassing || (lost > lossesPutRight && isDue)) twice.lookAgain();
   }
-  if (twice.late.world.isTainted) twice.look([0, 0, 0, 0]);
-  compare(twice, withdrawn);
+  twice.settle();
+  if (twice.late.world.isTainted || twice.wasPassing) twice.lookAgain();
+  compare(twice);
   return twice;
 }
 
 const choices = fc.array(fc.nat(1e6), { maxLength: 120, size: 'max' });
 const part = fc.integer({ min: 1, max: 1000 });
-const pauses = fc.tuple(...[9, 9, 9, 9].map((max) => fc.nat(max))) as fc.Arbitrary<Pauses>;
+const pauses = fc.tuple(fc.nat(9), fc.nat(9), fc.nat(9), fc.nat(9));
 const loss = fc.record({ at: fc.nat(1000), length: fc.integer({ min: 1, max: 30 }) });
 const none = fc.constant<Pauses>([0, 0, 0, 0]);
 

@@ -13,15 +13,15 @@ import { EVENT } from '../events/wire.gen.ts';
 import { KeyTable } from './key-table.ts';
 import { newVm, vmOf } from './kvm.ts';
 import type { Moment } from './moment.ts';
-import { Device, type Life, Parent, taskOf, type Vm } from './objects.ts';
+import { Device, type Life, Open, Parent, taskOf, Vm } from './objects.ts';
 import {
   countOpens,
   countSeenOpens,
   deviceOf,
+  enterOpen,
   forget,
   hold,
   joinGroup,
-  newOpen,
   settle,
 } from './vfio.ts';
 import type { Handlers, Look, World } from './world.ts';
@@ -38,24 +38,36 @@ const DEBUGFS = 4;
 const KEY_FILE = EVENT.file >> 2;
 const KEY_KVM = EVENT.kvm >> 2;
 
+/** Whether events about it may be missing that happened before the look. */
+function wasMissed(life: Life, look: Look): boolean {
+  return life.lossesBefore < look.losses;
+}
+
 /** Its state is as the look saw it, and losses before that no longer matter. */
 function found(life: Life, look: Look): void {
+  // What it was first known by is as old as the look: losses during the look concern it.
+  if (life.adopted && life.foundBy === 0 && life.lossesBefore > look.losses) {
+    life.lossesBefore = look.losses;
+  }
   life.foundBy = look.number;
-  if (life.lossesBefore >= look.losses) return;
+  if (!wasMissed(life, look)) return;
+  if (life instanceof Device) look.checked.add(life);
   life.lossesBefore = look.losses;
   life.adopted = true;
 }
 
 /** Whether events about it may be missing, so that only the look tells whether it still is. */
 function isDoubtful(life: Life, look: Look): boolean {
-  return (
-    life.foundBy !== look.number && life.lossesBefore < look.losses && life.firstSeen < look.began
-  );
+  return life.foundBy !== look.number && wasMissed(life, look) && life.firstSeen < look.began;
 }
 
-function isBeingCreated(world: World, name: string): boolean {
-  for (const device of world.creating.values()) if (device.name === name) return true;
-  return false;
+/** A device that a call is creating, and that no event has named by its key. */
+function creatingOf(world: World, event: EventCursor, name: string): Device | undefined {
+  const parent = event.name('parent');
+  for (const device of world.creating.values()) {
+    if (device.name === name && device.parentName === parent) return device;
+  }
+  return undefined;
 }
 
 function adoptDevice(world: World, event: EventCursor, name: string): Device {
@@ -68,53 +80,172 @@ function adoptDevice(world: World, event: EventCursor, name: string): Device {
   for (const parent of world.parents) {
     if (device.isMdev && parent.name === device.parentName) device.parent = parent;
   }
+  return device;
+}
+
+/** Other events find it by its name, until one tells its key. */
+function enter(world: World, device: Device): void {
   device.parent?.devices.add(device);
   world.devices.add(device);
-  world.devicesByName.set(name, device);
-  return device;
+  world.devicesByName.set(device.name, device);
+}
+
+/** Whether its state may be another than its events told. */
+function mayBeOtherwise(device: Device, look: Look): boolean {
+  if (wasMissed(device, look) || device.isCreationUnseen) return true;
+  // One on its way out may have had a successor, which looked like it while it was set up.
+  return device.adopted && (device.foundBy === 0 || device.state === 'removing');
+}
+
+/** When an event last told what state it is in. */
+function changedAt(device: Device): number {
+  const { createBegan, createdAt, probeBegan, unbindBegan, unboundAt } = device;
+  const { registeredAt, unregisterBegan, unregisteredAt } = device;
+  return Math.max(
+    ...[createBegan, createdAt, probeBegan, unbindBegan, unboundAt],
+    ...[registeredAt, unregisterBegan, unregisteredAt],
+  );
 }
 
 /** A device whose last events may be missing is in the state that sysfs shows. */
 function correct(device: Device, event: EventCursor): void {
-  if (event.ret & LEAVING) {
-    if (device.removeBegan === 0) device.removeBegan = event.time;
-    device.state = 'removing';
-  } else if (device.isMdev && event.name('type') === '') {
+  const isLeaving = (event.ret & LEAVING) !== 0;
+  if (device.isMdev && !isLeaving && event.name('type') === '') {
     // Its links in sysfs come last: its driver is still setting it up.
     if (device.createdAt === 0) device.state = 'creating';
+  } else if (isLeaving) {
+    if (device.removeBegan === 0) device.removeBegan = event.time;
+    device.state = 'removing';
   } else if (device.isMdev && event.name('driver') === '') {
     device.state = 'unbound';
-  } else if (event.ret & REMOVABLE || device.state === 'creating') {
+  } else if (event.ret & REMOVABLE || !device.isMdev || device.state === 'creating') {
     device.state = 'bound';
     device.unregisterBegan = 0;
-    device.removeBegan = 0;
+    device.unregisteredAt = 0;
+    if (device.removeBegan < event.time) device.removeBegan = 0;
     settle(device);
   }
 }
 
-function moreVmsThanKnown(world: World, tid: number, entries: number): boolean {
+/** The VM that a device holds, as its file tells; not one that has ended since. */
+function capturedVm(world: World, look: Look, event: EventCursor): Vm | undefined {
+  const known = world.vmKeys.find(event.u32, event.word + KEY_KVM);
+  if (known || hasEnded(look, event, KEY_KVM)) return known;
+  const before = world.vms.size;
+  const vm = vmOf(world, event);
+  if (vm && world.vms.size > before) look.vmsOfDevices.add(vm);
+  return vm;
+}
+
+/** What the device holds, unless an event has told since. */
+function holdSeen(world: World, look: Look, open: Open, event: EventCursor): void {
+  const { device } = open;
+  const vm = capturedVm(world, look, event);
+  const isTold = vm !== undefined || event.openCount >= 0;
+  // Where the kernel does not tell what the device holds, its group does.
+  device.vmOfGroup = !isTold;
+  const holder = isTold ? vm : (device.vm ?? world.groups.get(device.groupId)?.vm);
+  if (event.time >= device.heldAt) hold(device, holder, event.time);
+  open.vm ??= device.vm;
+}
+
+function endUnseen(world: World, open: Open, event: EventCursor): void {
+  open.state = 'closed';
+  open.closedAt = event.time;
+  forget(world, open);
+}
+
+/** Whether what the look saw under this key has ended since; else it is another of the same address. */
+function hasEnded(look: Look, event: EventCursor, key: number): boolean {
+  const life = look.endedKeys.find(event.u32, event.word + key);
+  if (!life) return false;
+  const at = life instanceof Open ? life.closeBegan : life instanceof Vm ? life.destroyBegan : 0;
+  return at === 0 || event.time <= at;
+}
+
+function findOpen(world: World, look: Look, event: EventCursor): Open | undefined {
+  const known = world.openKeys.find(event.u32, event.word + KEY_FILE);
+  if (known?.device.name === event.name('device')) return known;
+  if (known && event.time < known.firstSeen) return undefined;
+  // Its address belongs to another by now, so its close was missed.
+  if (known) endUnseen(world, known, event);
+  if (hasEnded(look, event, KEY_FILE)) return undefined;
+  const isNew = !world.devicesByName.has(event.name('device'));
+  if (isNew && look.endedNames.has(event.name('device'))) return undefined;
+  const device = deviceOf(world, event);
+  return device && enterOpen(world, device, event, true);
+}
+
+/** What has files has been created, though the end of that may be missing. */
+function foundInUse(vm: Vm, look: Look): void {
+  if (vm.state === 'creating') vm.state = 'running';
+  found(vm, look);
+}
+
+function findVm(world: World, event: EventCursor, moment: Moment, hasFd: boolean): void {
+  const { look } = world;
+  if (!look || !event.has(EVENT.kvm)) return;
+  let vm: Vm | undefined = world.vmKeys.find(event.u32, event.word + KEY_KVM);
+  if (!vm) {
+    if (hasEnded(look, event, KEY_KVM)) return;
+    vm = vmOf(world, event);
+    if (!vm) return;
+    vm.task ??= taskOf(event);
+    vm.timeline.add(event, vm.serial);
+    vm.users = event.usersCount;
+  } else if (event.time >= vm.timeline.lastTime()) {
+    vm.users = event.usersCount;
+  }
+  look.vmsOfDevices.delete(vm);
+  if (hasFd) {
+    look.vmsWithFd.add(vm);
+    if (vm.state === 'released' && event.time >= vm.fdClosedAt) {
+      vm.state = 'running';
+      vm.fdClosedAt = 0;
+      vm.unheldAt = 0;
+    }
+  }
+  foundInUse(vm, look);
+  moment.vm = vm;
+}
+
+function knownVms(world: World, tid: number): number {
   let known = 0;
   for (const vm of world.vms) if (vm.makerTid === tid) known++;
-  return known < entries;
+  return known;
+}
+
+/** A device may still point to a VM that is gone, where it holds no reference. */
+function dropDangling(world: World, look: Look, event: EventCursor): void {
+  for (const vm of look.vmsOfDevices) {
+    if (look.vmEntries.has(vm.makerTid)) continue;
+    for (const device of vm.devices) {
+      for (const open of device.opens) if (open.vm === vm) open.vm = undefined;
+      hold(device, undefined, event.time);
+    }
+    world.vms.delete(vm);
+    world.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
+  }
 }
 
 /** The VMs that nobody has a file of, as far as could be seen, but that the kernel lists. */
 function endLookAtVms(world: World, look: Look, event: EventCursor, listed: boolean): void {
+  if (listed) dropDangling(world, look, event);
   for (const [tid, entries] of look.vmEntries) {
     for (const vm of world.vms) if (vm.makerTid === tid) found(vm, look);
     if (look.endedMakers.has(tid)) continue;
-    while (moreVmsThanKnown(world, tid, entries)) {
+    for (let known = knownVms(world, tid); known < entries; known++) {
       const vm = newVm(world, event, true);
       vm.makerTid = tid;
-      vm.state = 'released';
-      vm.fdClosedAt = look.began;
+      vm.state = 'running';
       found(vm, look);
     }
   }
   for (const vm of world.vms) {
-    if (vm.foundBy === look.number && vm.adopted && !look.vmsWithFd.has(vm)) {
+    const isUnheld = vm.adopted && vm.foundBy === look.number && !look.vmsWithFd.has(vm);
+    if (isUnheld && vm.state === 'running') {
       vm.state = 'released';
-      if (vm.fdClosedAt === 0) vm.fdClosedAt = look.began;
+      vm.fdClosedAt = look.began;
     }
     if (!listed || !isDoubtful(vm, look)) continue;
     vm.state = 'destroyed';
@@ -123,32 +254,73 @@ function endLookAtVms(world: World, look: Look, event: EventCursor, listed: bool
   }
 }
 
+/** An open of which events may be missing, and that is still in flight, comes back with its end. */
 function endLookAtOpens(world: World, look: Look, event: EventCursor): void {
+  for (const [tid, open] of world.opening) if (isDoubtful(open, look)) world.opening.delete(tid);
   for (const device of world.devices) {
-    const lost = device.opens.filter((open) => isDoubtful(open, look) && open.state !== 'opening');
-    if (lost.length === 0) continue;
-    for (const open of lost) {
-      open.state = 'closed';
-      open.closedAt = event.time;
-      forget(world, open);
+    const isChecked = look.checked.has(device) || isDoubtful(device, look);
+    for (const open of device.opens.filter((one) => isDoubtful(one, look))) {
+      endUnseen(world, open, event);
     }
-    countSeenOpens(device);
+    if (!isChecked) continue;
+    // The kernel's own count stays if it is that new: a file may be on its way in a socket.
+    if (device.countedAt < look.began) countSeenOpens(device);
     settle(device);
-    if (device.openCount === 0) hold(device, undefined);
+    if (device.openCount === 0 && device.heldAt < look.began) hold(device, undefined, event.time);
   }
 }
 
+/** Only events about devices on their way out told of it, so it does not show because it goes, too. */
+function isWithdrawn(parent: Parent, look: Look): boolean {
+  if (!parent.adopted || parent.foundBy > 0 || parent.firstSeen < look.began) return false;
+  for (const device of parent.devices) if (device.createBegan > 0) return false;
+  return true;
+}
+
 function endLookAtDevices(world: World, look: Look, event: EventCursor): void {
+  // A creation whose end may be missing, and whose device is ready or is not there.
+  for (const [tid, device] of world.creating) {
+    const isReady = look.checked.has(device) && device.state !== 'creating';
+    if (isReady || isDoubtful(device, look)) world.creating.delete(tid);
+  }
   for (const device of world.devices) {
-    if (!isDoubtful(device, look)) continue;
-    device.state = 'released';
-    device.releasedAt = event.time;
-    world.endDevice(device);
+    if (isDoubtful(device, look)) {
+      device.state = 'released';
+      device.releasedAt = event.time;
+      world.endDevice(device);
+    } else if (device.foundBy === look.number && device.state === 'removing') {
+      // It waits for its users, since when is not known.
+      if (device.openCount > 0 && device.unregisterBegan === 0) {
+        device.unregisterBegan = device.removeBegan;
+      }
+    }
   }
   for (const parent of world.parents) {
-    if (!isDoubtful(parent, look)) continue;
-    parent.state = 'gone';
-    world.endParent(parent);
+    if (!isDoubtful(parent, look) && !isWithdrawn(parent, look)) continue;
+    if (parent.devices.size > 0) {
+      // One that is being withdrawn does not show, but is there until its last device is gone.
+      parent.state = 'unregistering';
+      found(parent, look);
+    } else {
+      parent.state = 'gone';
+      world.endParent(parent);
+    }
+  }
+  world.knowsParents = true;
+}
+
+/**
+ * The VM of a group is believed only if a file of that VM was found: it may be gone by
+ * now, and where no BTF tells its place (5.10) it may be no VM at all.
+ */
+function tieGroups(world: World, look: Look): void {
+  for (const { group, low, high, time } of look.groupVms) {
+    const vm = world.vmKeys.find(Uint32Array.of(low, high), 0);
+    if (!vm || time < group.setAt) continue;
+    group.vm = vm;
+    for (const device of group.devices) {
+      if (device.vmOfGroup && device.opens.length > 0) hold(device, vm, time);
+    }
   }
 }
 
@@ -161,7 +333,10 @@ export const SEEN_HANDLERS: Handlers = {
       endedNames: new Set(),
       endedKeys: new KeyTable(),
       endedMakers: new Set(),
+      groupVms: [],
       vmsWithFd: new Set(),
+      vmsOfDevices: new Set(),
+      checked: new Set(),
       vmEntries: new Map(),
     };
   },
@@ -171,6 +346,11 @@ export const SEEN_HANDLERS: Handlers = {
     const name = event.name('parent');
     for (const parent of world.parents) {
       if (parent.name !== name) continue;
+      const isStale = parent.unregisterBegan === 0 || wasMissed(parent, look);
+      if (isStale && event.time >= parent.unregisterBegan && parent.state !== 'registered') {
+        parent.state = 'registered';
+        parent.unregisterBegan = 0;
+      }
       found(parent, look);
       moment.parent = parent;
       return;
@@ -188,44 +368,54 @@ export const SEEN_HANDLERS: Handlers = {
     const { look } = world;
     if (!look) return;
     const name = event.name('device');
-    let device = world.devicesByName.get(name);
-    if (device) {
-      if (device.lossesBefore < look.losses) correct(device, event);
-    } else {
-      if (look.endedNames.has(name) || isBeingCreated(world, name)) return;
+    let device = world.devicesByName.get(name) ?? creatingOf(world, event, name);
+    // It is freed, and only the end of its creation is to come, or was lost.
+    if (device && device.releasedAt > 0) return;
+    if (!device) {
+      if (look.endedNames.has(name)) return;
       device = adoptDevice(world, event, name);
+      enter(world, device);
       device.timeline.add(event, 0);
+      joinGroup(world, device, event.groupId);
+      correct(device, event);
+    } else if (mayBeOtherwise(device, look) && event.time < changedAt(device)) {
+      // It was set up when the look saw it, so what came since takes it apart.
+      if (device.state === 'creating' && event.name('type') !== '') device.state = 'removing';
+    } else if (mayBeOtherwise(device, look)) {
+      if (!world.devices.has(device)) enter(world, device);
+      joinGroup(world, device, event.groupId);
       correct(device, event);
     }
-    joinGroup(world, device, event.groupId);
     found(device, look);
     moment.device = device;
   },
   'seen.open:begin'(world, event, moment) {
     const { look } = world;
     if (!look) return;
-    let open = world.openKeys.find(event.u32, event.word + KEY_FILE);
-    if (!open) {
-      if (look.endedKeys.find(event.u32, event.word + KEY_FILE)) return;
-      const device = deviceOf(world, event);
-      if (!device) return;
-      // What it holds may have changed since the look, but then an event has told.
-      const isNews = event.time >= device.timeline.lastTime();
-      const { vm } = device;
-      open = newOpen(world, device, event, true);
-      if (!isNews) hold(device, vm);
+    const open = findOpen(world, look, event);
+    if (!open) return;
+    const { device } = open;
+    const isNew = open.state === 'opening' && (open.adopted || wasMissed(open, look));
+    if (isNew) {
       open.state = 'open';
-      open.fd = event.ret;
       device.opensTotal++;
-      joinGroup(world, device, event.groupId);
-      if (isNews) countOpens(device, event);
-      else countSeenOpens(device);
-      settle(device);
-      device.timeline.add(event, open.vm?.serial ?? 0);
+      device.timeline.add(event, 0);
     }
+    if (open.fd < 0) open.fd = event.ret;
+    if (isNew || wasMissed(device, look) || look.checked.has(device)) {
+      joinGroup(world, device, event.groupId);
+      holdSeen(world, look, open, event);
+      if (event.openCount < 0) countSeenOpens(device);
+      else if (event.time >= device.countedAt) countOpens(device, event);
+      settle(device);
+    } else if (device.adopted && event.openCount >= 0 && event.time >= device.countedAt) {
+      // The end of a close that began before it was first seen is not told.
+      countOpens(device, event);
+    }
+    if (device.vm) foundInUse(device.vm, look);
     found(open, look);
-    found(open.device, look);
-    moment.device = open.device;
+    found(device, look);
+    moment.device = device;
     moment.open = open;
     moment.vm = open.vm;
   },
@@ -233,7 +423,10 @@ export const SEEN_HANDLERS: Handlers = {
     const group = world.groups.get(event.groupId);
     if (!group) return;
     moment.group = group;
-    if (event.time >= group.setAt) group.vm = vmOf(world, event);
+    // That it names none may mean that the kernel does not tell.
+    if (!world.look || event.time < group.setAt || !event.has(EVENT.kvm)) return;
+    const [low, high] = event.u32.subarray(event.word + KEY_KVM, event.word + KEY_KVM + 2);
+    world.look.groupVms.push({ group, low, high, time: event.time });
   },
   'seen.vm:begin': (world, event, moment) => findVm(world, event, moment, true),
   'seen.vm_file:begin': (world, event, moment) => findVm(world, event, moment, false),
@@ -246,26 +439,9 @@ export const SEEN_HANDLERS: Handlers = {
     if (!look) return;
     if (event.ret & FILES) endLookAtOpens(world, look, event);
     if (event.ret & SYSFS) endLookAtDevices(world, look, event);
+    tieGroups(world, look);
     if (event.ret & FILES) endLookAtVms(world, look, event, (event.ret & DEBUGFS) !== 0);
     if ((event.ret & SYSFS) !== 0 && (event.ret & FILES) !== 0) world.lossesPutRight = look.losses;
     world.look = undefined;
   },
 };
-
-function findVm(world: World, event: EventCursor, moment: Moment, hasFd: boolean): void {
-  const { look } = world;
-  if (!look || !event.has(EVENT.kvm)) return;
-  let vm: Vm | undefined = world.vmKeys.find(event.u32, event.word + KEY_KVM);
-  if (!vm) {
-    if (look.endedKeys.find(event.u32, event.word + KEY_KVM)) return;
-    vm = newVm(world, event, true);
-    vm.task = taskOf(event);
-    vm.timeline.add(event, vm.serial);
-    vm.users = event.usersCount;
-  } else if (event.time >= vm.timeline.lastTime()) {
-    vm.users = event.usersCount;
-  }
-  if (hasFd) look.vmsWithFd.add(vm);
-  found(vm, look);
-  moment.vm = vm;
-}

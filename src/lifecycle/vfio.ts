@@ -20,14 +20,16 @@ export function deviceOf(world: World, event: EventCursor): Device | undefined {
   const known =
     world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
     world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (!known) return event.isNamed ? unknownDevice(world, event) : undefined;
+  if (!known || world.isAnother(known, event)) {
+    return event.isNamed ? unknownDevice(world, event) : undefined;
+  }
   if (known.vdevLow === 0 && known.vdevHigh === 0) joinVdev(world, known, event);
   return known;
 }
 
 /** Found in sysfs, which tells no key, or never seen. */
 function unknownDevice(world: World, event: EventCursor): Device {
-  const found = world.keyless(event.name('device'));
+  const found = world.foundByName(event.name('device'));
   if (!found) return newDevice(world, event, true);
   world.enterDevice(found, event);
   joinVdev(world, found, event);
@@ -45,9 +47,18 @@ function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
   return device;
 }
 
+/** A device that was found by its name; if there is none, a look that goes on must not find it. */
+function unkeyedOrGone(world: World, event: EventCursor): Device | undefined {
+  if (!event.isNamed) return undefined;
+  const found = world.foundByName(event.name('device'));
+  if (!found && event.name('bus') !== 'mdev') world.look?.endedNames.add(event.name('device'));
+  return found;
+}
+
 function joinVdev(world: World, device: Device, event: EventCursor): void {
   // Kernels that pass the struct device around do not tell it.
   if (!event.has(EVENT.vdev)) return;
+  world.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
   device.vdevLow = event.u32[event.word + KEY_VDEV];
   device.vdevHigh = event.u32[event.word + KEY_VDEV + 1];
   world.vdevKeys.set(device.vdevLow, device.vdevHigh, device);
@@ -63,8 +74,12 @@ export function joinGroup(world: World, device: Device, id: number): void {
 
 /** As the kernel counts, or where it does not tell, as many as were seen. */
 export function countOpens(device: Device, event: EventCursor): void {
-  if (event.openCount >= 0) device.openCount = event.openCount;
-  else countSeenOpens(device);
+  if (event.openCount < 0) {
+    countSeenOpens(device);
+    return;
+  }
+  device.openCount = event.openCount;
+  device.countedAt = event.time;
 }
 
 export function countSeenOpens(device: Device): void {
@@ -84,7 +99,9 @@ function heldVm(world: World, device: Device, event: EventCursor): Vm | undefine
   return device.vm ?? world.groups.get(device.groupId)?.vm;
 }
 
-export function hold(device: Device, vm: Vm | undefined): void {
+/** @param time since when that is known */
+export function hold(device: Device, vm: Vm | undefined, time: number): void {
+  device.heldAt = time;
   if (device.vm === vm) return;
   device.vm?.devices.delete(device);
   device.vm = vm;
@@ -96,7 +113,7 @@ function tie(world: World, event: EventCursor, moment: Moment, holds: boolean): 
   const device = deviceOf(world, event);
   const vm = vmOf(world, event);
   if (!device) return;
-  hold(device, holds ? vm : undefined);
+  hold(device, holds ? vm : undefined, event.time);
   device.timeline.add(event, vm?.serial ?? 0);
   vm?.timeline.add(event, vm.serial);
   moment.device = device;
@@ -105,7 +122,8 @@ function tie(world: World, event: EventCursor, moment: Moment, holds: boolean): 
 
 /** Open or bound, as the number of device files says, unless something stronger holds. */
 export function settle(device: Device): void {
-  if (device.state === 'bound' || device.state === 'open') {
+  const isSetUp = device.isCreationUnseen && device.openCount > 0;
+  if (device.state === 'bound' || device.state === 'open' || isSetUp) {
     device.state = device.openCount > 0 ? 'open' : 'bound';
   }
 }
@@ -151,6 +169,9 @@ export const VFIO_HANDLERS: Handlers = {
       device.state = 'removing';
       device.removeBegan = event.time;
       device.remover = taskOf(event);
+    } else if (device.state !== 'creating') {
+      // Its driver lets go of it; that this began was not seen if the state is another.
+      device.state = 'removing';
     }
     device.timeline.add(event, 0);
     moment.device = device;
@@ -170,7 +191,8 @@ export const VFIO_HANDLERS: Handlers = {
   'vfio.release:begin'(world, event, moment) {
     const device =
       world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
-      world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+      world.deviceKeys.find(event.u32, event.word + KEY_DEV) ??
+      unkeyedOrGone(world, event);
     if (!device) return;
     device.timeline.add(event, 0);
     moment.device = device;
@@ -199,7 +221,7 @@ export const VFIO_HANDLERS: Handlers = {
     group.clearedByExitAt = !vm && event.isExiting ? event.time : 0;
     for (const device of group.devices) {
       device.timeline.add(event, vm?.serial ?? 0);
-      if (device.vmOfGroup && device.opens.length > 0) hold(device, vm);
+      if (device.vmOfGroup && device.opens.length > 0) hold(device, vm, event.time);
     }
     moment.vm?.timeline.add(event, moment.vm.serial);
     if (!vm && group.devices.size === 0) world.groups.delete(group.id);
@@ -256,7 +278,9 @@ export const VFIO_HANDLERS: Handlers = {
 
   'vfio.device.open:end'(world, event, moment) {
     const open =
-      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? world.opening.get(event.tid);
+      world.openKeys.find(event.u32, event.word + KEY_FILE) ??
+      world.opening.get(event.tid) ??
+      unseenOpen(world, event);
     if (!open) return;
     world.opening.delete(event.tid);
     const device = open.device;
@@ -267,7 +291,7 @@ export const VFIO_HANDLERS: Handlers = {
       // Until 6.5 the file comes to be, and the VM is told, only in the course of the open.
       keyOpen(world, open, event);
       open.vm = heldVm(world, device, event);
-      hold(device, open.vm);
+      hold(device, open.vm, event.time);
     }
     countOpens(device, event);
     device.timeline.add(event, open.vm?.serial ?? 0);
@@ -313,17 +337,34 @@ export const VFIO_HANDLERS: Handlers = {
     moment.vm = device.vm;
     moment.duration = event.time - open.closeBegan;
     // From 6.2 on it still holds its VM now, and says when it lets go.
-    if (device.openCount === 0 && !event.has(EVENT.kvm)) hold(device, undefined);
+    if (device.openCount === 0 && !event.has(EVENT.kvm)) hold(device, undefined, event.time);
   },
 };
 
-export function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
+function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
+  const open = enterOpen(world, device, event, adopted);
+  open.vm = heldVm(world, device, event);
+  hold(device, open.vm, event.time);
+  return open;
+}
+
+/** Whose VM is not known yet. */
+export function enterOpen(
+  world: World,
+  device: Device,
+  event: EventCursor,
+  adopted: boolean,
+): Open {
   const open = new Open(device, taskOf(event), event.time, adopted, world.losses);
   keyOpen(world, open, event);
-  open.vm = heldVm(world, device, event);
-  hold(device, open.vm);
   device.opens.push(open);
   return open;
+}
+
+/** A device file whose begin was lost. */
+function unseenOpen(world: World, event: EventCursor): Open | undefined {
+  const device = event.ret >= 0 ? deviceOf(world, event) : undefined;
+  return device && newOpen(world, device, event, true);
 }
 
 function keyOpen(world: World, open: Open, event: EventCursor): void {

@@ -76,8 +76,14 @@ export interface Look {
   readonly endedKeys: KeyTable<Life>;
   /** The threads that had made VMs that ended since it began. */
   readonly endedMakers: Set<number>;
+  /** What groups say that their VM is, by key. */
+  readonly groupVms: { group: Group; low: number; high: number; time: number }[];
   /** VMs of which some process has the VM's own file. */
   readonly vmsWithFd: Set<Vm>;
+  /** VMs that were first heard of as what a device holds. */
+  readonly vmsOfDevices: Set<Vm>;
+  /** Devices that were found, and whose earlier events may be missing. */
+  readonly checked: Set<Device>;
   /** How many VMs of each thread the kernel lists in debugfs. */
   readonly vmEntries: Map<number, number>;
 }
@@ -122,6 +128,8 @@ export class World {
   /** What a look at the host, which takes a while, must know of what happens meanwhile. */
   look: Look | undefined;
   looks = 0;
+  /** Sysfs has been looked at, so parents that are not known are none, or are being withdrawn. */
+  knowsParents = false;
 
   readonly #moment = new Moment();
 
@@ -166,7 +174,13 @@ export class World {
   /** Joins the device to the address that the event names; from here on other events can find it. */
   enterDevice(device: Device, event: EventCursor): void {
     const stale = this.deviceKeys.find(event.u32, event.word + DEV);
-    if (stale) this.#supersede(stale);
+    if (stale && stale !== device) this.#supersede(stale);
+    const namesake = this.devicesByName.get(device.name);
+    // A bus has one device of a name. One that is freed, but whose creation has not returned, ends by that.
+    if (namesake && namesake !== device && namesake.bus === device.bus && !namesake.releasedAt) {
+      this.#supersede(namesake);
+    }
+    this.deviceKeys.delete(device.keyLow, device.keyHigh, device);
     device.keyLow = event.u32[event.word + DEV];
     device.keyHigh = event.u32[event.word + DEV + 1];
     this.devices.add(device);
@@ -175,10 +189,10 @@ export class World {
     device.parent?.devices.add(device);
   }
 
-  /** A live device that was found by its name, and whose key is not known. */
-  keyless(name: string): Device | undefined {
+  /** A live device that was found by its name, and whose key is not known, or may be another by now. */
+  foundByName(name: string): Device | undefined {
     const device = this.devicesByName.get(name);
-    return device && device.keyLow === 0 && device.keyHigh === 0 ? device : undefined;
+    return device?.isKeyUnsure ? device : undefined;
   }
 
   endDevice(device: Device): void {
@@ -190,10 +204,17 @@ export class World {
     for (const open of device.opens) this.endOpen(open);
     device.vm?.devices.delete(device);
     if (this.devicesByName.get(device.name) === device) this.devicesByName.delete(device.name);
-    device.parent?.devices.delete(device);
     this.leaveGroup(device);
     device.lossesAtEnd = this.losses;
     this.endedDevices.add(device);
+    const { parent } = device;
+    if (!parent) return;
+    parent.devices.delete(device);
+    // Its withdrawal began before it was first seen, so nothing else will tell of its end.
+    if (parent.state === 'unregistering' && !parent.unregisterBegan && parent.devices.size === 0) {
+      parent.state = 'gone';
+      this.endParent(parent);
+    }
   }
 
   /** Its key may be another's from now on. The device keeps it among its opens. */
@@ -215,6 +236,18 @@ export class World {
     this.look?.endedNames.add(parent.name);
     this.parents.delete(parent);
     this.parentKeys.delete(parent.keyLow, parent.keyHigh, parent);
+  }
+
+  /**
+   * Whether an event is about another device at the address of this one, whose release was
+   * lost; it is over then.
+   */
+  isAnother(device: Device, event: EventCursor): boolean {
+    if (this.losses === device.lossesBefore || !event.isNamed) return false;
+    const name = event.name('device');
+    if (name === '' || name === device.name) return false;
+    this.#supersede(device);
+    return true;
   }
 
   /** Its address belongs to another device now, so its release was missed. */

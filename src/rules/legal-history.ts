@@ -63,6 +63,15 @@ export class LegalHistory {
     this.telling.live();
   }
 
+  /** Lets what does not wait for others come to its end. */
+  callsReturn(): void {
+    for (const one of this.#lent) {
+      if (one.state === 'creating') this.#createEnds(one);
+      if (one.opening) this.#openEnds(one);
+    }
+    this.telling.live();
+  }
+
   #actor(comm: string) {
     return { pid: this.#pids++, comm };
   }
@@ -102,7 +111,8 @@ export class LegalHistory {
     add(one.state === 'creating', () => this.#createEnds(one));
     for (const guest of this.#guests) {
       const fits = one.opens.length === 0 || one.guest === guest;
-      add(mayOpen && fits && !guest.closed, () => this.#openBegins(one, guest));
+      const isBusy = this.#lent.some((other) => other.opening && other.guest === guest);
+      add(mayOpen && fits && !isBusy && !guest.closed, () => this.#openBegins(one, guest));
     }
     add(mayOpen && this.#freedom.openWithoutVm && one.opens.length === 0, () =>
       this.#openBegins(one, undefined),
@@ -127,7 +137,7 @@ export class LegalHistory {
   }
 
   #register(): void {
-    const name = `parent-${this.#pids}`;
+    const name = `parent-${this.#pids++}`;
     this.#sources.push({ parent: this.telling.story.parent({ name }), unregistering: undefined });
   }
 
@@ -221,14 +231,11 @@ export class LegalHistory {
   }
 
   #removeEnds(one: Lent): void {
-    const { key, uuid } = one.device;
     if (one.removal) {
       this.telling.story.removeEnds(one.removal);
-      this.#freeUuids.push(uuid);
+      this.#freeUuids.push(one.device.uuid);
     } else {
-      const fields = { dev: key, vdev: key, openCount: 0, names: { device: uuid, bus: 'pci' } };
-      this.telling.raw('vfio.unregister:end', fields);
-      this.telling.raw('vfio.release:begin', fields);
+      this.telling.story.unbindPciEnds(one.device);
     }
     this.#gone(one);
   }

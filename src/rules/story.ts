@@ -158,6 +158,12 @@ export class Story {
     this.#begin('vfio.unregister', SHELL, this.#vfio(device));
   }
 
+  unbindPciEnds(device: ToldDevice): void {
+    this.#end('vfio.unregister', SHELL, this.#plainVfio(device));
+    this.#begin('vfio.release', SHELL, this.#vfio(device));
+    this.#end('vfio.release', SHELL, { vdev: device.key, dev: device.key });
+  }
+
   createVm({ as = VMM } = {}): ToldVm {
     const vm = { key: this.#key(), task: as, users: 1 };
     this.kvmPids.add(as.pid);
@@ -279,7 +285,7 @@ export class Story {
   #putKvm(vm: ToldVm, task: Actor): void {
     this.#begin('kvm.put', task, this.#kvm(vm));
     if (--vm.users > 0) return;
-    this.#begin('kvm.vm.destroy', task, { kvm: vm.key, usersCount: 0 });
+    this.#begin('kvm.vm.destroy', task, this.#kvm(vm));
     this.#end('kvm.vm.destroy', task, { kvm: vm.key });
   }
 

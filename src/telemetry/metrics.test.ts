@@ -35,6 +35,12 @@ class Measured extends Telling {
         { cpu: 1, attempts: 50, dropped: 3 },
       ],
       ring: () => ({ bytes: 1 << 20, backlog: 232 }),
+      pinned: () => ({
+        lost: 4,
+        counts: new Float64Array(MOMENT_COUNT)
+          .fill(70, momentIndexOf('kvm.put:begin'))
+          .fill(0, momentIndexOf('kvm.put:end')),
+      }),
       probes: () => [
         {
           ...{ point: 'mdev.create', state: 'attached', missed: 2 },

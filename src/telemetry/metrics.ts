@@ -23,6 +23,8 @@ export interface MetricsSource {
   sequenceGaps(): readonly number[];
   lanes(): readonly { cpu: number; attempts: number; dropped: number }[];
   ring(): { readonly bytes: number; readonly backlog: number };
+  /** What all agents have read from a pinned ring, by moment index; undefined where it is not pinned. */
+  pinned(): { readonly lost: number; readonly counts: Float64Array } | undefined;
   probes(): readonly {
     readonly point: string;
     readonly state: string;
@@ -80,7 +82,12 @@ export function createMetrics(
     'vfioscope_state_tainted',
     '1 from a loss until a look at the host has put the state right',
     [],
-    (set) => set({}, source.world.isTainted ? 1 : 0),
+    (set) => {
+      // The writers know of a loss before the reader can.
+      const dropped = source.lanes().reduce((sum, lane) => sum + lane.dropped, 0);
+      const isUnknown = dropped > (source.lost.ring_full ?? 0);
+      set({}, source.world.isTainted || isUnknown ? 1 : 0);
+    },
   );
   counter('vfioscope_host_looks_total', 'Looks at what exists on the host', ['reason'], (set) => {
     for (const [reason, count] of source.looks.counts) set({ reason }, count);
@@ -111,6 +118,29 @@ export function createMetrics(
   gauge('vfioscope_ring_size_bytes', 'Room for records', [], (set) => set({}, source.ring().bytes));
   gauge('vfioscope_ring_backlog_bytes', 'Records written and not yet read', [], (set) =>
     set({}, source.ring().backlog),
+  );
+  gauge('vfioscope_pinned', '1 if the probes go on recording without an agent', [], (set) =>
+    set({}, source.pinned() ? 1 : 0),
+  );
+  counter(
+    'vfioscope_pinned_records_total',
+    'Records read from the pinned ring, by this agent and those before it',
+    ['point', 'phase'],
+    (set) => {
+      const counts = source.pinned()?.counts;
+      for (const point of counts ? POINT_NAMES : []) {
+        for (const phase of ['begin', 'end']) {
+          const count = counts?.[momentIndex(POINTS[point], phase === 'end')] ?? 0;
+          if (count > 0) set({ point, phase }, count);
+        }
+      }
+    },
+  );
+  counter(
+    'vfioscope_pinned_records_lost_total',
+    'Records that never reached any agent because the pinned ring was full',
+    [],
+    (set) => set({}, source.pinned()?.lost ?? 0),
   );
   gauge(
     'vfioscope_probe_attached',

@@ -51,8 +51,8 @@ function wholePipeline(): Reading {
   const pipeline = new Pipeline({ endedLives: 1000 }, { rules: RULES, host });
   const durations = new Durations();
   pipeline.addSink((moment) => durations.take(moment));
-  const { sequence, ingest, rules, world } = pipeline;
-  return { sequence, receive: ingest, tick: () => rules.tick(world.now) };
+  const { sequence, record, rules, world } = pipeline;
+  return { sequence, receive: record, tick: () => rules.tick(world.now) };
 }
 
 /** One flood and what came of it. */

@@ -56,9 +56,9 @@ class Bench {
   /** @returns ns of CPU that the pipeline took for it */
   drain(): number {
     const { length } = this.#tape.records;
-    const { world, rules, ingest } = this.pipeline;
+    const { world, rules, record } = this.pipeline;
     const start = this.#producer.native.cpuTime();
-    const read = this.#reader.drain(length + 1, ingest);
+    const read = this.#reader.drain(length + 1, record);
     // As often as the agent does it.
     if (world.now - this.#ticked >= 1e9) {
       this.#ticked = world.now;

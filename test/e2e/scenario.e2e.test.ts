@@ -5,6 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { ACTS } from './acts.ts';
 import { Stage } from './stage.ts';
+import { readSupport, supportOf, writeSupport } from './support.ts';
+import { KERNEL, MODULE_BTF } from './traits.ts';
 import { differences } from './verify.ts';
 
 /** The host's loopback, as the VM sees it. */
@@ -20,10 +22,9 @@ function collector() {
   return { server, received };
 }
 
-/** CI sets others; the whole matrix is `npm run lab:matrix`. */
-const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12';
+const MODE = MODULE_BTF ? '' : ' whose modules tell no types';
 
-describe(`the agent on a real ${KERNEL} kernel`, { timeout: 300_000 }, () => {
+describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, () => {
   let stage: Stage;
   let output = '';
   const { server, received } = collector();
@@ -35,6 +36,7 @@ describe(`the agent on a real ${KERNEL} kernel`, { timeout: 300_000 }, () => {
       kernel: KERNEL,
       timeoutMs: 280_000,
       logFormat: 'json',
+      flags: MODULE_BTF ? [] : ['--no-module-btf'],
       env: {
         OTEL_EXPORTER_OTLP_ENDPOINT: `http://${HOST}:${port}`,
       },
@@ -92,6 +94,17 @@ describe(`the agent on a real ${KERNEL} kernel`, { timeout: 300_000 }, () => {
     );
     assert.ok(text().includes('remove-stall'));
     assert.ok(text().includes('vfio.device.open'));
+  });
+
+  it('watches this kernel as docs/kernel-support.md says', async () => {
+    const found = supportOf(
+      await stage.sh('uname -r'),
+      await stage.api<Parameters<typeof supportOf>[1]>('/api/v1/probes'),
+    );
+    if (process.env.VFIOSCOPE_KEEP) writeSupport(KERNEL, found);
+    // Which package of it is the newest changes from day to day.
+    const { release } = found;
+    assert.deepEqual(found, { ...readSupport(KERNEL, MODULE_BTF), release });
   });
 
   it('exports metrics that agree', async () => {

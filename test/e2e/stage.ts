@@ -43,6 +43,8 @@ export interface StageOptions {
   /** On a terminal, so that the agent writes in colour. */
   readonly tty?: boolean;
   readonly onAgentOutput: (text: string) => void;
+  /** More flags for the agent. */
+  readonly flags?: readonly string[];
   /** More variables for the agent, such as OTEL_EXPORTER_OTLP_ENDPOINT. */
   readonly env?: Readonly<Record<string, string>>;
   readonly onStep?: (step: string, detail: string, milliseconds: number) => void;
@@ -83,7 +85,7 @@ export class Stage {
     const agent = vm.start(
       [
         ...[process.execPath, 'dist/agent/main.js', 'run', '--config', '/tmp/vfioscope.yaml'],
-        ...['--log-format', options.logFormat],
+        ...['--log-format', options.logFormat, ...(options.flags ?? [])],
       ],
       { onStdout: output, onStderr: output, tty: options.tty ?? false, env: options.env ?? {} },
     );

@@ -69,6 +69,12 @@ const V5_10: Traits = {
 
 const TRAITS: Readonly<Record<string, Traits>> = { '5.10': V5_10, '6.1': V6_1 };
 
+/** The kernel that the tests run on; `npm run lab:matrix` goes through all. */
+export const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12';
+
+/** Whether modules may tell their types; without it, any kernel is as 5.10 in that. */
+export const MODULE_BTF = process.env.VFIOSCOPE_MODULE_BTF !== 'no';
+
 /** @param kernel of test/lab/kernels.json */
 export function traitsOf(kernel: string): Traits {
   if (!(kernel in readMatrix().kernels)) throw new Error(`no kernel ${kernel} in kernels.json`);

@@ -5,7 +5,7 @@ import type { Vm } from './vm.ts';
 export interface StormOptions {
   /** Processes; one unless given. */
   workers?: number;
-  /** Rounds of each process, one unless given; 0 is endless. */
+  /** Rounds of each process, one unless given; 0 is endless, or until `hold`. */
   rounds?: number;
   /** mdev types as [parent, type], such as ["mtty", "mtty-1"], taken in turn. */
   types?: readonly (readonly [parent: string, type: string])[];
@@ -112,6 +112,12 @@ export class Storm {
   /** Settles when the storm has ended by itself, or after `end`. */
   get done(): Promise<StormTotals> {
     return this.#done.promise;
+  }
+
+  /** Of an endless storm, makes the next rounds the last, whose devices are kept. */
+  hold(): Promise<StormTotals> {
+    this.#process.signal('SIGUSR1');
+    return this.holding;
   }
 
   /** Lets the rounds come to an end, and what is kept too. */

@@ -206,12 +206,14 @@ void run_lives(struct worker *worker)
 	const struct options *options = worker->options;
 	struct life *kept = NULL;
 	struct seat *seat = NULL;
-	unsigned long next_type = worker->index;
+	unsigned long next_type = worker->index, rounds = options->rounds;
 
-	for (unsigned long round = 0; options->rounds == 0 || round < options->rounds; round++) {
+	for (unsigned long round = 0; rounds == 0 || round < rounds; round++) {
 		if (storm_stopping())
 			break;
-		bool keep = options->keep > 0 && options->rounds - round <= options->keep;
+		if (rounds == 0 && options->keep > 0 && storm_finishing())
+			rounds = round + options->keep;
+		bool keep = rounds > 0 && rounds - round <= options->keep;
 		struct life *newest = keep ? kept : NULL;
 		for (int i = 0; i <= options->nested; i++) {
 			const struct type *type = &options->types[next_type++ % options->type_count];

@@ -31,17 +31,20 @@ static const char USAGE[] =
 	"usage: storm --create FILE[,FILE...] [options]\n"
 	"       storm --loop kvm [options]\n"
 	"  --workers N    processes (1)\n"
-	"  --rounds R     rounds of each process (1); 0: until SIGTERM\n"
+	"  --rounds R     rounds of each process (1); 0: until SIGTERM, or SIGUSR1 with --keep\n"
 	"  --create FILES mdev types, by their create files, in turn\n"
 	"  --open         open each device as a VMM does\n"
 	"  --kvm          with a VM\n"
 	"  --vms-every M  rounds for which a process keeps one VM (1)\n"
 	"  --nested       two devices in each round, one within the life of the other\n"
 	"  --keep K       keep the devices of the last K rounds of each process until SIGTERM\n"
+	"                 (SIGUSR1: the next K rounds are the last)\n"
 	"  --loop kvm     take and put references to VMs, without devices\n"
 	"  --report FILE  a line of JSON for each device, and the totals at the end\n";
 
 static sigset_t ending_signals;
+// Those, and the one that asks for the last rounds.
+static sigset_t signals;
 // Workers write a byte to it when they hold; it ends with the last of them.
 static int held_pipe[2];
 
@@ -63,6 +66,13 @@ bool storm_stopping(void)
 
 	return sigpending(&pending) == 0 &&
 	       (sigismember(&pending, SIGTERM) || sigismember(&pending, SIGINT));
+}
+
+bool storm_finishing(void)
+{
+	sigset_t pending;
+
+	return sigpending(&pending) == 0 && sigismember(&pending, SIGUSR1);
 }
 
 void storm_hold(void)
@@ -155,7 +165,8 @@ static struct options read_options(int argc, char **argv)
 		bad_usage("either --create or --loop");
 	if (options.workers < 1 || options.workers > MAX_WORKERS || options.vms_every < 1)
 		bad_usage("--workers and --vms-every are at least 1, and workers at most 256");
-	if (options.keep > options.rounds || (options.loop && options.keep > 0))
+	if ((options.rounds > 0 && options.keep > options.rounds) ||
+	    (options.loop && options.keep > 0))
 		bad_usage("--keep is for devices, and at most as many rounds as there are");
 	return options;
 }
@@ -218,7 +229,7 @@ static void watch(const struct options *options, const struct totals *totals,
 	enum { HELD, SIGNAL };
 	struct pollfd waiting[] = {
 		[HELD] = { .fd = held_pipe[0], .events = POLLIN },
-		[SIGNAL] = { .fd = signalfd(-1, &ending_signals, SFD_CLOEXEC), .events = POLLIN },
+		[SIGNAL] = { .fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN },
 	};
 	unsigned int holding = 0;
 	char byte;
@@ -227,7 +238,7 @@ static void watch(const struct options *options, const struct totals *totals,
 		struct signalfd_siginfo info;
 		if (waiting[SIGNAL].revents && read(waiting[SIGNAL].fd, &info, sizeof(info)) > 0)
 			for (unsigned int i = 0; i < options->workers; i++)
-				kill(children[i], SIGTERM);
+				kill(children[i], info.ssi_signo == SIGUSR1 ? SIGUSR1 : SIGTERM);
 		if (!waiting[HELD].revents)
 			continue;
 		if (read(held_pipe[0], &byte, 1) != 1)
@@ -250,7 +261,9 @@ int main(int argc, char **argv)
 	sigemptyset(&ending_signals);
 	sigaddset(&ending_signals, SIGTERM);
 	sigaddset(&ending_signals, SIGINT);
-	sigprocmask(SIG_BLOCK, &ending_signals, NULL);
+	signals = ending_signals;
+	sigaddset(&signals, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	if (totals == MAP_FAILED || pipe2(gate, O_CLOEXEC) < 0 || pipe2(held_pipe, O_CLOEXEC) < 0)
 		fail("storm");
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {

@@ -54,6 +54,8 @@ struct worker {
 
 /* Whether the worker was told to come to an end. */
 bool storm_stopping(void);
+/* Whether the rounds that begin now are its last. */
+bool storm_finishing(void);
 /* Tells that all rounds are done, and waits until the worker is told to end. */
 void storm_hold(void);
 

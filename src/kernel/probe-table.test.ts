@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { PointName } from '../lifecycle/points.ts';
+import { choose } from './candidates.ts';
+import { Libbpf, openOptions } from './libbpf.ts';
+import { type Candidate, PROBE_TABLE } from './probe-table.ts';
+import { SEEN_FILES } from './seen-files.ts';
+
+const MDEV = [
+  'mdev_device_create',
+  'mdev_device_release',
+  'mdev_device_remove',
+  'mdev_device_remove_cb',
+  'mdev_probe',
+  'mdev_remove',
+];
+const MDEV_PARENT = ['mdev_register_parent', 'mdev_unregister_parent'];
+const VFIO = [
+  'vfio_device_fops_release',
+  'vfio_group_fops_open',
+  'vfio_group_fops_unl_ioctl',
+  'vfio_register_group_dev',
+  'vfio_unregister_group_dev',
+];
+const VFIO_6 = [
+  'vfio_device_put_registration',
+  'vfio_device_release',
+  'vfio_file_set_kvm',
+  'vfio_register_emulated_iommu_dev',
+];
+const VFIO_6_12 = [
+  'vfio_device_get_kvm_safe',
+  'vfio_device_put_kvm',
+  'vfio_df_close',
+  'vfio_df_open',
+  'vfio_group_set_kvm',
+];
+const KVM = [
+  'kvm_arch_init_vm',
+  'kvm_destroy_vm',
+  'kvm_dev_ioctl',
+  'kvm_get_kvm',
+  'kvm_put_kvm',
+  'kvm_vm_release',
+];
+
+/**
+ * Functions that Debian's kernels have as symbols, out of those that the table knows: read
+ * from the symbol tables of 5.10.262, 6.1.192, 6.12.117 and 7.2.13.
+ */
+const KERNELS: Readonly<Record<string, readonly string[]>> = {
+  '5.10': [
+    ...MDEV,
+    ...VFIO,
+    ...KVM,
+    'mdev_register_device',
+    'mdev_unregister_device',
+    'vfio_add_group_dev',
+    'vfio_del_group_dev',
+    'vfio_group_set_kvm',
+  ],
+  '6.1': [
+    ...MDEV,
+    ...MDEV_PARENT,
+    ...VFIO,
+    ...VFIO_6,
+    ...KVM,
+    'kvm_get_kvm_safe',
+    'vfio_device_assign_container',
+  ],
+  '6.12': [...MDEV, ...MDEV_PARENT, ...VFIO, ...VFIO_6, ...VFIO_6_12, ...KVM, 'kvm_get_kvm_safe'],
+  '7.2': [...MDEV, ...MDEV_PARENT, ...VFIO, ...VFIO_6, ...VFIO_6_12, ...KVM, 'kvm_get_kvm_safe'],
+};
+
+/** Linux 6.12 and later have a function for each point. */
+const OF_ITS_OWN: Readonly<Partial<Record<PointName, string>>> = {
+  'mdev.parent.register': 'mdev_register_parent',
+  'mdev.parent.unregister': 'mdev_unregister_parent',
+  'mdev.create': 'mdev_device_create',
+  'mdev.probe': 'mdev_probe',
+  'mdev.remove': 'mdev_device_remove',
+  'mdev.remove_child': 'mdev_device_remove_cb',
+  'mdev.unbind': 'mdev_remove',
+  'mdev.release': 'mdev_device_release',
+  'vfio.register': 'vfio_register_group_dev',
+  'vfio.register_emulated': 'vfio_register_emulated_iommu_dev',
+  'vfio.unregister': 'vfio_unregister_group_dev',
+  'vfio.release': 'vfio_device_release',
+  'vfio.group.open': 'vfio_group_fops_open',
+  'vfio.group.set_kvm': 'vfio_group_set_kvm',
+  'vfio.device.get_fd': 'vfio_group_fops_unl_ioctl',
+  'vfio.device.open': 'vfio_df_open',
+  'vfio.device.close': 'vfio_df_close',
+  'vfio.device.kvm_capture': 'vfio_device_get_kvm_safe',
+  'vfio.device.kvm_drop': 'vfio_device_put_kvm',
+  'kvm.vm.create': 'kvm_dev_ioctl',
+  'kvm.vm.init': 'kvm_arch_init_vm',
+  'kvm.vm.destroy': 'kvm_destroy_vm',
+  'kvm.vm.fd_close': 'kvm_vm_release',
+  'kvm.get': 'kvm_get_kvm',
+  'kvm.get_safe': 'kvm_get_kvm_safe',
+  'kvm.put': 'kvm_put_kvm',
+};
+
+/** What each point uses where it is not that: functions, or "← the point that tells it". */
+const USED: Readonly<Record<string, typeof OF_ITS_OWN>> = {
+  '5.10': {
+    ...OF_ITS_OWN,
+    'mdev.parent.register': 'mdev_register_device',
+    'mdev.parent.unregister': 'mdev_unregister_device',
+    'vfio.register': 'vfio_add_group_dev',
+    'vfio.register_emulated': '← vfio.register',
+    'vfio.unregister': 'vfio_del_group_dev',
+    'vfio.release': '← vfio.unregister',
+    'vfio.device.open': '← vfio.device.get_fd',
+    'vfio.device.close': 'vfio_device_fops_release',
+    'vfio.device.kvm_capture': '← vfio.group.set_kvm',
+    'vfio.device.kvm_drop': '← vfio.device.close',
+    'kvm.get_safe': '← kvm.get',
+  },
+  '6.1': {
+    ...OF_ITS_OWN,
+    'vfio.group.set_kvm': 'vfio_file_set_kvm',
+    'vfio.device.open': 'vfio_device_assign_container ← vfio.device.get_fd',
+    'vfio.device.close': 'vfio_device_fops_release, vfio_device_put_registration',
+    'vfio.device.kvm_capture': '← vfio.device.open',
+    'vfio.device.kvm_drop': '← vfio.device.close',
+  },
+  '6.12': OF_ITS_OWN,
+  '7.2': OF_ITS_OWN,
+};
+
+function kernelWith(version: string, functions: readonly string[]) {
+  const [major, minor] = version.split('.').map(Number);
+  const opened: string[] = [];
+  return {
+    version: [major, minor] as const,
+    /** Places that were opened and not closed. */
+    opened,
+    open(_module: string, { symbol }: { symbol: string }) {
+      if (!functions.includes(symbol)) throw Object.assign(new Error(symbol), { code: 'ENOENT' });
+      opened.push(symbol);
+      return { method: symbol, fd: -1, undefine() {} };
+    },
+    close({ method }: { method: string }) {
+      opened.splice(opened.lastIndexOf(method), 1);
+    },
+  };
+}
+
+/** The candidate for each point, or why there is none. */
+function chosen(version: string, functions = KERNELS[version]) {
+  const kernel = kernelWith(version, functions);
+  const using = new Map<PointName, Candidate>();
+  const reasons = new Map<PointName, string>();
+  for (const entry of PROBE_TABLE) {
+    const choice = choose(entry, using, kernel);
+    if ('candidate' in choice) using.set(entry.point, choice.candidate);
+    else reasons.set(entry.point, choice.reason);
+  }
+  return { using, reasons, opened: kernel.opened };
+}
+
+function words({ hooks, toldBy }: Candidate): string {
+  const symbols = [...new Set(hooks.map(({ symbol }) => symbol))].join(', ');
+  return [symbols, toldBy && `← ${toldBy}`].filter(Boolean).join(' ');
+}
+
+/** The names of all programs in the compiled object. */
+function programs(): Set<string> {
+  const path = new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname;
+  const libbpf = Libbpf.get();
+  const object = libbpf.checkPointer(path, (calls) =>
+    calls.objectOpen(path, openOptions(undefined)),
+  );
+  const names = new Set<string>();
+  const { calls } = libbpf;
+  for (
+    let program = calls.nextProgram(object, null);
+    program;
+    program = calls.nextProgram(object, program)
+  ) {
+    names.add(calls.programName(program));
+  }
+  calls.objectClose(object);
+  return names;
+}
+
+describe('the table of probe points', () => {
+  const candidates = PROBE_TABLE.flatMap((entry) => entry.candidates);
+  const hooks = candidates.flatMap((candidate) => candidate.hooks);
+
+  it('names the programs of the compiled object, all of them', () => {
+    const named = new Set(hooks.map(({ program }) => program));
+    assert.deepEqual([...programs()].sort(), [...named, SEEN_FILES, 'module_load'].sort());
+  });
+
+  it('refers to points that stand before, and to functions that these may use', () => {
+    for (const [i, { point, candidates }] of PROBE_TABLE.entries()) {
+      const before = new Map(PROBE_TABLE.slice(0, i).map((entry) => [entry.point, entry]));
+      for (const { where, toldBy } of candidates) {
+        if (toldBy) assert.ok(before.has(toldBy), `${point} is told by ${toldBy}`);
+        if (!where) continue;
+        const symbols = before
+          .get(where[0])
+          ?.candidates.flatMap((candidate) => candidate.hooks.map(({ symbol }) => symbol));
+        assert.ok(symbols?.includes(where[1]), `${point}: ${where.join(' uses ')}`);
+      }
+    }
+  });
+
+  it('says why wherever a point is told by another alone', () => {
+    for (const { hooks, toldBy, because } of candidates) {
+      assert.equal(hooks.length === 0, because !== undefined);
+      if (hooks.length === 0) assert.ok(toldBy);
+    }
+  });
+
+  it('has the end of each point last, where it is attached first', () => {
+    for (const { hooks } of candidates) {
+      const returns = hooks.findIndex(({ atReturn }) => atReturn);
+      assert.ok(returns === -1 || returns === hooks.length - 1);
+    }
+  });
+});
+
+describe('the choice on', () => {
+  for (const version of Object.keys(KERNELS)) {
+    it(`Linux ${version} is a way for each point, and the right one`, () => {
+      const { using, reasons } = chosen(version);
+      assert.deepEqual([...reasons], []);
+      const used = Object.fromEntries([...using].map(([point, one]) => [point, words(one)]));
+      assert.deepEqual(used, USED[version]);
+    });
+  }
+
+  it('a kernel without a function says which one is missing, and leaves nothing open', () => {
+    const without = KERNELS['6.12'].filter((symbol) => symbol !== 'vfio_df_open');
+    const { using, reasons, opened } = chosen('6.12', without);
+    assert.match(reasons.get('vfio.device.open') ?? '', /no function vfio_df_open: it was renamed/);
+    assert.equal(reasons.size, 1);
+    const hooks = [...using.values()].flatMap((candidate) => candidate.hooks);
+    assert.deepEqual(opened.sort(), hooks.map(({ symbol }) => symbol).sort());
+  });
+
+  it('a kernel that refuses a function says how', () => {
+    const kernel = { ...kernelWith('6.12', []), open: () => assert.fail('too many probes') };
+    const choice = choose(PROBE_TABLE[0], new Map(), kernel);
+    assert.match('reason' in choice ? choice.reason : '', /^too many probes; too many probes$/);
+  });
+
+  it('a kernel of which nothing is known has no way that depends on another', () => {
+    const { using, reasons } = chosen('6.30', []);
+    assert.equal(using.size, 0);
+    assert.equal(reasons.get('mdev.create'), 'nothing is known of how this kernel does it');
+  });
+});

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * The end-to-end tests on every kernel of test/lab/kernels.json, and the document of what
+ * is watched where. One kernel after the other: each has a VM of its own.
+ *
+ *   npm run lab:matrix [-- KERNEL…]
+ */
+import { spawnSync } from 'node:child_process';
+import { readMatrix } from '../lab/kernels.ts';
+
+interface Run {
+  readonly title: string;
+  readonly files: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** What is run on a kernel. */
+function runsOn(kernel: string): Run[] {
+  const common = { VFIOSCOPE_KERNEL: kernel, VFIOSCOPE_KEEP: 'yes' };
+  const runs: Run[] = [
+    { title: 'lives and wrong orders', files: ['scenario'], env: common },
+    { title: 'late, lost, in and out', files: ['late', 'loss', 'contended'], env: common },
+  ];
+  // 5.10 is always so.
+  if (kernel !== '5.10') {
+    const env = { ...common, VFIOSCOPE_MODULE_BTF: 'no' };
+    runs.push({ title: 'without BTF of modules', files: ['scenario'], env });
+  }
+  return runs;
+}
+
+const known = Object.keys(readMatrix().kernels);
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((kernel) => !known.includes(kernel));
+if (unknown.length > 0) {
+  console.error(`no kernel ${unknown.join(', ')} in kernels.json; there are: ${known.join(', ')}`);
+  process.exit(2);
+}
+
+const results: string[] = [];
+for (const kernel of wanted.length > 0 ? wanted : known) {
+  for (const { title, files, env } of runsOn(kernel)) {
+    console.log(`\n== ${kernel}: ${title}`);
+    const began = performance.now();
+    const { status } = spawnSync(
+      process.execPath,
+      ['--test', '--test-concurrency=1', ...files.map((name) => `test/e2e/${name}.e2e.test.ts`)],
+      { stdio: 'inherit', env: { ...process.env, ...env } },
+    );
+    const took = `${Math.round((performance.now() - began) / 1000)} s`;
+    results.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${kernel.padEnd(5)} ${title} (${took})`);
+    if (status !== 0) process.exitCode = 1;
+  }
+}
+if (process.exitCode === undefined) {
+  const { status } = spawnSync(process.execPath, ['test/e2e/support-doc.ts'], { stdio: 'inherit' });
+  if (status !== 0) process.exitCode = 1;
+}
+console.log(`\n== the matrix\n${results.join('\n')}`);

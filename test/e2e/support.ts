@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What the agent could watch on each kernel, as the matrix found it: support/KERNEL.json,
+ * from which docs/kernel-support.md is made.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { PointStatus } from '../../src/events/source.ts';
+import { MODULE_BTF } from './traits.ts';
+
+export interface SupportedPoint {
+  readonly point: string;
+  readonly meaning: string;
+  readonly state: string;
+  readonly symbol?: string;
+  readonly method?: string;
+  readonly reason?: string;
+}
+
+export interface SupportedRule {
+  readonly id: string;
+  readonly title: string;
+  readonly active: boolean;
+  readonly missing: readonly string[];
+  readonly impossible?: string;
+}
+
+export interface Support {
+  /** As uname tells it. */
+  readonly release: string;
+  readonly points: readonly SupportedPoint[];
+  readonly rules: readonly SupportedRule[];
+}
+
+function fileOf(kernel: string, moduleBtf: boolean): URL {
+  return new URL(`support/${kernel}${moduleBtf ? '' : '-no-module-btf'}.json`, import.meta.url);
+}
+
+/** @throws when the matrix has not been run on that kernel */
+export function readSupport(kernel: string, moduleBtf = true): Support {
+  return JSON.parse(readFileSync(fileOf(kernel, moduleBtf), 'utf8')) as Support;
+}
+
+/** What an agent's /api/v1/probes says, without what changes from run to run. */
+export function supportOf(
+  release: string,
+  { points, rules }: { points: readonly PointStatus[]; rules: readonly SupportedRule[] },
+): Support {
+  return {
+    release,
+    points: points.map(({ point, meaning, state, symbol, method, reason }) => ({
+      ...{ point, meaning, state },
+      ...(symbol === undefined ? {} : { symbol }),
+      ...(method === undefined ? {} : { method }),
+      ...(reason === undefined ? {} : { reason }),
+    })),
+    rules,
+  };
+}
+
+export function writeSupport(kernel: string, support: Support): void {
+  writeFileSync(fileOf(kernel, MODULE_BTF), `${JSON.stringify(support, null, 2)}\n`);
+}
