@@ -13,8 +13,14 @@ step 'types'
 npx --no-install tsc
 step 'generated files'
 node src/events/generate-wire.ts --check
+node test/e2e/support-doc.ts --check
 step 'unit tests and the lab, on this machine'
 # The lab boots a VM for some of its tests; two at a time are enough for two cores.
-node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'test/**/*.test.ts'
+node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'test/lab/**/*.test.ts'
+step 'end to end on 6.12'
+# One VM at a time: what they do at once is what is tested, not how the machine shares itself.
+node --test --test-concurrency=1 'test/e2e/*.test.ts'
+step 'end to end on 5.10, where modules tell no types'
+VFIOSCOPE_KERNEL=5.10 node --test --test-concurrency=1 test/e2e/{scenario,loss}.e2e.test.ts
 step 'the container image'
 bash test/image.sh

@@ -6,7 +6,7 @@ import { effectiveCapabilities, lockdownMode, obstacles } from '../../src/kernel
 import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
-import { Probes } from '../../src/kernel/probes.ts';
+import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { PIN_DIRECTORY } from '../config/schema.ts';
 import { explainFailure } from '../runtime/preflight.ts';
@@ -32,8 +32,14 @@ export interface DoctorReport {
 
 const RING_BYTES = 1 << 16;
 
-/** Attaches everything for a moment, as `run` would, and lets go again. */
-export function examine(probeDirectory: string): DoctorReport {
+/**
+ * Attaches everything for a moment, as `run` would, and lets go again.
+ * @param attach how; by default as `run` does
+ */
+export function examine(
+  probeDirectory: string,
+  attach: Pick<ProbesOptions, 'moduleBtf' | 'method'> = { moduleBtf: true, method: 'auto' },
+): DoctorReport {
   const facts = {
     kernel: release(),
     btf: existsSync('/sys/kernel/btf/vmlinux'),
@@ -46,7 +52,7 @@ export function examine(probeDirectory: string): DoctorReport {
     const probes = new Probes({
       directory: probeDirectory,
       ringBytes: RING_BYTES,
-      moduleBtf: true,
+      ...attach,
     });
     const points = probes.statuses();
     probes.close();

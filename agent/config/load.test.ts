@@ -42,7 +42,7 @@ const DEFAULTS = {
   listen: '127.0.0.1:10055',
   log: { level: 'info', format: 'auto' },
   ring: { bytes: 2 ** 20 },
-  attach: { module_btf: true },
+  attach: { method: 'auto', module_btf: true },
   pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
   metrics: { per_device: true, max_devices: 1000 },
   keep: { ended: 1000, violations: 1000 },
@@ -88,7 +88,7 @@ describe('settings', () => {
 
   it('are all told in the help, with default and meaning', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 16);
+    assert.equal(lines.length, 17);
     assert.ok(lines.some((line) => /^ {2}ring\.bytes +room for events .* \(1048576\)$/.test(line)));
     for (const line of lines) assert.doesNotMatch(line, /undefined/);
   });

@@ -45,6 +45,13 @@ export const ConfigSchema = Type.Object(
     ),
     attach: Type.Object(
       {
+        method: Type.Union(
+          [Type.Literal('auto'), Type.Literal('kprobe'), Type.Literal('tracefs')],
+          {
+            default: 'auto',
+            description: 'how probes are attached: auto, or one way for all, kprobe or tracefs',
+          },
+        ),
         module_btf: Type.Boolean({
           default: true,
           description:

@@ -252,6 +252,7 @@ export class LiveSource {
 export function sourceOptions({ ring, attach, pin }: Config, directory: string): ProbesOptions {
   return {
     ...{ directory, ringBytes: ring.bytes, moduleBtf: attach.module_btf },
+    method: attach.method,
     ...(pin.enabled ? { pin: { directory: pin.directory, agent: VERSION } } : {}),
   };
 }

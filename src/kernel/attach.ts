@@ -45,16 +45,28 @@ export interface Attachment {
 }
 
 /**
+ * kprobe: by perf events alone. tracefs: by definitions there, which can have many instances
+ * and count misses on every kernel. auto: tracefs where that matters, else the quicker other.
+ */
+export type AttachMethod = 'auto' | 'kprobe' | 'tracefs';
+
+function needsTracefs(hook: Hook): boolean {
+  return hook.blocks || !linksCountMisses();
+}
+
+/**
  * Opens the place of a hook.
  * @throws when the kernel has no such function (see {@link isMissing}), or refuses
  */
-export function openPlace(module: string, hook: Hook): Place {
-  const tracefs = hook.blocks || !linksCountMisses() ? findTracefs() : undefined;
+export function openPlace(module: string, hook: Hook, method: AttachMethod): Place {
+  const wanted = method === 'tracefs' || (method === 'auto' && needsTracefs(hook));
+  const tracefs = wanted ? findTracefs() : undefined;
+  if (method === 'tracefs' && !tracefs) throw new Error('tracefs is not mounted, or not readable');
   if (tracefs) {
     try {
       return definePlace(module, hook, tracefs);
     } catch (error) {
-      if (isMissing(error)) throw error;
+      if (isMissing(error) || method === 'tracefs') throw error;
       // tracefs may be read-only, as in a container: fewer instances are better than none.
     }
   }

@@ -13,6 +13,7 @@ import { describeWire, wireDifference } from '../events/wire-description.ts';
 import type { PointName } from '../lifecycle/points.ts';
 import { UserProblem } from '../problem.ts';
 import {
+  type AttachMethod,
   type Attachment,
   attach,
   attachTracepoint,
@@ -51,6 +52,7 @@ export interface ProbesOptions {
   readonly ringBytes: number;
   /** Whether modules' own BTF may be used; without it layouts are found by position and checked. */
   readonly moduleBtf: boolean;
+  readonly method: AttachMethod;
   /** Where probes are to outlive this agent; what an earlier one left there is taken over. */
   readonly pin?: PinOptions;
 }
@@ -213,9 +215,7 @@ export class Probes {
       object.close();
       if (units.length === 1 && !this.#maps) throw error;
       if (units.length > 1) {
-        const middle = units.length >> 1;
-        this.#load(units.slice(0, middle));
-        this.#load(units.slice(middle));
+        for (const part of apart(units, reasonOf(error))) this.#load(part);
       } else {
         for (const unit of units) unit.refused(reasonOf(error));
       }
@@ -310,7 +310,9 @@ export class Probes {
     const units: Unit[] = [];
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
-    const kernel = { version: kernelVersion(), open: openPlace, close: closePlace };
+    const { method } = this.#options;
+    const open = (module: string, hook: Hook) => openPlace(module, hook, method);
+    const kernel = { version: kernelVersion(), open, close: closePlace };
     for (const [point, state] of this.#states) {
       if ('candidate' in state) using.set(point, state.candidate);
     }
@@ -464,6 +466,15 @@ function symbolsOf({ hooks }: Candidate): string {
 
 function notLoaded(module: ProbeModule): string {
   return `the module ${module} is not loaded`;
+}
+
+/** What to try next: all but what the reason names, and that alone; halves where it names nothing. */
+function apart(units: readonly Unit[], reason: string): readonly (readonly Unit[])[] {
+  const isNamed = ({ programs }: Unit) => programs.some((one) => reason.includes(`prog '${one}'`));
+  const [named, rest] = [units.filter(isNamed), units.filter((unit) => !isNamed(unit))];
+  if (named.length > 0 && rest.length > 0) return [rest, named];
+  const middle = units.length >> 1;
+  return [units.slice(0, middle), units.slice(middle)];
 }
 
 function reasonOf(error: unknown): string {

@@ -107,12 +107,21 @@ function changedAt(device: Device): number {
   );
 }
 
+/** What told of its end until then was about a device of the same name, or was taken back. */
+function forgetRemoval(device: Device, time: number): void {
+  device.unregisterBegan = 0;
+  device.unregisteredAt = 0;
+  if (device.removeBegan < time) device.removeBegan = 0;
+}
+
 /** A device whose last events may be missing is in the state that sysfs shows. */
 function correct(device: Device, event: EventCursor): void {
   const isLeaving = (event.ret & LEAVING) !== 0;
   if (device.isMdev && !isLeaving && event.name('type') === '') {
     // Its links in sysfs come last: its driver is still setting it up.
-    if (device.createdAt === 0) device.state = 'creating';
+    if (device.createdAt > 0) return;
+    device.state = 'creating';
+    forgetRemoval(device, event.time);
   } else if (isLeaving) {
     if (device.removeBegan === 0) device.removeBegan = event.time;
     device.state = 'removing';
@@ -120,9 +129,7 @@ function correct(device: Device, event: EventCursor): void {
     device.state = 'unbound';
   } else if (event.ret & REMOVABLE || !device.isMdev || device.state === 'creating') {
     device.state = 'bound';
-    device.unregisterBegan = 0;
-    device.unregisteredAt = 0;
-    if (device.removeBegan < event.time) device.removeBegan = 0;
+    forgetRemoval(device, event.time);
     settle(device);
   }
 }
@@ -256,7 +263,9 @@ function endLookAtVms(world: World, look: Look, event: EventCursor, listed: bool
 
 /** An open of which events may be missing, and that is still in flight, comes back with its end. */
 function endLookAtOpens(world: World, look: Look, event: EventCursor): void {
-  for (const [tid, open] of world.opening) if (isDoubtful(open, look)) world.opening.delete(tid);
+  for (const [tid, open] of world.opening) {
+    if (open.state !== 'opening' || isDoubtful(open, look)) world.opening.delete(tid);
+  }
   for (const device of world.devices) {
     const isChecked = look.checked.has(device) || isDoubtful(device, look);
     for (const open of device.opens.filter((one) => isDoubtful(one, look))) {
@@ -368,11 +377,14 @@ export const SEEN_HANDLERS: Handlers = {
     const { look } = world;
     if (!look) return;
     const name = event.name('device');
-    let device = world.devicesByName.get(name) ?? creatingOf(world, event, name);
+    let device = world.devicesByName.get(name);
+    if (!device) {
+      if (look.endedNames.has(name)) return;
+      device = creatingOf(world, event, name);
+    }
     // It is freed, and only the end of its creation is to come, or was lost.
     if (device && device.releasedAt > 0) return;
     if (!device) {
-      if (look.endedNames.has(name)) return;
       device = adoptDevice(world, event, name);
       enter(world, device);
       device.timeline.add(event, 0);

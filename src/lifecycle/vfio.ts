@@ -279,7 +279,7 @@ export const VFIO_HANDLERS: Handlers = {
   'vfio.device.open:end'(world, event, moment) {
     const open =
       world.openKeys.find(event.u32, event.word + KEY_FILE) ??
-      world.opening.get(event.tid) ??
+      openInFlight(world, event) ??
       unseenOpen(world, event);
     if (!open) return;
     world.opening.delete(event.tid);
@@ -359,6 +359,13 @@ export function enterOpen(
   keyOpen(world, open, event);
   device.opens.push(open);
   return open;
+}
+
+/** That of this thread, unless it has another key: then its end was lost. */
+function openInFlight(world: World, event: EventCursor): Open | undefined {
+  const open = world.opening.get(event.tid);
+  const isOther = open && (open.keyLow !== 0 || open.keyHigh !== 0) && event.has(EVENT.file);
+  return isOther ? undefined : open;
 }
 
 /** A device file whose begin was lost. */

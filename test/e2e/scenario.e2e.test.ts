@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { ACTS } from './acts.ts';
 import { Stage } from './stage.ts';
 import { readSupport, supportOf, writeSupport } from './support.ts';
@@ -22,6 +24,10 @@ function collector() {
   return { server, received };
 }
 
+/** Whether this run leaves its recording and what it found to the repository. */
+const KEEP = process.env.VFIOSCOPE_KEEP !== undefined;
+const RECORDINGS = fileURLToPath(new URL('../recordings', import.meta.url));
+
 const MODE = MODULE_BTF ? '' : ' whose modules tell no types';
 
 describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, () => {
@@ -36,6 +42,7 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
       kernel: KERNEL,
       timeoutMs: 280_000,
       logFormat: 'json',
+      recording: KEEP && MODULE_BTF ? `${RECORDINGS}/${KERNEL}.vfr` : undefined,
       flags: MODULE_BTF ? [] : ['--no-module-btf'],
       env: {
         OTEL_EXPORTER_OTLP_ENDPOINT: `http://${HOST}:${port}`,
@@ -56,6 +63,14 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
 
   it('saw every life and every violation, and no other', async () => {
     assert.deepEqual(await differences(stage), []);
+  });
+
+  it('leaves a recording, when asked', async () => {
+    await stage.endRecording();
+    if (!KEEP || !MODULE_BTF) return;
+    const { lives, vms, violations } = stage;
+    const truth = JSON.stringify({ lives, vms, violations }, null, 2);
+    writeFileSync(`${RECORDINGS}/${KERNEL}.json`, `${truth}\n`);
   });
 
   it('would have noticed a life, a VM or a violation too few or too many', async () => {
@@ -97,11 +112,8 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
   });
 
   it('watches this kernel as docs/kernel-support.md says', async () => {
-    const found = supportOf(
-      await stage.sh('uname -r'),
-      await stage.api<Parameters<typeof supportOf>[1]>('/api/v1/probes'),
-    );
-    if (process.env.VFIOSCOPE_KEEP) writeSupport(KERNEL, found);
+    const found = supportOf(await stage.sh('uname -r'), stage.watched);
+    if (KEEP) writeSupport(KERNEL, found);
     // Which package of it is the newest changes from day to day.
     const { release } = found;
     assert.deepEqual(found, { ...readSupport(KERNEL, MODULE_BTF), release });

@@ -4,22 +4,19 @@
  * Keeps the ground truth of what it did, to hold the agent's account against.
  */
 import { randomUUID } from 'node:crypto';
+import { dirname } from 'node:path';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
+import type { supportOf } from './support.ts';
 import { type Traits, traitsOf } from './traits.ts';
 
 const PORT = 10055;
 const MODULES = ['mdev', 'vfio', 'vfio_iommu_type1', 'kvm_amd'];
 /** On kernels that bind every mdev to it. */
 const OLD_MODULE = 'vfio_mdev';
-const SETTINGS = `# Short waits, so that a demo does not take minutes.
-listen: 10.0.2.15:${PORT}
-rules:
-  remove_stall_seconds: 2
-  vm_pinned_seconds: 2
-  kvm_ref_leak_seconds: 2
-  grace_seconds: 1
-`;
+const SETTINGS = 'test/recordings/settings.yaml';
+
+type Watched = Parameters<typeof supportOf>[1];
 
 /** A device life that took place. */
 export interface Life {
@@ -43,6 +40,8 @@ export interface StageOptions {
   /** On a terminal, so that the agent writes in colour. */
   readonly tty?: boolean;
   readonly onAgentOutput: (text: string) => void;
+  /** Where to record beside the agent, on the host. */
+  readonly recording?: string | undefined;
   /** More flags for the agent. */
   readonly flags?: readonly string[];
   /** More variables for the agent, such as OTEL_EXPORTER_OTLP_ENDPOINT. */
@@ -59,11 +58,20 @@ export class Stage {
   readonly url: string;
   readonly vm: Vm;
   readonly #agent: GuestProcess;
+  readonly #recorder: GuestProcess | undefined;
 
+  #watched: Watched | undefined;
   /** What this kernel does in its own way. */
   readonly traits: Traits;
 
-  private constructor(kernel: string, vm: Vm, agent: GuestProcess, url: string) {
+  private constructor(
+    kernel: string,
+    vm: Vm,
+    agent: GuestProcess,
+    url: string,
+    recorder: GuestProcess | undefined,
+  ) {
+    this.#recorder = recorder;
     this.traits = traitsOf(kernel);
     this.vm = vm;
     this.#agent = agent;
@@ -78,25 +86,40 @@ export class Stage {
       timeoutMs,
       log: onStep,
       ...(signal ? { signal } : {}),
+      ...(options.recording ? { share: dirname(options.recording) } : {}),
     });
     const started = performance.now();
-    await vm.run(['sh', '-c', `cat > /tmp/vfioscope.yaml <<'END'\n${SETTINGS}END`]);
+    const recorder = options.recording ? await startRecorder(vm, options.recording) : undefined;
     const output = (chunk: Buffer) => options.onAgentOutput(chunk.toString());
     const agent = vm.start(
       [
-        ...[process.execPath, 'dist/agent/main.js', 'run', '--config', '/tmp/vfioscope.yaml'],
+        ...[process.execPath, 'dist/agent/main.js', 'run', '--config', SETTINGS],
+        ...['--listen', `10.0.2.15:${PORT}`],
         ...['--log-format', options.logFormat, ...(options.flags ?? [])],
       ],
       { onStdout: output, onStderr: output, tty: options.tty ?? false, env: options.env ?? {} },
     );
-    const stage = new Stage(kernel, vm, agent, `http://127.0.0.1:${await vm.forward(PORT)}`);
+    const stage = new Stage(
+      kernel,
+      vm,
+      agent,
+      `http://127.0.0.1:${await vm.forward(PORT)}`,
+      recorder,
+    );
     await stage.until('the agent answers', async () => (await fetch(`${stage.url}/-/healthy`)).ok);
     onStep('agent', 'ready', performance.now() - started);
     for (const module of MODULES) await stage.sh(`modprobe ${module}`);
     await stage.try(`modprobe -q ${OLD_MODULE}`);
     await stage.until('all points are watched', () => stage.allAttached());
+    stage.#watched = await stage.api<Watched>('/api/v1/probes');
     for (const driver of ['mtty', 'mdpy']) await stage.sh(`modprobe ${driver}`);
     return stage;
+  }
+
+  /** What the agent said that it watches, once all modules were there. */
+  get watched(): Watched {
+    if (!this.#watched) throw new Error('the stage is not open');
+    return this.#watched;
   }
 
   /** Runs a shell command in the VM. @returns its output @throws when it fails */
@@ -200,9 +223,36 @@ export class Stage {
     await this.sh('modprobe -r mtty mdpy');
   }
 
+  /** Ends the recording. @throws when it did not end well */
+  async endRecording(): Promise<void> {
+    if (!this.#recorder) return;
+    this.#recorder.signal('SIGTERM');
+    const { exitCode } = await this.#recorder.exit;
+    if (exitCode !== 0) throw new Error(`the recorder ended with ${exitCode}`);
+  }
+
   async close(): Promise<void> {
     this.#agent.signal('SIGTERM');
     await Promise.race([this.#agent.exit, new Promise((resolve) => setTimeout(resolve, 10_000))]);
     await this.vm.close();
   }
+}
+
+/** Records all that the acts need from the first on, so the modules come before it. */
+async function startRecorder(vm: Vm, path: string): Promise<GuestProcess> {
+  const commands = [...MODULES, OLD_MODULE].map((module) => `modprobe -q ${module}`);
+  await vm.run(['sh', '-c', commands.join('; ')]);
+  const began = Promise.withResolvers<void>();
+  let said = '';
+  const hear = (chunk: Buffer) => {
+    said += chunk.toString();
+    if (said.startsWith('recording ')) began.resolve();
+  };
+  const recorder = vm.start([process.execPath, 'dist/agent/main.js', 'record', path, '--force'], {
+    onStdout: hear,
+    onStderr: hear,
+  });
+  recorder.exit.then(() => began.reject(new Error(`nothing is recorded: ${said}`)));
+  await began.promise;
+  return recorder;
 }

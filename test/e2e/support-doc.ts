@@ -8,6 +8,13 @@ import { readMatrix } from '../lab/kernels.ts';
 import { readSupport, type Support, type SupportedPoint } from './support.ts';
 import { type Trait, traitsOf } from './traits.ts';
 
+const TRAIT_NAMES = {
+  deviceHoldsVm: 'an open device keeps its VM alive',
+  clearedKvm: 'to take the VM from an open device is',
+  opensWhileLeaving: 'a device can be opened while its removal waits',
+  removeRacesCreate: '`remove` can come before `create` has returned',
+} as const;
+
 const target = new URL('../../docs/kernel-support.md', import.meta.url);
 const kernels = Object.keys(readMatrix().kernels);
 const text = render(new Map(kernels.map((kernel) => [kernel, readSupport(kernel)])));
@@ -138,13 +145,6 @@ function impossibleRules(supports: ReadonlyMap<string, Support>): string {
   );
   return reasons.length > 0 ? `Why some cannot happen:\n\n${reasons.join('\n')}` : '';
 }
-
-const TRAIT_NAMES = {
-  deviceHoldsVm: 'an open device keeps its VM alive',
-  clearedKvm: 'to take the VM from an open device is',
-  opensWhileLeaving: 'a device can be opened while its removal waits',
-  removeRacesCreate: '`remove` can come before `create` has returned',
-} as const;
 
 type TraitName = keyof typeof TRAIT_NAMES;
 
