@@ -280,8 +280,8 @@ function endLookAtOpens(world: World, look: Look, event: EventCursor): void {
 }
 
 /** Only events about devices on their way out told of it, so it does not show because it goes, too. */
-function isWithdrawn(parent: Parent, look: Look): boolean {
-  if (!parent.adopted || parent.foundBy > 0 || parent.firstSeen < look.began) return false;
+function isWithdrawn(parent: Parent): boolean {
+  if (!parent.adopted || parent.foundBy > 0) return false;
   for (const device of parent.devices) if (device.createBegan > 0) return false;
   return true;
 }
@@ -305,7 +305,7 @@ function endLookAtDevices(world: World, look: Look, event: EventCursor): void {
     }
   }
   for (const parent of world.parents) {
-    if (!isDoubtful(parent, look) && !isWithdrawn(parent, look)) continue;
+    if (!isDoubtful(parent, look) && !isWithdrawn(parent)) continue;
     if (parent.devices.size > 0) {
       // One that is being withdrawn does not show, but is there until its last device is gone.
       parent.state = 'unregistering';

@@ -192,7 +192,10 @@ export class World {
   /** A live device that was found by its name, and whose key is not known, or may be another by now. */
   foundByName(name: string): Device | undefined {
     const device = this.devicesByName.get(name);
-    return device?.isKeyUnsure ? device : undefined;
+    if (!device?.isKeyUnsure) return undefined;
+    // Under another key than its own it is another, and what it went through is not that one's.
+    const hasKey = device.keyLow !== 0 || device.keyHigh !== 0;
+    return hasKey && device.state === 'removing' ? undefined : device;
   }
 
   endDevice(device: Device): void {

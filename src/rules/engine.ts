@@ -149,7 +149,10 @@ export class RuleEngine {
   #report(rule: Rule, finding: Finding): void {
     const subject = finding.device ?? finding.vm ?? finding.parent;
     const quality = this.#quality(finding);
-    if (rule.basis === 'history' && quality !== 'observed') {
+    const isUnsure =
+      (rule.basis === 'history' && quality !== 'observed') ||
+      (rule.basis === 'state' && quality === 'tainted');
+    if (isUnsure) {
       this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
       return;
     }

@@ -44,6 +44,16 @@ describe('a life that was not seen whole', () => {
     });
   }
 
+  it('raises a finding that follows from state about a late life, keeps it back about a tainted one', () => {
+    const late = new Telling({ rules: [onOpen(() => ({}), { basis: 'state' })] });
+    openLate(late);
+    assert.equal(late.violations().length, 1);
+    const tainted = new Telling({ rules: [onOpen(() => ({}), { basis: 'state' })] });
+    openTainted(tainted);
+    assert.deepEqual(tainted.violations(), []);
+    assert.deepEqual([...tainted.engine.heldBack], [['on-open', 1]]);
+  });
+
   it('keeps back a finding when any of its objects is one', () => {
     const rule = onOpen(({ vm }) => ({ vm }), { basis: 'history' });
     const telling = new Telling({ rules: [rule] });

@@ -16,7 +16,7 @@ export const kvmClearedWhileOpen: Rule = {
   origin:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on which object must outlive which; ' +
     'kvm_vfio_file_set_kvm() in virt/kvm/vfio.c',
-  basis: 'event',
+  basis: 'state',
   needs: ['vfio.device.open', 'vfio.device.close'],
   on: {
     'vfio.group.set_kvm:begin'({ group, event }, context) {

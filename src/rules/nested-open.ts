@@ -12,7 +12,7 @@ export const nestedOpen: Rule = {
   advice: 'Check that both openers know of each other. Close one of them if they do not.',
   origin:
     'vfio_df_open() in drivers/vfio/vfio_main.c; the 2022 thread on "need to respect the open_count"',
-  basis: 'event',
+  basis: 'state',
   on: {
     'vfio.device.open:end'({ event, device, open }, { report }) {
       if (event.ret !== 0 || !device || !open || device.openCount <= 1) return;

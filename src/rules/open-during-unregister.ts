@@ -14,7 +14,7 @@ export const openDuringUnregister: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence (2019); vfio_device_group_unregister() precedes the ' +
     'wait since 6.2',
-  basis: 'event',
+  basis: 'state',
   needs: ['vfio.unregister'],
   on: {
     'vfio.device.open:end'({ event, device, open }, { host, report }) {

@@ -19,7 +19,7 @@ export const openWithoutKvm: Rule = {
   origin:
     'vfio: remove the KVM notifier, in the thread vfio-pci/zdev: add open/close device hooks (Jason ' +
     'Gunthorpe and Matthew Rosato, May 2022); vfio_df_group_open() in drivers/vfio/group.c',
-  basis: 'event',
+  basis: 'state',
   needs: ['vfio.group.set_kvm'],
   on: {
     'vfio.device.open:end'({ event, device, open }, { report }) {

@@ -20,7 +20,7 @@ export const removeStall: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence (Parav Pandit and Pierre Morel, 2019); ' +
     'vfio_unregister_group_dev() in drivers/vfio/vfio_main.c',
-  basis: 'event',
+  basis: 'state',
   on: {
     'vfio.unregister:end'({ device }, { resolve }) {
       if (device) resolve(device);

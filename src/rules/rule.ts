@@ -79,10 +79,12 @@ export interface Rule {
   readonly origin: string;
   /**
    * event: what the rule sees is in the events at hand, so it holds for any
-   * object. history: it follows from what came before, so the rule is silent
-   * about objects whose life was not seen whole.
+   * object. state: it follows from the state that the object is in, so the rule is
+   * silent while events about it are missing and no look has put it right. history: it
+   * follows from what came before, so the rule is silent about objects whose life was
+   * not seen whole.
    */
-  readonly basis: 'event' | 'history';
+  readonly basis: 'event' | 'state' | 'history';
   /** Points that the condition relies on beyond those it listens to. */
   readonly needs?: readonly PointName[];
   /**

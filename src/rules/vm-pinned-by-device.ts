@@ -16,7 +16,7 @@ export const vmPinnedByDevice: Rule = {
   origin:
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c, born in the thread vfio-pci/zdev: add ' +
     'open/close device hooks (2022)',
-  basis: 'event',
+  basis: 'state',
   needs: ['kvm.vm.fd_close', 'vfio.device.close'],
   // Where the core takes no reference, no device keeps a VM alive.
   needsStep: ['vfio.device.kvm_capture'],

@@ -21,6 +21,10 @@ function runsOn(kernel: string): Run[] {
     { title: 'lives and wrong orders', files: ['scenario'], env: common },
     { title: 'late, lost, in and out', files: ['late', 'loss', 'contended'], env: common },
   ];
+  if (kernel === '6.12') {
+    const env = { ...common, VFIOSCOPE_RESTARTS: '20' };
+    runs.push({ title: 'restarts', files: ['restart'], env });
+  }
   // 5.10 is always so.
   if (kernel !== '5.10') {
     const env = { ...common, VFIOSCOPE_MODULE_BTF: 'no' };
