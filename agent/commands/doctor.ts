@@ -55,11 +55,12 @@ export function examine(
       ...attach,
     });
     const points = probes.statuses();
+    const { seenFiles } = probes;
     probes.close();
     const rules = ruleStates(points);
     const working = rules.every(({ active, impossible }) => active || impossible);
     const exit = working && allAttached(points) ? 0 : 1;
-    const advice = [...adviceFor(points), ...pinAdvice()];
+    const advice = [...adviceFor(points), ...filesAdvice(seenFiles), ...pinAdvice()];
     const modules = readKernelModules().filter(({ loaded }) => loaded);
     const libbpf = libbpfVersion();
     return { ...facts, exit, libbpf, problem: undefined, points, rules, modules, advice };
@@ -85,6 +86,13 @@ function libbpfVersion(): string {
 
 function allAttached(points: readonly PointStatus[]): boolean {
   return points.every(({ state }) => state === 'attached' || state === 'implied');
+}
+
+function filesAdvice(files: unknown): string[] {
+  if (!(files instanceof Error)) return [];
+  return [
+    `what was open before the agent will not be known: ${files.message}; please report it with this output`,
+  ];
 }
 
 /** An agent that is running may read them. */

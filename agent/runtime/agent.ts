@@ -172,8 +172,13 @@ export class Agent {
     const known = { parents: parents.size, devices: devices.size, vms: vms.size };
     const took = `${(lasted / 1e6).toFixed(0)} ms`;
     const count = Object.entries(known).map(([what, size]) => `${size} ${what}`);
-    const why = { start: 'at the start', module: 'after a module came', loss: 'after a loss' };
-    this.#log.info(
+    const why = {
+      start: 'at the start',
+      module: 'after a module came',
+      loss: 'after a loss',
+      again: 'again',
+    };
+    this.#log[reason === 'again' ? 'debug' : 'info'](
       { event: 'host.looked', reason, ...known, duration: lasted },
       `looked at the host ${why[reason]}, in ${took}: ${count.join(', ')}`,
     );

@@ -25,9 +25,15 @@ const EMPTY_LOOKS = 5;
 const TICK_MS = 1000;
 /** Least time between the ends of two looks at the host: under lasting loss, they must not be all that is done. */
 const LOOK_PAUSE_MS = 250;
+/** When the host is looked at again. */
+const LOOK_AGAIN_MS = 1500;
 
-/** Why the host was looked at: at the start, because a module came, or because events were lost. */
-export type LookReason = 'start' | 'module' | 'loss';
+/**
+ * Why the host was looked at: at the start, because a module came, or because events were
+ * lost; and again a little later, because of what was under way then only its end could tell,
+ * and an end without a begin names nothing.
+ */
+export type LookReason = 'start' | 'module' | 'loss' | 'again';
 
 /** A look at the host that has been taken in. */
 export interface LookReport {
@@ -66,6 +72,7 @@ export class LiveSource {
   #putRight = 0;
   #lookWanted: LookReason | undefined;
   #lookEnded = 0;
+  #againAt = Number.POSITIVE_INFINITY;
   #moduleCame = false;
   /** Probe definitions of an agent that was killed, which were taken back. */
   readonly stale: number;
@@ -214,6 +221,10 @@ export class LiveSource {
 
   #lookIfWanted(): void {
     if (this.#dropped() > this.#putRight) this.#lookWanted ??= 'loss';
+    if (performance.now() >= this.#againAt) {
+      this.#againAt = Number.POSITIVE_INFINITY;
+      this.#lookWanted ??= 'again';
+    }
     if (!this.#lookWanted || this.#looking || this.#stopping) return;
     if (performance.now() - this.#lookEnded < LOOK_PAUSE_MS) return;
     const reason = this.#lookWanted;
@@ -221,6 +232,7 @@ export class LiveSource {
     this.#looking = this.#look(reason).finally(() => {
       this.#looking = undefined;
       this.#lookEnded = performance.now();
+      if (reason !== 'again') this.#againAt = this.#lookEnded + LOOK_AGAIN_MS;
     });
   }
 

@@ -36,8 +36,8 @@ export function lookBegins(): Uint8Array {
   return record('seen.snapshot', {});
 }
 
-/** @param files undefined where files cannot be looked through */
-export async function look(files: SeenFiles | undefined): Promise<Found> {
+/** @param files an error where files cannot be looked through */
+export async function look(files: SeenFiles | Error): Promise<Found> {
   const problems: string[] = [];
   let seen = 0;
   const attempt = async (part: number, read: () => Promise<Uint8Array[]>) => {
@@ -52,7 +52,9 @@ export async function look(files: SeenFiles | undefined): Promise<Found> {
   };
   // Files first: what they belong to can then not have come after them.
   const open = await attempt(FILES, async () => {
-    if (!files) throw new Error('the kernel does not let the files of processes be listed');
+    if (files instanceof Error) {
+      throw new Error(`open files cannot be looked through: ${files.message}`);
+    }
     return [await files.records()];
   });
   const there = await attempt(SYSFS, async () => {

@@ -94,7 +94,7 @@ export class Probes {
   /** Which loading of each module was last seen; code built into the kernel has none. */
   readonly #loaded = new Map<ProbeModule, number>();
   #moduleLoad: Attachment | undefined;
-  #seenFiles: SeenFiles | undefined;
+  #seenFiles: SeenFiles | Error = new Error('open files were not looked through');
   /** What probes that are gone had missed. */
   #missedGone = 0;
 
@@ -158,8 +158,8 @@ export class Probes {
     return PROBE_TABLE.map((entry) => this.#status(entry, profile));
   }
 
-  /** What looks into the files of all processes; undefined where the kernel refuses that. */
-  get seenFiles(): SeenFiles | undefined {
+  /** What looks into the files of all processes; an error where the kernel refuses that. */
+  get seenFiles(): SeenFiles | Error {
     return this.#seenFiles;
   }
 
@@ -172,7 +172,7 @@ export class Probes {
     this.#states.clear();
     if (this.#pins) this.#moduleLoad?.leave();
     else this.#moduleLoad?.detach();
-    this.#seenFiles?.close();
+    if (this.#seenFiles instanceof SeenFiles) this.#seenFiles.close();
     this.ring.close();
     this.lanes.close();
     this.#pins?.release();
@@ -294,10 +294,17 @@ export class Probes {
     return {
       programs: [SEEN_FILES],
       attach: (object) => {
-        this.#seenFiles?.close();
-        this.#seenFiles = SeenFiles.attach(object.program(SEEN_FILES));
+        try {
+          const next = SeenFiles.attach(object.program(SEEN_FILES));
+          if (this.#seenFiles instanceof SeenFiles) this.#seenFiles.close();
+          this.#seenFiles = next;
+        } catch (error) {
+          this.#seenFiles = new Error(reasonOf(error));
+        }
       },
-      refused() {},
+      refused: (reason) => {
+        this.#seenFiles = new Error(reason);
+      },
     };
   }
 

@@ -21,7 +21,7 @@ import type { Step } from '../rules/told.ts';
 import type { Violation } from '../rules/violation.ts';
 import { World } from './world.ts';
 
-const RUNS = Number(process.env.RUNS ?? 150);
+const RUNS = Number(process.env.RUNS ?? 400);
 
 /** How many steps pass before each part of a look is read, and before its end. */
 type Pauses = readonly [files: number, sysfs: number, debugfs: number, end: number];

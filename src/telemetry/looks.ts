@@ -5,6 +5,7 @@ export class Looks {
     ['start', 0],
     ['module', 0],
     ['loss', 0],
+    ['again', 0],
   ]);
   /** Seconds since 1970 when the last one began that has been taken in; 0 for never. */
   lastBegan = 0;
