@@ -237,20 +237,29 @@ static __always_inline int tell_end(__u8 point, long ret, const struct call *cal
 	return 0;
 }
 
+/* Takes the call of this thread out of the table. @return false when there is none */
+static __always_inline bool take(__u8 point, struct call *call)
+{
+	struct call_key key = call_of(point);
+	struct call *found = bpf_map_lookup_elem(&calls, &key);
+
+	if (!found)
+		return false;
+	*call = *found;
+	bpf_map_delete_elem(&calls, &key);
+	return true;
+}
+
 /*
  * The end of a call that begin() remembered. Nothing is written for a call that
  * was entered before the probe was attached, or that its begin filtered out.
  */
 static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct call *, long))
 {
-	struct call_key key = call_of(point);
-	struct call *found = bpf_map_lookup_elem(&calls, &key);
 	struct call call;
 
-	if (!found)
+	if (!take(point, &call))
 		return 0;
-	call = *found;
-	bpf_map_delete_elem(&calls, &key);
 	if (refine)
 		refine(&call, ret);
 	return tell_end(point, ret, &call);

@@ -140,14 +140,10 @@ int BPF_KPROBE(del_begin, const struct device *dev)
 SEC("kretprobe")
 int BPF_KRETPROBE(del_end)
 {
-	struct call_key key = call_of(VFIO_UNREGISTER);
-	struct call *found = bpf_map_lookup_elem(&calls, &key);
 	struct call call;
 
-	if (!found)
+	if (!take(VFIO_UNREGISTER, &call))
 		return 0;
-	call = *found;
-	bpf_map_delete_elem(&calls, &key);
 	tell_end(VFIO_UNREGISTER, 0, &call);
 	single(VFIO_RELEASE, &call);
 	return tell_end(VFIO_RELEASE, 0, &call);
@@ -294,23 +290,16 @@ static __always_inline void tell_open(const struct call *request, long fd)
 SEC("kretprobe")
 int BPF_KRETPROBE(get_fd_end, long ret)
 {
-	struct call_key key = call_of(VFIO_DEVICE_GET_FD);
-	struct call_key open_key = call_of(VFIO_DEVICE_OPEN);
-	struct call *found = bpf_map_lookup_elem(&calls, &key);
-	struct call *open = bpf_map_lookup_elem(&calls, &open_key);
 	struct call call;
+	bool told = take(VFIO_DEVICE_OPEN, &call);
 
-	if (open) {
-		call = *open;
-		bpf_map_delete_elem(&calls, &open_key);
+	if (told) {
 		refine_opened(&call, ret);
 		tell_end(VFIO_DEVICE_OPEN, ret < 0 ? ret : 0, &call);
 	}
-	if (!found)
+	if (!take(VFIO_DEVICE_GET_FD, &call))
 		return 0;
-	call = *found;
-	bpf_map_delete_elem(&calls, &key);
-	if (!open && !call.opened && ret >= 0)
+	if (!told && !call.opened && ret >= 0)
 		tell_open(&call, ret);
 	return tell_end(VFIO_DEVICE_GET_FD, ret, &call);
 }

@@ -8,9 +8,8 @@ import { WIRE } from '../../src/events/wire.gen.ts';
 import { bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
-import { LiveSource, sourceOptions } from '../runtime/live.ts';
+import { openSource } from '../runtime/live.ts';
 import { besidePinned } from '../runtime/pinning.ts';
-import { checkObstacles, explainFailure } from '../runtime/preflight.ts';
 import { VERSION } from '../version.ts';
 
 export interface RecordOptions {
@@ -43,14 +42,9 @@ export async function recordHost(options: RecordHostOptions): Promise<void> {
   const config = { ...read, pin: { ...read.pin, enabled: false } };
   const beside = besidePinned(config);
   if (beside) console.error(beside);
-  await record({ file, force, ringBytes: config.ring.bytes }, () => {
-    checkObstacles();
-    try {
-      return new LiveSource(sourceOptions(config, probeDirectory));
-    } catch (error) {
-      throw explainFailure(error);
-    }
-  });
+  await record({ file, force, ringBytes: config.ring.bytes }, () =>
+    openSource(config, probeDirectory),
+  );
 }
 
 /**

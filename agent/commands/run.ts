@@ -1,9 +1,7 @@
 /** `vfioscope run`: watches this host until it is told to stop. */
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
-import { LiveSource, sourceOptions } from '../runtime/live.ts';
-import { checkObstacles, explainFailure } from '../runtime/preflight.ts';
+import { openSource } from '../runtime/live.ts';
 import { VERSION } from '../version.ts';
 
 export interface RunOptions {
@@ -19,7 +17,6 @@ export interface RunOptions {
  */
 export async function run({ config: file, overrides, probeDirectory }: RunOptions): Promise<void> {
   const config = loadConfig(file, overrides);
-  checkObstacles();
   const stopped = signalled();
   const source = openSource(config, probeDirectory);
   const { createLog, ProbeLog } = await import('../runtime/log.ts');
@@ -46,14 +43,6 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
     await agent.stop();
     await stopTracing();
     flush();
-  }
-}
-
-function openSource(config: Config, probeDirectory: string): LiveSource {
-  try {
-    return new LiveSource(sourceOptions(config, probeDirectory));
-  } catch (error) {
-    throw explainFailure(error);
   }
 }
 

@@ -16,6 +16,7 @@ import type { Told } from '../../src/kernel/pins-session.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
 import type { Config } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
+import { checkObstacles, explainFailure } from './preflight.ts';
 
 /** Records taken in before the rest of the agent gets its turn. */
 const BATCH = 8192;
@@ -220,7 +221,7 @@ export class LiveSource {
   }
 
   #lookIfWanted(): void {
-    if (this.#dropped() > this.#putRight) this.#lookWanted ??= 'loss';
+    if (this.#probes.lanes.dropped() > this.#putRight) this.#lookWanted ??= 'loss';
     if (performance.now() >= this.#againAt) {
       this.#againAt = Number.POSITIVE_INFINITY;
       this.#lookWanted ??= 'again';
@@ -236,10 +237,6 @@ export class LiveSource {
     });
   }
 
-  #dropped(): number {
-    return this.lanes().reduce((sum, lane) => sum + lane.dropped, 0);
-  }
-
   /**
    * Looks at the host while events go on. What it found is handed over once all events
    * up to its end have been, between a record of its beginning and one of its end.
@@ -249,7 +246,7 @@ export class LiveSource {
     if (!listener) return;
     const hand = (event: EventCursor) => listener.record(event);
     // What is missing so far must be known, for the look to put it right.
-    const dropped = this.#dropped();
+    const dropped = this.#probes.lanes.dropped();
     if (this.#catchUp()) this.#putRight = dropped;
     const began = bootTime();
     eachRecord(lookBegins(), hand);
@@ -260,8 +257,18 @@ export class LiveSource {
   }
 }
 
+/** Attaches the probes to this host. @throws {UserProblem} that says what keeps it from working */
+export function openSource(config: Config, probeDirectory: string): LiveSource {
+  checkObstacles();
+  try {
+    return new LiveSource(sourceOptions(config, probeDirectory));
+  } catch (error) {
+    throw explainFailure(error);
+  }
+}
+
 /** What the settings mean for the probes. */
-export function sourceOptions({ ring, attach, pin }: Config, directory: string): ProbesOptions {
+function sourceOptions({ ring, attach, pin }: Config, directory: string): ProbesOptions {
   return {
     ...{ directory, ringBytes: ring.bytes, moduleBtf: attach.module_btf },
     method: attach.method,

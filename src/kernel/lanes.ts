@@ -37,6 +37,13 @@ export class Lanes {
     }));
   }
 
+  /** Records of all CPUs that found the ring full; asked after each drain, so it makes no objects. */
+  dropped(): number {
+    let sum = 0;
+    for (let cpu = 0; cpu < this.#cpus; cpu++) sum += this.#read(cpu, LANE.dropped);
+    return sum;
+  }
+
   #read(cpu: number, field: number): number {
     const at = (cpu * WIRE.laneSize + field) >> 2;
     return this.#words[at] + this.#words[at + 1] * 2 ** 32;

@@ -5,21 +5,13 @@
  */
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord, type RecordNames } from '../events/encoder.ts';
+import { DEVICE, SEEN } from '../events/look-bits.ts';
 import { FLAG, WIRE } from '../events/wire.gen.ts';
 import { POINTS, type PointName } from '../lifecycle/points.ts';
 import { readDebugVms } from './debugfs.ts';
 import { bootTime } from './os.ts';
 import type { SeenFiles } from './seen-files.ts';
 import { type HostDevice, type HostParent, readDevices, readParents } from './sysfs.ts';
-
-/** enum device_state of bpf/event.h. */
-const REMOVABLE = 1;
-const LEAVING = 2;
-
-/** enum seen of bpf/event.h. */
-const SYSFS = 1;
-const FILES = 2;
-const DEBUGFS = 4;
 
 export interface Found {
   /**
@@ -51,17 +43,17 @@ export async function look(files: SeenFiles | Error): Promise<Found> {
     }
   };
   // Files first: what they belong to can then not have come after them.
-  const open = await attempt(FILES, async () => {
+  const open = await attempt(SEEN.files, async () => {
     if (files instanceof Error) {
       throw new Error(`open files cannot be looked through: ${files.message}`);
     }
     return [await files.records()];
   });
-  const there = await attempt(SYSFS, async () => {
+  const there = await attempt(SEEN.sysfs, async () => {
     const devices = await readDevices();
     return [...(await readParents()).map(parentRecord), ...devices.map(deviceRecord)];
   });
-  const listed = await attempt(DEBUGFS, async () => {
+  const listed = await attempt(SEEN.debugfs, async () => {
     const vms = readDebugVms();
     if (!vms) throw new Error("debugfs cannot be read, so VMs that nobody holds don't show");
     return vms.map(({ tid, fd }) => record('seen.vm_entry', { vmPid: tid, ret: fd }));
@@ -86,7 +78,7 @@ function parentRecord({ name, driver }: HostParent): Uint8Array {
 
 function deviceRecord(device: HostDevice): Uint8Array {
   const { name, bus, type, parent, driver, groupId, removable, leaving } = device;
-  const ret = (removable ? REMOVABLE : 0) | (leaving ? LEAVING : 0);
+  const ret = (removable ? DEVICE.removable : 0) | (leaving ? DEVICE.leaving : 0);
   return record('seen.device', {
     ret,
     groupId,

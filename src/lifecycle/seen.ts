@@ -9,6 +9,7 @@
  * arrived need no look to be right, so it takes nothing from them.
  */
 import type { EventCursor } from '../events/cursor.ts';
+import { DEVICE, SEEN } from '../events/look-bits.ts';
 import { EVENT } from '../events/wire.gen.ts';
 import { KeyTable } from './key-table.ts';
 import { newVm, vmOf } from './kvm.ts';
@@ -25,15 +26,6 @@ import {
   settle,
 } from './vfio.ts';
 import type { Handlers, Look, World } from './world.ts';
-
-/** enum device_state of bpf/event.h. */
-const REMOVABLE = 1;
-const LEAVING = 2;
-
-/** enum seen of bpf/event.h. */
-const SYSFS = 1;
-const FILES = 2;
-const DEBUGFS = 4;
 
 const KEY_FILE = EVENT.file >> 2;
 const KEY_KVM = EVENT.kvm >> 2;
@@ -116,7 +108,7 @@ function forgetRemoval(device: Device, time: number): void {
 
 /** A device whose last events may be missing is in the state that sysfs shows. */
 function correct(device: Device, event: EventCursor): void {
-  const isLeaving = (event.ret & LEAVING) !== 0;
+  const isLeaving = (event.ret & DEVICE.leaving) !== 0;
   if (device.isMdev && !isLeaving && event.name('type') === '') {
     // Its links in sysfs come last: its driver is still setting it up.
     if (device.createdAt > 0) return;
@@ -127,7 +119,7 @@ function correct(device: Device, event: EventCursor): void {
     device.state = 'removing';
   } else if (device.isMdev && event.name('driver') === '') {
     device.state = 'unbound';
-  } else if (event.ret & REMOVABLE || !device.isMdev || device.state === 'creating') {
+  } else if (event.ret & DEVICE.removable || !device.isMdev || device.state === 'creating') {
     device.state = 'bound';
     forgetRemoval(device, event.time);
     settle(device);
@@ -449,11 +441,12 @@ export const SEEN_HANDLERS: Handlers = {
   'seen.snapshot:end'(world, event) {
     const { look } = world;
     if (!look) return;
-    if (event.ret & FILES) endLookAtOpens(world, look, event);
-    if (event.ret & SYSFS) endLookAtDevices(world, look, event);
+    if (event.ret & SEEN.files) endLookAtOpens(world, look, event);
+    if (event.ret & SEEN.sysfs) endLookAtDevices(world, look, event);
     tieGroups(world, look);
-    if (event.ret & FILES) endLookAtVms(world, look, event, (event.ret & DEBUGFS) !== 0);
-    if ((event.ret & SYSFS) !== 0 && (event.ret & FILES) !== 0) world.lossesPutRight = look.losses;
+    if (event.ret & SEEN.files) endLookAtVms(world, look, event, (event.ret & SEEN.debugfs) !== 0);
+    if ((event.ret & SEEN.sysfs) !== 0 && (event.ret & SEEN.files) !== 0)
+      world.lossesPutRight = look.losses;
     world.look = undefined;
   },
 };

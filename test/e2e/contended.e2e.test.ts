@@ -8,7 +8,7 @@ import { after, before, describe, it } from 'node:test';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 import { AgentInVm } from './agent.ts';
-import { TYPES } from './storms.ts';
+import { loadModules, TYPES } from './storms.ts';
 import { KERNEL } from './traits.ts';
 
 /** Where the kernel can be told; 7.2 preempts by default (lazy), older ones cannot. */
@@ -23,8 +23,7 @@ describe(`contended load on ${KERNEL}, preempt ${PREEMPT ?? 'as it is'}`, {
   let agent: AgentInVm;
   before(async () => {
     vm = await bootLab({ kernel: KERNEL, timeoutMs: 230_000, preempt: PREEMPT });
-    await vm.run(['sh', '-c', 'modprobe mdev; modprobe vfio_iommu_type1; modprobe kvm_amd']);
-    await vm.run(['sh', '-c', 'modprobe -q vfio_mdev; modprobe mtty; modprobe mdpy count=40']);
+    await loadModules(vm);
     agent = await AgentInVm.start(vm, '--ring-bytes', String(1 << 26));
   });
   after(async () => {

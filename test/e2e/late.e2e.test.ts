@@ -5,21 +5,19 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 import { AgentInVm } from './agent.ts';
-import { heldDevices, seenDevices, TYPES } from './storms.ts';
+import { clearAway, heldDevices, loadModules, seenDevices, TYPES } from './storms.ts';
 import { KERNEL } from './traits.ts';
 
 describe(`an agent that starts late on ${KERNEL}`, { timeout: 280_000 }, () => {
   let vm: Vm;
   before(async () => {
     vm = await bootLab({ kernel: KERNEL, timeoutMs: 270_000 });
-    await vm.run(['sh', '-c', 'modprobe mdev; modprobe vfio_iommu_type1; modprobe kvm_amd']);
-    await vm.run(['sh', '-c', 'modprobe -q vfio_mdev; modprobe mtty; modprobe mdpy count=40']);
+    await loadModules(vm);
   });
   after(async () => {
     await vm?.close();
   });
-  /** A failed test must not leave its agent or its storm to the next. */
-  afterEach(() => vm.run(['sh', '-c', 'pkill -KILL -f [d]ist/agent/main.js; pkill -TERM storm']));
+  afterEach(() => clearAway(vm));
 
   it('knows devices, opens and VMs that were there, and blames nobody', async () => {
     const storm = new Storm(vm, {

@@ -5,20 +5,19 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 import { AgentInVm } from './agent.ts';
-import { heldDevices, seenDevices, TYPES } from './storms.ts';
+import { clearAway, heldDevices, loadModules, seenDevices, TYPES } from './storms.ts';
 import { KERNEL } from './traits.ts';
 
 describe(`a ring that is too small on ${KERNEL}`, { timeout: 240_000 }, () => {
   let vm: Vm;
   before(async () => {
     vm = await bootLab({ kernel: KERNEL, timeoutMs: 230_000 });
-    await vm.run(['sh', '-c', 'modprobe mdev; modprobe vfio_iommu_type1; modprobe kvm_amd']);
-    await vm.run(['sh', '-c', 'modprobe -q vfio_mdev; modprobe mtty; modprobe mdpy count=40']);
+    await loadModules(vm);
   });
   after(async () => {
     await vm?.close();
   });
-  afterEach(() => vm.run(['sh', '-c', 'pkill -KILL -f [d]ist/agent/main.js; pkill -TERM storm']));
+  afterEach(() => clearAway(vm));
 
   it('loses much, says exactly how much, accuses nobody, and knows the state again', async () => {
     const agent = await AgentInVm.start(vm, '--ring-bytes', '4096');
