@@ -83,6 +83,19 @@ describe('vfioscope', () => {
     assert.match(vfioscope('doctor', '--help').out, /Exit code: 0 .* 1 .* 2 /);
   });
 
+  it('lists its rules, whether or not they can be tried here', () => {
+    const { code, out, err } = vfioscope('rules');
+    assert.deepEqual([code, err], [0, '']);
+    assert.match(out, /^rule +severity +on \d/);
+    assert.match(out, /\nremove-stall +warning … /);
+  });
+
+  it('explains a rule, without colours where nobody sees them', () => {
+    const { code, out, err } = vfioscope('explain', 'remove-stall');
+    assert.deepEqual([code, err], [0, '']);
+    assert.match(out, /^remove-stall\nA removal waits /);
+  });
+
   it('asks for a command when it gets none', () => {
     const { code, out, err } = vfioscope();
     assert.equal(code, 1);
@@ -99,6 +112,8 @@ describe('vfioscope', () => {
     [['run', '--listen', 'nowhere'], /flag --listen: listen /],
     [['run', '--log-level', 'loud'], /flag --log-level: log\.level /],
     [['run', '--config', '/no/such/file.yaml'], /cannot read the configuration .*ENOENT/],
+    [['explain'], /missing required argument 'rule'/],
+    [['explain', 'remove-stal'], /there is no rule remove-stal\n {2}.*did you mean remove-stall/],
   ] as const) {
     it(`says what is wrong with: ${words.join(' ')}`, () => assertPlain(vfioscope(...words), what));
   }

@@ -6,13 +6,12 @@
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { UserProblem } from '../src/problem.ts';
-import type { Override } from './config/load.ts';
+import { describeSettings, type Override } from './config/load.ts';
 import { VERSION } from './version.ts';
 
 /** Exit code for anything that its user can mend, from a wrong flag to missing rights. */
 const EXIT_PROBLEM = 2;
 const PROBES = fileURLToPath(new URL('../bpf', import.meta.url));
-const HELP = ['help', '--help', '-h'];
 
 /** Flags that set something that the file can set too. */
 const FLAGS = {
@@ -46,11 +45,6 @@ interface ReplayFlags {
   readonly json?: boolean;
   readonly realtime?: boolean;
 }
-
-/** Loaded only for help: to read the settings takes longer than all else here. */
-const settings = process.argv.some((word) => HELP.includes(word))
-  ? (await import('./config/load.ts')).describeSettings()
-  : [];
 
 const program = new Command('vfioscope')
   .description('Watches the lives of mediated and passed-through devices and flags wrong orders.')
@@ -89,7 +83,7 @@ program
   .addOption(probesOption)
   .addHelpText(
     'after',
-    `\nSettings of the file, and what they are by default:\n${settings.join('\n')}`,
+    () => `\nSettings of the file, and what they are by default:\n${describeSettings().join('\n')}`,
   )
   .action(async (flags: RunFlags) => {
     const { run } = await import('./commands/run.ts');
@@ -112,6 +106,28 @@ program
     const report = examine(probes, { method, moduleBtf });
     console.log(json ? JSON.stringify(report, null, 2) : render(report));
     process.exitCode = report.exit;
+  });
+
+program
+  .command('rules')
+  .description('list the rules, and say which of them are active on this host')
+  .option('--json', 'for machines')
+  .addOption(probesOption)
+  .action(async ({ json, probes }: Pick<DoctorFlags, 'json' | 'probes'>) => {
+    const { listRules, renderRules } = await import('./commands/rules.ts');
+    const list = listRules(probes);
+    console.log(json ? JSON.stringify(list, null, 2) : renderRules(list));
+  });
+
+program
+  .command('explain')
+  .description('tell all about a rule: what is wrong, what to do, and examples')
+  .argument('<rule>', 'its id, as vfioscope rules and violations name it')
+  .action(async (id: string) => {
+    const { explain } = await import('./commands/explain.ts');
+    const { stdout } = process;
+    const colour = stdout.isTTY && stdout.hasColors();
+    console.log(explain(id, { width: stdout.columns, colour }));
   });
 
 program
@@ -159,14 +175,12 @@ program
   .option('--config <file>', 'settings, YAML; those of pin count')
   .action(async ({ config }: { config?: string }) => {
     const { unpin } = await import('./commands/unpin.ts');
-    console.log(unpin(config));
+    console.log(await unpin(config));
   });
 
-try {
-  await program.parseAsync();
-} catch (error) {
+program.parseAsync().catch((error: unknown) => {
   process.exitCode = tell(error);
-}
+});
 
 function overrides(flags: RunFlags): Override[] {
   // A flag that switches off is true when it is not there.

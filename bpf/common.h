@@ -25,7 +25,8 @@ struct call {
 	__u64 kvm;
 	__u64 file;
 	__s32 group_id;
-	__u32 opened;	/* a VFIO_DEVICE_GET_FD whose VFIO_DEVICE_OPEN has been told */
+	__u8 opened;	/* a VFIO_DEVICE_GET_FD whose VFIO_DEVICE_OPEN has been told */
+	__u8 facts;	/* of enum event_flags */
 	__u64 time;	/* when it began, ns, CLOCK_BOOTTIME */
 	/* Kernel addresses, for sampling again at the end; never copied to the ring. */
 	const struct vfio_device *sample_vdev;
@@ -128,7 +129,7 @@ static __always_inline void *reserve(__u8 point, __u8 flags, const __u64 size)
 	event->file = 0;
 	event->cgroup = bpf_get_current_cgroup_id();
 	event->vm_pid = 0;
-	event->reserved = 0;
+	event->uid = bpf_get_current_uid_gid();
 	return event;
 }
 
@@ -158,6 +159,7 @@ static __always_inline void sample(struct event *event, const struct call *call)
 	const struct vfio_device *vdev = call->sample_vdev;
 	const struct kvm *kvm = call->sample_kvm;
 
+	event->flags |= call->facts;
 	event->dev = call->dev;
 	event->vdev = call->vdev;
 	event->parent = call->parent;

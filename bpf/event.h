@@ -16,7 +16,7 @@
 
 /* Raise it whenever the meaning of a field changes without its place changing. */
 enum wire {
-	WIRE_VERSION = 2,
+	WIRE_VERSION = 3,
 	COMM_LENGTH = 16,
 	NAME_LENGTH = 40,
 };
@@ -36,6 +36,7 @@ enum point {
 	MDEV_REMOVE_CHILD = 6,
 	MDEV_UNBIND = 7,
 	MDEV_RELEASE = 8,
+	MDEV_DRIVER_UNREGISTER = 9,
 
 	VFIO_REGISTER = 16,
 	VFIO_REGISTER_EMULATED = 17,
@@ -48,6 +49,11 @@ enum point {
 	VFIO_DEVICE_CLOSE = 24,
 	VFIO_DEVICE_KVM_CAPTURE = 25,
 	VFIO_DEVICE_KVM_DROP = 26,
+	VFIO_INIT = 27,
+	VFIO_GROUP_CLOSE = 28,
+	VFIO_GROUP_UNSET_CONTAINER = 29,
+	VFIO_GROUP_DETACH = 30,
+	VFIO_GROUP_NOTIFY = 31,	/* at its end ret: what the callbacks returned, NOTIFY_* */
 
 	KVM_VM_CREATE = 32,
 	KVM_VM_INIT = 33,
@@ -58,6 +64,7 @@ enum point {
 	KVM_PUT = 38,
 
 	MODULE_LOAD = 48,	/* a kernel module was loaded */
+	MODULE_UNLOAD = 49,	/* somebody wants a kernel module to go */
 
 	/*
 	 * Not events but what was found when the host was looked at, which the agent
@@ -95,6 +102,8 @@ enum event_flags {
 	EVENT_EXITING = 2,	/* the calling process is being torn down (PF_EXITING) */
 	EVENT_NAMED = 4,	/* a struct event_names follows */
 	EVENT_SEEN = 8,		/* found by looking, so it has no place in a CPU's sequence */
+	EVENT_FOREIGN = 16,	/* the opener's memory is not that of the VM it opens the device for */
+	EVENT_ASKS = 32,	/* the device's driver can ask its users to let go of it */
 };
 
 struct event {
@@ -117,7 +126,7 @@ struct event {
 	__u64 file;		/* one device file: struct vfio_device_file, before 6.6 struct file */
 	__u64 cgroup;		/* cgroup v2 id of the caller */
 	__s32 vm_pid;		/* kvm::userspace_pid, the thread that made the VM */
-	__u32 reserved;		/* 0 */
+	__u32 uid;		/* the caller's user, initial user namespace */
 };
 
 /* Texts that identify an object to a person; only events that are rare carry them. */

@@ -27,6 +27,7 @@ static __always_inline void tell_file(struct named_event *named, __u8 point,
 	event->users_count = -1;
 	event->group_id = -1;
 	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	event->uid = BPF_CORE_READ(task, cred, uid.val);
 }
 
 static __always_inline void tell_vm(struct event *event, const struct kvm *kvm)

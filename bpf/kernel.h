@@ -30,6 +30,7 @@ struct class {
 
 struct device_driver {
 	const char *name;
+	const struct bus_type *bus;
 };
 
 struct iommu_group {
@@ -73,8 +74,11 @@ typedef struct {
 	atomic_t refs;
 } refcount_t;
 
+struct mm_struct;
+
 struct kvm {
 	refcount_t users_count;
+	struct mm_struct *mm;
 	int userspace_pid;
 };
 
@@ -127,8 +131,13 @@ struct vfio_group {
 	struct kvm *kvm;
 };
 
+struct vfio_device_ops {
+	void (*request)(void *device, unsigned int count);
+};
+
 struct vfio_device {
 	struct device *dev;
+	const struct vfio_device_ops *ops;
 	struct vfio_group *group;
 	struct kvm *kvm;
 	struct device device;
@@ -159,8 +168,18 @@ struct css_set {
 	struct cgroup *dfl_cgrp;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct task_struct {
 	unsigned int flags;
+	struct mm_struct *mm;
+	const struct cred *cred;
 	int pid;
 	int tgid;
 	char comm[16];

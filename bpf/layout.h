@@ -220,7 +220,8 @@ static __noinline const struct kobject *type_directory(const struct mdev_type *t
 	return NULL;
 }
 
-static __noinline const struct kobject *type_directory_of(const struct mdev_device *mdev)
+/* @return NULL where it is not there any more, too */
+static __noinline const struct kobject *type_directory_if_any(const struct mdev_device *mdev)
 {
 	const struct kobject *kobj;
 	__u32 size;
@@ -234,10 +235,16 @@ static __noinline const struct kobject *type_directory_of(const struct mdev_devi
 		return kobj;
 	/* 6.1: uuid, list, then its type. */
 	kobj = pointer_at(mdev, size + 32) + 24;
-	if (is_type(kobj))
-		return kobj;
-	unreadable();
-	return NULL;
+	return is_type(kobj) ? kobj : NULL;
+}
+
+static __always_inline const struct kobject *type_directory_of(const struct mdev_device *mdev)
+{
+	const struct kobject *kobj = type_directory_if_any(mdev);
+
+	if (!kobj)
+		unreadable();
+	return kobj;
 }
 
 static __noinline const struct device *device_of_parent(const struct mdev_parent *parent)
@@ -251,6 +258,32 @@ static __noinline const struct device *device_of_parent(const struct mdev_parent
 		return dev;
 	unreadable();
 	return NULL;
+}
+
+/*
+ * From 6.1 on it stands behind what it offers and its four functions, and is on the bus
+ * "mdev". @return NULL where that is not so
+ */
+static __noinline const char *name_of_mdev_driver(const struct mdev_driver *mdev_driver)
+{
+	const struct device_driver *driver;
+
+	if (!mdev_driver)
+		return NULL;
+	if (bpf_core_field_exists(mdev_driver->driver))
+		return BPF_CORE_READ(mdev_driver, driver.name);
+	driver = (const void *)mdev_driver + 48;
+	return is_named(BPF_CORE_READ(driver, bus, name), "mdev") ? BPF_CORE_READ(driver, name) :
+								     NULL;
+}
+
+/* @return the driver that a parent offers its types by; NULL where that is not known */
+static __noinline const char *name_of_offering_driver(const struct mdev_parent *parent)
+{
+	if (!parent)
+		return NULL;
+	return name_of_mdev_driver(bpf_core_field_exists(parent->mdev_driver) ?
+				   BPF_CORE_READ(parent, mdev_driver) : pointer_at(parent, 8));
 }
 
 static __always_inline const char *driver_name(const struct device *dev)

@@ -16,9 +16,9 @@ static __always_inline const struct device *parent_of(const struct kobject *type
 static __always_inline const char *offering_driver(const struct mdev_parent *parent,
 						   const struct device *dev)
 {
-	if (parent && bpf_core_field_exists(parent->mdev_driver))
-		return BPF_CORE_READ(parent, mdev_driver, driver.name);
-	return driver_name(dev);
+	const char *name = name_of_offering_driver(parent);
+
+	return name ? name : driver_name(dev);
 }
 
 static __always_inline void name_type(struct event_names *names, const struct kobject *type,
@@ -39,9 +39,9 @@ static __always_inline const char *mdev_driver_name(const struct mdev_device *md
 	return name && !is_named(name, "vfio_mdev") ? name : driver_name(parent);
 }
 
-static __always_inline int begin_mdev(__u8 point, const struct mdev_device *mdev)
+static __always_inline int begin_typed(__u8 point, const struct mdev_device *mdev,
+				       const struct kobject *type)
 {
-	const struct kobject *type = type_directory_of(mdev);
 	const struct device *dev = (const void *)mdev;
 	const struct device *parent = BPF_CORE_READ(dev, parent);
 	struct call call = {
@@ -63,6 +63,11 @@ static __always_inline int begin_mdev(__u8 point, const struct mdev_device *mdev
 	return 0;
 }
 
+static __always_inline int begin_mdev(__u8 point, const struct mdev_device *mdev)
+{
+	return begin_typed(point, mdev, type_directory_of(mdev));
+}
+
 static __always_inline int begin_parent(__u8 point, const struct device *dev, const char *driver)
 {
 	struct call call = { .parent = opaque(dev), .group_id = -1 };
@@ -80,9 +85,9 @@ SEC("kprobe")
 int BPF_KPROBE(parent_register_begin, const struct mdev_parent *parent,
 	       const struct device *dev, const struct mdev_driver *driver)
 {
-	return begin_parent(MDEV_PARENT_REGISTER, dev,
-			    bpf_core_field_exists(driver->driver) ?
-			    BPF_CORE_READ(driver, driver.name) : driver_name(dev));
+	const char *name = name_of_mdev_driver(driver);
+
+	return begin_parent(MDEV_PARENT_REGISTER, dev, name ? name : driver_name(dev));
 }
 
 /* 5.10: mdev_register_device(dev, ops) */
@@ -138,9 +143,10 @@ int BPF_KPROBE(create_begin, const struct mdev_type *type, const void *uuid)
 {
 	const struct kobject *kobj = type_directory(type);
 
-	return begin_create(kobj, bpf_core_field_exists(type->parent) ?
-			    offering_driver(BPF_CORE_READ(type, parent), parent_of(kobj)) :
-			    driver_name(parent_of(kobj)), uuid);
+	const struct mdev_parent *parent = bpf_core_field_exists(type->parent) ?
+		BPF_CORE_READ(type, parent) : pointer_at(type, 16);
+
+	return begin_create(kobj, offering_driver(parent, parent_of(kobj)), uuid);
 }
 
 /* 5.10: mdev_device_create(type, parent, uuid) */
@@ -212,11 +218,27 @@ int BPF_KRETPROBE(unbind_end)
 SEC("kprobe")
 int BPF_KPROBE(release_begin, const struct device *dev)
 {
-	return begin_mdev(MDEV_RELEASE, (const void *)dev);
+	const struct mdev_device *mdev = (const void *)dev;
+
+	/* Who keeps an mdev longer than its parent keeps it longer than its type, which goes with that. */
+	return begin_typed(MDEV_RELEASE, mdev, type_directory_if_any(mdev));
 }
 
 SEC("kretprobe")
 int BPF_KRETPROBE(release_end)
 {
 	return end(MDEV_RELEASE, 0);
+}
+
+/* Once it has returned, no more mdev can be served by that driver. */
+SEC("kprobe")
+int BPF_KPROBE(driver_unregister, const struct mdev_driver *driver)
+{
+	struct named_event *named = named_event(MDEV_DRIVER_UNREGISTER);
+
+	if (!named)
+		return 0;
+	read_name(named->names.driver, name_of_mdev_driver(driver));
+	submit(named);
+	return 0;
 }

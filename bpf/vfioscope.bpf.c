@@ -5,6 +5,8 @@
  */
 #include "mdev.bpf.c"
 #include "vfio.bpf.c"
+#include "vfio-groups.bpf.c"
+#include "vfio-opens.bpf.c"
 #include "kvm.bpf.c"
 #include "files.bpf.c"
 
@@ -25,6 +27,28 @@ int module_load(struct module_load_args *args)
 	read_name(named->names.device, (void *)args + (args->name_location & 0xffff));
 	submit(named);
 	return 0;
+}
+
+/* The system call gets the registers of its caller, and there the name. */
+SEC("kprobe")
+int BPF_KPROBE(unload_begin, const struct pt_regs *caller)
+{
+	struct call call = { .group_id = -1 };
+	struct named_event *named = begin_named(MODULE_UNLOAD, &call);
+	const char *name = NULL;
+
+	if (!named)
+		return 0;
+	bpf_probe_read_kernel(&name, sizeof(name), &PT_REGS_PARM1(caller));
+	bpf_probe_read_user_str(named->names.device, sizeof(named->names.device), name);
+	submit(named);
+	return 0;
+}
+
+SEC("kretprobe")
+int BPF_KRETPROBE(unload_end, long ret)
+{
+	return end(MODULE_UNLOAD, ret);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -3,18 +3,23 @@ import { describe, it } from 'node:test';
 import type { PointStatus } from '../../src/events/source.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
-import { pointsNeeded } from '../../src/rules/rule.ts';
+import { isPossible, pointsNeeded, type Rule } from '../../src/rules/rule.ts';
+import { SOUND } from '../../src/rules/simple-rules.ts';
 import { ruleStates } from '../runtime/rule-options.ts';
 import { type DoctorReport, render } from './doctor.ts';
+
+const KERNEL = [6, 12] as const;
 
 type Changes = Readonly<Record<string, Partial<PointStatus>>>;
 
 function points(changes: Changes = {}): PointStatus[] {
-  return PROBE_TABLE.map(({ point, module, meaning, candidates }) => ({
-    ...{ point, module, meaning, state: 'attached', missed: 0, limited: false },
-    ...{ symbol: candidates[0].hooks[0].symbol, method: 'kprobe+kretprobe' },
-    ...changes[point],
-  }));
+  return PROBE_TABLE.map(({ point, module, meaning, candidates }) => {
+    const [hook] = candidates.flatMap(({ hooks }) => hooks);
+    const how = hook
+      ? { state: 'attached' as const, symbol: hook.symbol, method: 'kprobe+kretprobe' }
+      : { state: 'implied' as const, reason: candidates[0].because ?? '' };
+    return { point, module, meaning, missed: 0, limited: false, ...how, ...changes[point] };
+  });
 }
 
 function report(changes: Partial<DoctorReport> = {}): DoctorReport {
@@ -28,7 +33,7 @@ function report(changes: Partial<DoctorReport> = {}): DoctorReport {
     libbpf: 'v1.5',
     problem: undefined,
     points: statuses,
-    rules: ruleStates(statuses),
+    rules: ruleStates(statuses, KERNEL),
     modules: [],
     advice: [],
     ...changes,
@@ -43,6 +48,22 @@ function marks(text: string): string[][] {
     rest,
   ]);
 }
+
+describe('the states of rules', () => {
+  const old: Rule = { ...SOUND, id: 'old', kernels: { before: [6, 2], because: 'it was mended' } };
+
+  it('tell that one cannot happen on the kernel, whatever is watched', () => {
+    for (const watched of [points(), []]) {
+      const [state] = ruleStates(watched, KERNEL, [old]);
+      assert.deepEqual([state.active, state.impossible], [false, 'it was mended']);
+    }
+  });
+
+  it('do not keep it from working where it can', () => {
+    const [state] = ruleStates(points(), [6, 1], [old]);
+    assert.deepEqual([state.active, state.impossible], [true, undefined]);
+  });
+});
 
 describe('the report when everything works', () => {
   const text = render(report());
@@ -85,8 +106,10 @@ describe('the report when some of it works', () => {
   });
 
   it('says of each rule that needs such a point which one it misses', () => {
-    const inactive = RULES.filter((rule) =>
-      pointsNeeded(rule).some((point) => point === 'mdev.create' || point === 'kvm.get'),
+    const inactive = RULES.filter(
+      (rule) =>
+        isPossible(rule, KERNEL) &&
+        pointsNeeded(rule).some((point) => point === 'mdev.create' || point === 'kvm.get'),
     );
     assert.ok(inactive.length > 0 && inactive.length < RULES.length);
     const told = marks(text).filter(([mark, name]) => mark === 'no' && !name.includes('.'));

@@ -2,7 +2,12 @@
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import type { PointStatus } from '../../src/events/source.ts';
-import { effectiveCapabilities, lockdownMode, obstacles } from '../../src/kernel/host.ts';
+import {
+  effectiveCapabilities,
+  kernelVersion,
+  lockdownMode,
+  obstacles,
+} from '../../src/kernel/host.ts';
 import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
@@ -57,7 +62,7 @@ export function examine(
     const points = probes.statuses();
     const { seenFiles } = probes;
     probes.close();
-    const rules = ruleStates(points);
+    const rules = ruleStates(points, kernelVersion());
     const working = rules.every(({ active, impossible }) => active || impossible);
     const exit = working && allAttached(points) ? 0 : 1;
     const advice = [...adviceFor(points), ...filesAdvice(seenFiles), ...pinAdvice()];

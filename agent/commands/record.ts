@@ -1,11 +1,10 @@
 /** `vfioscope record`: keeps what the kernel says, to be replayed later or elsewhere. */
-import { readFileSync } from 'node:fs';
 import { arch, release } from 'node:os';
 import type { Header } from '../../src/capture/format.ts';
 import { Recorder } from '../../src/capture/recorder.ts';
 import type { PointStatus, SourceListener } from '../../src/events/source.ts';
 import { WIRE } from '../../src/events/wire.gen.ts';
-import { bootTime, wallOffset } from '../../src/kernel/os.ts';
+import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
 import { openSource } from '../runtime/live.ts';
@@ -37,7 +36,7 @@ export interface RecordHostOptions {
 /** Records this host until it is told to stop. @throws {UserProblem} when that cannot be, or no more */
 export async function recordHost(options: RecordHostOptions): Promise<void> {
   const { file, force, probeDirectory } = options;
-  const read = loadConfig(options.config, options.overrides);
+  const read = await loadConfig(options.config, options.overrides);
   // A recording is of what happens meanwhile; a ring that others go on with has a past.
   const config = { ...read, pin: { ...read.pin, enabled: false } };
   const beside = besidePinned(config);
@@ -98,14 +97,6 @@ function describe(points: readonly PointStatus[], ringBytes: number): Header {
     points: [...points],
     wire: WIRE as Header['wire'],
   };
-}
-
-function bootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  } catch {
-    return 'unknown';
-  }
 }
 
 function opening(file: string, points: readonly PointStatus[]): string {

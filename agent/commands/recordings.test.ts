@@ -22,18 +22,22 @@ interface Truth {
   readonly violations: readonly { rule: string; severity: string; device: string }[];
 }
 
-function play(kernel: string) {
+async function play(kernel: string) {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
   const [major, minor] = header.kernel.split('.').map(Number);
   const host = { kernel: [major, minor] as const, pidsWithKvmFiles: () => undefined };
-  const settings = loadConfig(`${DIRECTORY}/settings.yaml`, []);
+  const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host));
+  const illegal: string[] = [];
+  pipeline.addSink(({ illegal: step }) => {
+    if (step) illegal.push(`${step.automaton}: ${step.input} while ${step.from}`);
+  });
   const playback = new Playback(pipeline, header.startedAt);
   const player = new Player(reader);
   while (player.step(playback));
   reader.close();
-  return { header, player, pipeline };
+  return { header, player, pipeline, illegal };
 }
 
 it('there is one of each kernel of the matrix', () => {
@@ -44,8 +48,8 @@ it('there is one of each kernel of the matrix', () => {
 });
 
 for (const kernel of KERNELS) {
+  const { header, player, pipeline, illegal } = await play(kernel);
   describe(`the recording of ${kernel}`, () => {
-    const { header, player, pipeline } = play(kernel);
     const truth = JSON.parse(readFileSync(`${DIRECTORY}/${kernel}.json`, 'utf8')) as Truth;
     const { world, rules, losses } = pipeline;
 
@@ -66,6 +70,10 @@ for (const kernel of KERNELS) {
       assert.deepEqual(told.sort(), lives.sort());
       const vms = [...world.vms, ...world.endedVms.list()].map(({ state }) => state);
       assert.deepEqual(vms, new Array(truth.vms).fill('destroyed'));
+    });
+
+    it('has no step that a legal life has not', () => {
+      assert.deepEqual(illegal, []);
     });
 
     it('shows the violations that took place, and no other', () => {

@@ -4,16 +4,23 @@ import type { Player } from '../../src/capture/player.ts';
 import { Views } from '../../src/http/views.ts';
 import type { Device, Life, Quality, Vm } from '../../src/lifecycle/objects.ts';
 import type { Timeline, TimelineEntry } from '../../src/lifecycle/timeline.ts';
-import { vmId } from '../../src/rules/engine.ts';
 import { entryText } from '../../src/rules/evidence.ts';
-import { deviceWords, openers, seconds, vmWords } from '../../src/rules/words.ts';
+import type { Host } from '../../src/rules/rule.ts';
+import {
+  behindLines,
+  deviceWords,
+  openers,
+  seconds,
+  vmId,
+  vmWords,
+} from '../../src/rules/words.ts';
 import type { Pipeline } from '../runtime/pipeline.ts';
 import type { Playback } from '../runtime/playback.ts';
-import { ruleStates } from '../runtime/rule-options.ts';
 
 export interface Replayed {
   readonly file: string;
   readonly header: Header;
+  readonly host: Host;
   readonly player: Player;
   readonly playback: Playback;
   readonly pipeline: Pipeline;
@@ -26,9 +33,9 @@ const QUALITY: Readonly<Record<Quality, string>> = {
 };
 
 /** One document; the order in it is that in which things began. */
-export function documentOf({ file, header, player, playback, pipeline }: Replayed) {
+export function documentOf({ file, header, host, player, playback, pipeline }: Replayed) {
   const { world, rules } = pipeline;
-  const views = new Views(world, () => header.clock.wall - header.clock.boot);
+  const views = new Views(world, () => header.clock.wall - header.clock.boot, host);
   const { agent, kernel, arch, bootId, ringBytes } = header;
   const { problem, records } = player;
   return {
@@ -52,7 +59,7 @@ export function documentOf({ file, header, player, playback, pipeline }: Replaye
     unseen: playback.sight.unseen(playback.now).map(({ point, reason, lasted }) => ({
       ...{ point, reason, seconds: lasted / 1e9 },
     })),
-    rules: ruleStates(seenAllTheTime(playback), rules.rules),
+    rules: pipeline.ruleStates(seenAllTheTime(playback)),
   };
 }
 
@@ -152,6 +159,7 @@ function violations({ header, pipeline }: Replayed): string[] {
       '',
       `VIOLATION ${id} ${rule} (${facts.join(', ')}): ${title}`,
       `  found ${since(firstSeen, startedAt)}: ${violation.explanation}`,
+      ...behindLines(violation).map((line) => `  ${line}`),
       ...entryLines(violation.evidence, startedAt),
     ];
   });
@@ -173,8 +181,9 @@ function blindness({ playback, pipeline }: Replayed): string[] {
   const lines = unseen.map(
     ({ point, reason, lasted }) => `  ${point.padEnd(26)} for ${seconds(lasted)}: ${reason}`,
   );
-  const rules = ruleStates(seenAllTheTime(playback), pipeline.rules.rules)
-    .filter(({ active }) => !active)
+  const rules = pipeline
+    .ruleStates(seenAllTheTime(playback))
+    .filter(({ active, impossible }) => !active && impossible === undefined)
     .map(({ id, missing }) => `  ${id.padEnd(26)} needs ${missing.join(', ')}`);
   return [
     ...['', 'points that were not watched all the time', ...lines],

@@ -4,6 +4,7 @@ import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
 import type { UserProblem } from '../../src/problem.ts';
 import type { Host } from '../../src/rules/rule.ts';
+import { runOf } from '../../src/rules/run.ts';
 import { loadConfig } from '../config/load.ts';
 import { Pipeline } from '../runtime/pipeline.ts';
 import { Playback } from '../runtime/playback.ts';
@@ -26,14 +27,15 @@ export interface ReplayOptions {
 
 /** @returns the exit code @throws {UserProblem} when nothing of the file can be replayed */
 export async function replay({ file, config, json, realtime }: ReplayOptions): Promise<number> {
-  const settings = loadConfig(config, []);
+  const settings = await loadConfig(config, []);
   const reader = new RecordingReader(file);
   try {
     const player = new Player(reader);
     const { header } = reader;
+    const host = hostOf(header.kernel);
     const pipeline = new Pipeline(
       { endedLives: settings.keep.ended },
-      engineOptions(settings, hostOf(header.kernel)),
+      { ...engineOptions(settings, host), run: runOf(header.bootId, header.startedAt) },
     );
     pipeline.rules.onMistake = (rule, error) => {
       console.error(
@@ -49,7 +51,7 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
     } else {
       while (player.step(playback));
     }
-    const replayed = { file, header, player, playback, pipeline };
+    const replayed = { file, header, host, player, playback, pipeline };
     console.log(json ? JSON.stringify(documentOf(replayed), null, 2) : textOf(replayed));
     return player.problem ? tell(player.problem) : 0;
   } finally {

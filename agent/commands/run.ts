@@ -16,7 +16,7 @@ export interface RunOptions {
  * @throws {UserProblem} when it cannot start
  */
 export async function run({ config: file, overrides, probeDirectory }: RunOptions): Promise<void> {
-  const config = loadConfig(file, overrides);
+  const config = await loadConfig(file, overrides);
   const stopped = signalled();
   const source = openSource(config, probeDirectory);
   const { createLog, ProbeLog } = await import('../runtime/log.ts');

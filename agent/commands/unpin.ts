@@ -6,8 +6,8 @@ import { isPinned } from '../../src/kernel/pins-directory.ts';
 import { loadConfig } from '../config/load.ts';
 
 /** @returns what was removed, for people @throws {UserProblem} when an agent is at it */
-export function unpin(config: string | undefined): string {
-  const { directory: path } = loadConfig(config, []).pin;
+export async function unpin(config: string | undefined): Promise<string> {
+  const { directory: path } = (await loadConfig(config, [])).pin;
   if (!isPinned(path)) return `nothing is pinned in ${path}`;
   const cpus = Libbpf.get().check('cannot count CPUs', (calls) => calls.possibleCpus());
   const directory = ownOrExplain(path, cpus);

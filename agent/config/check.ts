@@ -1,20 +1,36 @@
 /**
- * Compares settings with their schema, as far as it goes in schema.ts. TypeBox could do that
- * as well, but to load what it has for it is a tenth of the time until the probes are attached.
+ * Settings are described by as much of JSON Schema as they need, and checked here: to load
+ * a library for that would take longer than anything else that is done before the probes.
  */
 
-/** Of JSON Schema, what the settings use. */
 export interface Schema {
-  readonly type?: string;
+  readonly type?: 'object' | 'array' | 'string' | 'boolean' | 'number' | 'integer';
+  /** All that there may be; each has a default or is checked like one that was given. */
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly items?: Schema;
-  /** Words, each by its `const`. */
-  readonly anyOf?: readonly Schema[];
-  readonly const?: unknown;
+  readonly enum?: readonly string[];
   readonly pattern?: string;
   readonly minimum?: number;
   readonly default?: unknown;
   readonly description?: string;
+}
+
+/** What a schema describes, once defaults are filled in. */
+export type Value<S> = S extends { readonly properties: infer Properties }
+  ? { readonly [Key in keyof Properties]: Value<Properties[Key]> }
+  : S extends { readonly items: infer Item }
+    ? readonly Value<Item>[]
+    : S extends { readonly enum: readonly (infer Word)[] }
+      ? Word
+      : S extends { readonly type: infer Name extends keyof Primitives }
+        ? Primitives[Name]
+        : never;
+
+interface Primitives {
+  readonly string: string;
+  readonly boolean: boolean;
+  readonly number: number;
+  readonly integer: number;
 }
 
 /** What is wrong with a setting. */
@@ -23,7 +39,7 @@ export interface Fault {
   readonly message: string;
 }
 
-const TYPES: Readonly<Record<string, (value: unknown) => boolean>> = {
+const TYPES: Readonly<Record<NonNullable<Schema['type']>, (value: unknown) => boolean>> = {
   object: isRecord,
   array: Array.isArray,
   string: (value) => typeof value === 'string',
@@ -62,10 +78,8 @@ export function faults(schema: Schema, value: unknown, path: readonly string[] =
 
 /** What is wrong with the value itself. */
 function faultOf(schema: Schema, value: unknown): string | undefined {
-  const { type, anyOf, pattern, minimum } = schema;
-  if (anyOf) {
-    return anyOf.some((word) => word.const === value) ? undefined : 'is not one of its values';
-  }
+  const { type, enum: words, pattern, minimum } = schema;
+  if (words) return words.some((word) => word === value) ? undefined : 'is not one of its values';
   if (type && !TYPES[type](value)) return `must be ${type}`;
   if (minimum !== undefined && Number(value) < minimum) return `must be >= ${minimum}`;
   if (pattern && !new RegExp(pattern, 'u').test(String(value))) return `must match ${pattern}`;

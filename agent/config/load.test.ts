@@ -19,14 +19,19 @@ function file(text: string): string {
   return path;
 }
 
+interface Problem {
+  readonly what: string;
+  readonly next: string;
+}
+
 /** What is said about a file: the problem, without the directory, and what to do. */
-function problemWith(text: string): { readonly what: string; readonly next: string } {
+function problemWith(text: string): Promise<Problem> {
   return problemOf(() => loadConfig(file(text), []));
 }
 
-function problemOf(load: () => unknown): { readonly what: string; readonly next: string } {
+async function problemOf(load: () => Promise<unknown>): Promise<Problem> {
   try {
-    load();
+    await load();
   } catch (error) {
     if (!(error instanceof UserProblem)) throw error;
     return { what: error.message.replace(`${directory}/`, ''), next: error.next };
@@ -49,15 +54,21 @@ const DEFAULTS = {
   rules: {
     disabled: [],
     remove_stall_seconds: 10,
+    parent_unregister_stall_seconds: 5,
+    request_ignored_seconds: 30,
+    never_registered_seconds: 5,
+    create_serialised_seconds: 1,
     vm_pinned_seconds: 10,
     kvm_ref_leak_seconds: 5,
     grace_seconds: 2,
+    drivers_needing_kvm: ['intel_vgpu_mdev', 'i915', 'vfio_ap_mdev', 'vfio_ap'],
+    drivers_one_device_per_vm: ['intel_vgpu_mdev', 'i915', 'vfio_ap_mdev', 'vfio_ap'],
   },
 };
 
 describe('settings', () => {
-  it('have defaults for everything', () => {
-    assert.deepEqual(loadConfig(undefined, []), DEFAULTS);
+  it('have defaults for everything', async () => {
+    assert.deepEqual(await loadConfig(undefined, []), DEFAULTS);
   });
 
   for (const [title, text] of [
@@ -65,30 +76,30 @@ describe('settings', () => {
     ['has only comments', '# nothing\n'],
     ['is an empty map', '{}\n'],
   ] as const) {
-    it(`are the defaults when the file ${title}`, () => {
-      assert.deepEqual(loadConfig(file(text), []), DEFAULTS);
+    it(`are the defaults when the file ${title}`, async () => {
+      assert.deepEqual(await loadConfig(file(text), []), DEFAULTS);
     });
   }
 
-  it('of the file replace single defaults', () => {
+  it('of the file replace single defaults', async () => {
     const text = 'log:\n  level: debug\nrules:\n  disabled: [nested-open]\n  grace_seconds: 0.5\n';
-    const config = loadConfig(file(text), []);
+    const config = await loadConfig(file(text), []);
     assert.deepEqual(config.log, { level: 'debug', format: 'auto' });
     const { rules } = DEFAULTS;
     assert.deepEqual(config.rules, { ...rules, disabled: ['nested-open'], grace_seconds: 0.5 });
     assert.equal(config.listen, DEFAULTS.listen);
   });
 
-  it('of flags replace those of the file, and leave their neighbours', () => {
+  it('of flags replace those of the file, and leave their neighbours', async () => {
     const path = file('listen: 127.0.0.1:1\nlog:\n  level: debug\n  format: json\n');
     const level = { flag: '--log-level', path: ['log', 'level'], value: 'warn' };
-    const config = loadConfig(path, [listen('[::1]:2'), level]);
+    const config = await loadConfig(path, [listen('[::1]:2'), level]);
     assert.deepEqual([config.listen, config.log], ['[::1]:2', { level: 'warn', format: 'json' }]);
   });
 
   it('are all told in the help, with default and meaning', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 17);
+    assert.equal(lines.length, 23);
     assert.ok(lines.some((line) => /^ {2}ring\.bytes +room for events .* \(1048576\)$/.test(line)));
     for (const line of lines) assert.doesNotMatch(line, /undefined/);
   });
@@ -190,21 +201,24 @@ describe('a file that is wrong', () => {
       /address and port/,
     ],
   ] as const) {
-    it(`is told with its line, and what to do: ${title}`, () => {
-      const problem = problemWith(text);
+    it(`is told with its line, and what to do: ${title}`, async () => {
+      const problem = await problemWith(text);
       assert.match(problem.what, what);
       assert.match(problem.next, next);
     });
   }
 
-  it('is told by name when it is missing', () => {
-    const { what, next } = problemOf(() => loadConfig(join(directory, 'no.yaml'), []));
+  it('is told by name when it is missing', async () => {
+    const { what, next } = await problemOf(() => loadConfig(join(directory, 'no.yaml'), []));
     assert.equal(what, 'cannot read the configuration no.yaml: ENOENT');
     assert.match(next, /--config/);
   });
 
-  it('is told by name when it is a directory', () => {
-    assert.match(problemOf(() => loadConfig(directory, [])).what, /cannot read .*: EISDIR$/);
+  it('is told by name when it is a directory', async () => {
+    assert.match(
+      (await problemOf(() => loadConfig(directory, []))).what,
+      /cannot read .*: EISDIR$/,
+    );
   });
 });
 
@@ -218,8 +232,8 @@ describe('--listen', () => {
     '[fe80::1]:99',
     '[::ffff:10.0.0.1]:7',
   ]) {
-    it(`takes ${address}`, () => {
-      assert.equal(loadConfig(undefined, [listen(address)]).listen, address);
+    it(`takes ${address}`, async () => {
+      assert.equal((await loadConfig(undefined, [listen(address)])).listen, address);
     });
   }
 
@@ -237,15 +251,16 @@ describe('--listen', () => {
     '127.0.0.1:99999',
     'http://localhost:80',
   ]) {
-    it(`refuses "${address}", and says that it was the flag`, () => {
-      const { what, next } = problemOf(() => loadConfig(undefined, [listen(address)]));
+    it(`refuses "${address}", and says that it was the flag`, async () => {
+      const { what, next } = await problemOf(() => loadConfig(undefined, [listen(address)]));
       assert.match(what, /^flag --listen: listen /);
       assert.match(next, /address and port/);
     });
   }
 
-  it('is to blame when both it and the file set the address', () => {
+  it('is to blame when both it and the file set the address', async () => {
     const path = file('listen: 127.0.0.1:1\n');
-    assert.match(problemOf(() => loadConfig(path, [listen('x')])).what, /^flag --listen/);
+    const { what } = await problemOf(() => loadConfig(path, [listen('x')]));
+    assert.match(what, /^flag --listen/);
   });
 });

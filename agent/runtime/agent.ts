@@ -6,8 +6,9 @@ import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import { liveHost } from '../../src/kernel/host.ts';
 import { readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
-import { bootTime, wallOffset } from '../../src/kernel/os.ts';
+import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { SECOND } from '../../src/rules/rule.ts';
+import { runOf } from '../../src/rules/run.ts';
 import { LifeLog } from '../../src/telemetry/life-log.ts';
 import { Looks } from '../../src/telemetry/looks.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -17,7 +18,7 @@ import type { Config } from '../config/schema.ts';
 import type { LiveSource, LookReport } from './live.ts';
 import { tellPinning } from './pinning.ts';
 import { Pipeline } from './pipeline.ts';
-import { engineOptions, ruleStates } from './rule-options.ts';
+import { engineOptions } from './rule-options.ts';
 
 /** One warning about lost events per so many ms, with the sum since the last. */
 const LOSS_WARNING_MS = 1000;
@@ -61,13 +62,15 @@ export class Agent {
     if (stale > 0)
       log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
     tellPinning(log, this.#source.pinned, config);
+    const host = liveHost();
     this.#pipeline = new Pipeline(
       { endedLives: config.keep.ended },
-      engineOptions(config, liveHost()),
+      { ...engineOptions(config, host), run: runOf(bootId(), bootTime()) },
     );
+    this.#pipeline.world.isLosing = () => source.dropped() > this.#pipeline.sequence.lost;
     this.#pipeline.sequence.goOnAt(this.#source.account()?.next() ?? []);
     const offset = () => this.#wallOffset;
-    this.#views = new Views(this.#pipeline.world, offset);
+    this.#views = new Views(this.#pipeline.world, offset, host);
     this.#traces = new LifeTraces(offset);
     this.#pipeline.onWatching = probeLog.tell;
     this.#served = this.#wire(version);
@@ -93,7 +96,7 @@ export class Agent {
         pinned: () => this.#source.account(),
         probes,
         activeRules: () =>
-          new Map(ruleStates(probes(), rules.rules).map(({ id, active }) => [id, active])),
+          new Map(this.#pipeline.ruleStates(probes()).map(({ id, active }) => [id, active])),
         logLinesDropped: this.#logLinesDropped,
       },
       { perDevice: this.#config.metrics.per_device, maxDevices: this.#config.metrics.max_devices },
@@ -124,7 +127,7 @@ export class Agent {
       version,
       views: this.#views,
       probes,
-      ruleStates: () => ruleStates(probes(), rules.rules),
+      ruleStates: () => this.#pipeline.ruleStates(probes()),
       modules: () =>
         readKernelModules()
           .filter(({ loaded }) => loaded)

@@ -69,6 +69,8 @@ export class LiveSource {
   /** What was told of losses without a sequence number, by earlier agents too. */
   #told: Told;
   #malformedBefore = 0;
+  /** Records that found a pinned ring full, and that earlier agents found lost. */
+  readonly #lostBefore: number;
   /** Records that found the ring full, and whose loss a look at the host has put right. */
   #putRight = 0;
   #lookWanted: LookReason | undefined;
@@ -84,6 +86,7 @@ export class LiveSource {
     this.stale = removeStaleDefinitions();
     this.#probes = new Probes(options);
     this.#waiter = new Waiter(this.#probes.ringFd);
+    this.#lostBefore = this.#probes.session?.progress.lost ?? 0;
     this.#told = this.#probes.session?.told ?? { missed: 0, callsFull: 0, unreadable: 0 };
   }
 
@@ -103,6 +106,11 @@ export class LiveSource {
 
   lanes(): LaneCounts[] {
     return this.#probes.lanes.counts();
+  }
+
+  /** Records that found the ring full since this agent reads it. */
+  dropped(): number {
+    return this.#probes.lanes.dropped() - this.#lostBefore;
   }
 
   ring(): { readonly bytes: number; readonly backlog: number } {

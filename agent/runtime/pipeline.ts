@@ -7,7 +7,8 @@ import type { Moment } from '../../src/lifecycle/moment.ts';
 import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points.ts';
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
 import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
-import { ruleStates } from './rule-options.ts';
+import type { KernelVersion } from '../../src/rules/rule.ts';
+import { type RuleState, ruleStates } from './rule-options.ts';
 
 /** Sees each moment before the rules judge it, so that a log reads in order; keeps nothing of it. */
 export type Sink = (moment: Moment) => void;
@@ -35,10 +36,12 @@ export class Pipeline implements SourceListener {
   onLoss: (reason: LossReason, count: number) => void = () => {};
   onWatching: (points: readonly PointStatus[]) => void = () => {};
   readonly #sinks: Sink[] = [];
+  readonly #kernel: KernelVersion;
 
   constructor(world: WorldOptions, rules: EngineOptions) {
     this.world = new World(world);
     this.rules = new RuleEngine(this.world, rules);
+    this.#kernel = rules.host.kernel;
   }
 
   addSink(sink: Sink): void {
@@ -76,16 +79,24 @@ export class Pipeline implements SourceListener {
 
   watching(points: readonly PointStatus[]): void {
     this.points = points;
-    const states = ruleStates(points, this.rules.rules);
-    const active = new Set(states.filter((rule) => rule.active).map(({ id }) => id));
+    const active = new Set(
+      this.ruleStates(points)
+        .filter((rule) => rule.active)
+        .map(({ id }) => id),
+    );
     this.rules.activate((rule) => active.has(rule.id));
     this.onWatching(points);
+  }
+
+  /** What each of its rules can do where these points are watched. */
+  ruleStates(points: readonly PointStatus[]): RuleState[] {
+    return ruleStates(points, this.#kernel, this.rules.rules);
   }
 
   /** Events are missing: from here on, lives that were going on may not be what they seem. */
   #lose(reason: LossReason, count: number): void {
     this.losses[reason] += count;
-    this.world.losses++;
+    this.world.lose();
     this.lastLossAt = this.world.now;
     this.onLoss(reason, count);
   }

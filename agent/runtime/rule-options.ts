@@ -2,7 +2,14 @@
 import type { PointStatus } from '../../src/events/source.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
 import type { EngineOptions } from '../../src/rules/engine.ts';
-import { type Host, pointsNeeded, SECOND } from '../../src/rules/rule.ts';
+import {
+  type Host,
+  isPossible,
+  type KernelVersion,
+  pointsNeeded,
+  type Rule,
+  SECOND,
+} from '../../src/rules/rule.ts';
 import type { Config } from '../config/schema.ts';
 
 export interface RuleState {
@@ -21,17 +28,28 @@ export function engineOptions({ rules, keep }: Config, host: Host): EngineOption
     rules: RULES.filter((rule) => !rules.disabled.includes(rule.id)),
     thresholds: {
       removeStall: rules.remove_stall_seconds * SECOND,
+      parentUnregisterStall: rules.parent_unregister_stall_seconds * SECOND,
+      requestIgnored: rules.request_ignored_seconds * SECOND,
+      neverRegistered: rules.never_registered_seconds * SECOND,
+      createSerialised: rules.create_serialised_seconds * SECOND,
       vmPinned: rules.vm_pinned_seconds * SECOND,
       kvmRefLeak: rules.kvm_ref_leak_seconds * SECOND,
       grace: rules.grace_seconds * SECOND,
+    },
+    drivers: {
+      needKvm: new Set(rules.drivers_needing_kvm),
+      oneDevicePerVm: new Set(rules.drivers_one_device_per_vm),
     },
     limit: keep.violations,
   };
 }
 
-/** Which rules can work with the points that are watched, or told by others that are. */
+/**
+ * Which rules can work on a kernel, with the points that are watched or told by others that are.
+ */
 export function ruleStates(
   points: readonly Pick<PointStatus, 'point' | 'state' | 'reason'>[],
+  kernel: KernelVersion,
   rules = RULES,
 ): RuleState[] {
   const byName = new Map(points.map((point) => [point.point, point]));
@@ -41,11 +59,17 @@ export function ruleStates(
       const state = byName.get(name)?.state;
       return state !== 'attached' && state !== 'implied';
     });
-    const step = rule.needsStep
-      ?.map((name) => byName.get(name))
-      .find((p) => p?.state === 'implied');
-    const impossible = step?.reason ?? (step && 'this kernel has no such step');
+    const impossible = isPossible(rule, kernel) ? missingStep(rule, byName) : rule.kernels?.because;
     const active = missing.length === 0 && !impossible;
     return { id, title, active, missing, ...(impossible ? { impossible } : {}) };
   });
+}
+
+/** Why a step that the rule is about is none of this kernel's. */
+function missingStep(
+  { needsStep = [] }: Rule,
+  points: ReadonlyMap<string, Pick<PointStatus, 'state' | 'reason'>>,
+): string | undefined {
+  const step = needsStep.map((name) => points.get(name)).find((one) => one?.state === 'implied');
+  return step && (step.reason ?? 'this kernel has no such step');
 }

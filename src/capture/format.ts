@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib';
 import Type, { type Static } from 'typebox';
 import { Value } from 'typebox/value';
 import type { UncountedLoss } from '../events/source.ts';
+import { plain } from '../events/text.ts';
 import { WIRE } from '../events/wire.gen.ts';
 import { obstacleToReading, type WireDescription } from '../events/wire-description.ts';
 
@@ -119,14 +120,6 @@ export function blockCrc(bytes: Buffer, packed: number): number {
 export function itemBytes(payload: number): number {
   return (ITEM.size + payload + 7) & ~7;
 }
-
-/** Text from a file that may come from anywhere: what could steer a terminal becomes "?". */
-export function plain(text: string): string {
-  return text.replace(CONTROL, '?');
-}
-
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
 
 /**
  * Reads JSON of a known shape; its texts become plain.

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EventCursor } from '../events/cursor.ts';
 import type { PointStatus, SourceListener, UncountedLoss } from '../events/source.ts';
-import { EVENT, WIRE } from '../events/wire.gen.ts';
+import { EVENT, FLAG, WIRE } from '../events/wire.gen.ts';
 import type { UserProblem } from '../problem.ts';
 import { Story } from '../rules/story.ts';
 import type { Header } from './format.ts';
@@ -85,9 +85,10 @@ export function tellTo(listener: SourceListener, tell: (story: Story) => void): 
   for (const step of story.steps) {
     if (typeof step === 'number') listener.caughtUp(step, [attempts]);
     else if (step instanceof Uint8Array) {
-      attempts++;
-      listener.record(new EventCursor(step.buffer as ArrayBuffer));
-    }
+      const event = new EventCursor(step.buffer as ArrayBuffer);
+      if ((event.flags & FLAG.EVENT_SEEN) === 0) attempts++;
+      listener.record(event);
+    } else if (step === 'loss') listener.lost('probe_missed', 1);
   }
 }
 

@@ -23,6 +23,16 @@ export class EventCursor extends EventFields {
     return (this.flags & FLAG.EVENT_EXITING) !== 0;
   }
 
+  /** At an open: the opener's memory is not that of the VM. False where the kernel does not tell. */
+  get isForeign(): boolean {
+    return (this.flags & FLAG.EVENT_FOREIGN) !== 0;
+  }
+
+  /** When a device is withdrawn: its driver can ask its users to let go. */
+  get asksUsers(): boolean {
+    return (this.flags & FLAG.EVENT_ASKS) !== 0;
+  }
+
   get isNamed(): boolean {
     return (this.flags & FLAG.EVENT_NAMED) !== 0;
   }

@@ -28,6 +28,8 @@ export interface RecordFields {
   readonly kvm?: number;
   readonly file?: number;
   readonly vmPid?: number;
+  readonly uid?: number;
+  readonly cgroup?: number;
   readonly names?: RecordNames;
 }
 
@@ -71,6 +73,9 @@ export function encodeRecord(fields: RecordFields): Uint8Array {
   key(EVENT.kvm, fields.kvm);
   key(EVENT.file, fields.file);
   view.setInt32(EVENT.vm_pid, fields.vmPid ?? 0, true);
+  view.setUint32(EVENT.uid, fields.uid ?? 0, true);
+  view.setUint32(EVENT.cgroup, fields.cgroup ?? 0, true);
+  view.setUint32(EVENT.cgroup + 4, (fields.cgroup ?? 0) / 2 ** 32, true);
   if (fields.names) names(bytes, fields.names);
   return bytes;
 }

@@ -6,19 +6,18 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { ProbeObject } from '../kernel/probe-object.ts';
 import { describeWire, type WireDescription } from './wire-description.ts';
-import { wireDocument } from './wire-document.ts';
 
 const root = new URL('../../', import.meta.url);
 const object = ProbeObject.open(new URL('dist/bpf/vfioscope.bpf.o', root).pathname);
 const wire = describeWire(object.btf());
 object.close();
 
-const header = readFileSync(new URL('bpf/event.h', root), 'utf8');
-const files = {
-  'src/events/wire.gen.ts': render(wire),
-  'docs/wire-format.md': wireDocument(wire, header),
-};
-for (const [name, text] of Object.entries(files)) {
+keep('src/events/wire.gen.ts', render(wire));
+// Loaded only now, because it reads what was just written.
+const { wireDocument } = await import('./wire-document.ts');
+keep('docs/wire-format.md', wireDocument(wire, readFileSync(new URL('bpf/event.h', root), 'utf8')));
+
+function keep(name: string, text: string): void {
   const target = new URL(name, root);
   if (!process.argv.includes('--check')) {
     writeFileSync(target, text);

@@ -13,6 +13,11 @@ const texts: string[] = new Array(SLOTS).fill('');
 // biome-ignore lint/suspicious/noControlCharactersInRegex: a process may put them into its name
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
 
+/** Text that others have chosen: what could steer a terminal becomes "?". */
+export function plain(text: string): string {
+  return text.replace(CONTROL, '?');
+}
+
 /**
  * The text in front of the first NUL, or all of it; what could steer a terminal becomes "?".
  * @param at index of the first word
@@ -31,7 +36,7 @@ export function textOf(words: Int32Array, at: number, length: number): string {
   known.fill(0, start + length, start + WIDTH);
   const bytes = Buffer.from(words.buffer, words.byteOffset + at * 4, length * 4);
   const end = bytes.indexOf(0);
-  texts[slot] = bytes.toString('utf8', 0, end < 0 ? bytes.length : end).replace(CONTROL, '?');
+  texts[slot] = plain(bytes.toString('utf8', 0, end < 0 ? bytes.length : end));
   return texts[slot];
 }
 

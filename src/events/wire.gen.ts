@@ -22,7 +22,7 @@ export const EVENT = {
   file: 88,
   cgroup: 96,
   vm_pid: 104,
-  reserved: 108,
+  uid: 108,
 } as const;
 
 /** Byte offsets in `struct named_event`, behind the event. */
@@ -54,6 +54,7 @@ export const POINT = {
   MDEV_REMOVE_CHILD: 6,
   MDEV_UNBIND: 7,
   MDEV_RELEASE: 8,
+  MDEV_DRIVER_UNREGISTER: 9,
   VFIO_REGISTER: 16,
   VFIO_REGISTER_EMULATED: 17,
   VFIO_UNREGISTER: 18,
@@ -65,6 +66,11 @@ export const POINT = {
   VFIO_DEVICE_CLOSE: 24,
   VFIO_DEVICE_KVM_CAPTURE: 25,
   VFIO_DEVICE_KVM_DROP: 26,
+  VFIO_INIT: 27,
+  VFIO_GROUP_CLOSE: 28,
+  VFIO_GROUP_UNSET_CONTAINER: 29,
+  VFIO_GROUP_DETACH: 30,
+  VFIO_GROUP_NOTIFY: 31,
   KVM_VM_CREATE: 32,
   KVM_VM_INIT: 33,
   KVM_VM_DESTROY: 34,
@@ -73,6 +79,7 @@ export const POINT = {
   KVM_GET_SAFE: 37,
   KVM_PUT: 38,
   MODULE_LOAD: 48,
+  MODULE_UNLOAD: 49,
   SEEN_SNAPSHOT: 56,
   SEEN_PARENT: 57,
   SEEN_DEVICE: 58,
@@ -89,6 +96,8 @@ export const FLAG = {
   EVENT_EXITING: 2,
   EVENT_NAMED: 4,
   EVENT_SEEN: 8,
+  EVENT_FOREIGN: 16,
+  EVENT_ASKS: 32,
 } as const;
 
 /**
@@ -181,14 +190,14 @@ export class EventFields {
     return this.words[this.word + 26];
   }
 
-  get reserved(): number {
+  get uid(): number {
     return this.words[this.word + 27] >>> 0;
   }
 }
 
 /** What a probe object's BTF must say for this decoder to read its records. */
 export const WIRE: WireDescription = {
-  "version": 2,
+  "version": 3,
   "eventSize": 112,
   "namedSize": 304,
   "laneSize": 64,
@@ -308,7 +317,7 @@ export const WIRE: WireDescription = {
       "signed": true
     },
     {
-      "name": "reserved",
+      "name": "uid",
       "offset": 108,
       "size": 4,
       "signed": false
@@ -394,6 +403,7 @@ export const WIRE: WireDescription = {
     "MDEV_REMOVE_CHILD": 6,
     "MDEV_UNBIND": 7,
     "MDEV_RELEASE": 8,
+    "MDEV_DRIVER_UNREGISTER": 9,
     "VFIO_REGISTER": 16,
     "VFIO_REGISTER_EMULATED": 17,
     "VFIO_UNREGISTER": 18,
@@ -405,6 +415,11 @@ export const WIRE: WireDescription = {
     "VFIO_DEVICE_CLOSE": 24,
     "VFIO_DEVICE_KVM_CAPTURE": 25,
     "VFIO_DEVICE_KVM_DROP": 26,
+    "VFIO_INIT": 27,
+    "VFIO_GROUP_CLOSE": 28,
+    "VFIO_GROUP_UNSET_CONTAINER": 29,
+    "VFIO_GROUP_DETACH": 30,
+    "VFIO_GROUP_NOTIFY": 31,
     "KVM_VM_CREATE": 32,
     "KVM_VM_INIT": 33,
     "KVM_VM_DESTROY": 34,
@@ -413,6 +428,7 @@ export const WIRE: WireDescription = {
     "KVM_GET_SAFE": 37,
     "KVM_PUT": 38,
     "MODULE_LOAD": 48,
+    "MODULE_UNLOAD": 49,
     "SEEN_SNAPSHOT": 56,
     "SEEN_PARENT": 57,
     "SEEN_DEVICE": 58,
@@ -427,6 +443,8 @@ export const WIRE: WireDescription = {
     "EVENT_END": 1,
     "EVENT_EXITING": 2,
     "EVENT_NAMED": 4,
-    "EVENT_SEEN": 8
+    "EVENT_SEEN": 8,
+    "EVENT_FOREIGN": 16,
+    "EVENT_ASKS": 32
   }
 };

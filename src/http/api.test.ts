@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Json, Served, stalled, UUID } from './served.ts';
 
+const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
+const BASH = { pid: 700, tid: 700, comm: 'bash', uid: 0 };
+
 describe('/api/v1/devices', () => {
   it('tells of each device its state, users and times', async () => {
     const { body } = await stalled().get<{ devices: Json[]; ended: Json[] }>('/api/v1/devices');
@@ -17,15 +20,12 @@ describe('/api/v1/devices', () => {
       },
     );
     const [open] = device.openedBy as Json[];
-    assert.deepEqual(
-      [open.process, open.fd, open.state],
-      [{ pid: 600, tid: 600, comm: 'qemu' }, 20, 'open'],
-    );
-    assert.deepEqual(
-      [open.vm, device.removedBy],
-      [device.vm, { pid: 700, tid: 700, comm: 'bash' }],
-    );
-    assert.deepEqual(device.created, { ns: 1_000_000_080_000, at: '2025-11-13T02:30:00.000Z' });
+    assert.deepEqual([open.process, open.fd, open.state], [QEMU, 20, 'open']);
+    assert.deepEqual([open.vm, device.removedBy], [device.vm, BASH]);
+    assert.deepEqual(device.createdBy, { pid: 500, tid: 500, comm: 'mdevctl', uid: 0 });
+    const { ns, at } = device.created as { ns: number; at: string };
+    assert.ok(ns > 1000e9 && ns < 1000.001e9);
+    assert.equal(at, '2025-11-13T02:30:00.000Z');
   });
 
   it('tells of one device, alive and ended, with everything that happened to it', async () => {
@@ -81,16 +81,23 @@ describe('/api/v1/vms and /api/v1/parents', () => {
   it('tell who made a VM, who holds it, and what a parent has', async () => {
     const telling = stalled();
     const { body } = await telling.get<{ vms: Json[]; ended: Json[] }>('/api/v1/vms');
-    const [{ state, madeBy, usersCount, devices, quality }] = body.vms;
+    const [{ state, madeBy, usersCount, devices, quality, holders }] = body.vms;
     assert.deepEqual(
       { state, madeBy, usersCount, devices, quality },
       {
         state: 'running',
-        madeBy: { pid: 600, tid: 600, comm: 'qemu' },
+        madeBy: QEMU,
         usersCount: 2,
         devices: [UUID],
         quality: 'observed',
       },
+    );
+    assert.deepEqual(
+      (holders as Json[]).map(({ process, holds, how, fd }) => [process, holds, how, fd]),
+      [
+        [QEMU, 'device', 'opened', 20],
+        [QEMU, 'vm', 'opened', 11],
+      ],
     );
     const parents = await telling.get<{ parents: Json[] }>('/api/v1/parents');
     const [{ name, driver, devices: count, state: parentState }] = parents.body.parents;
@@ -109,14 +116,98 @@ describe('/api/v1/violations', () => {
       {
         ...{ rule: 'remove-stall', severity: 'warning', state: 'open', quality: 'observed' },
         ...{ device: UUID, parent: 'gpu0', type: 'gpu0-1', count: 1 },
-        process: { pid: 700, tid: 700, comm: 'bash' },
+        process: BASH,
       },
     );
     assert.deepEqual(vm, { id: (vm as Json).id, pid: 600, comm: 'qemu' });
-    assert.match(String(violation.explanation), /waiting for 10 s.*held open by qemu \(pid 600\)/);
+    assert.match(String(violation.explanation), /waiting for 11 s.*held open by qemu \(pid 600\)/);
     const evidence = violation.evidence as Json[];
     assert.ok(evidence.length > 10);
     assert.equal(evidence.at(-1)?.point, 'vfio.unregister');
     assert.ok(evidence.every(({ at }) => /^2025-11-13T/.test(String(at))));
+  });
+
+  it('names who holds what, who waits, who made the device and who removes it', async () => {
+    const group = { path: '/machine.slice/a.scope', unit: 'a.scope', container: 'c0ffee' };
+    const inKernel = { state: 'D (disk sleep)', wchan: 'wait', stack: ['wait+0x1/0x2 [vfio]'] };
+    const telling = stalled({
+      ...{ kernel: [6, 12], pidsWithKvmFiles: () => undefined },
+      controlGroup: () => group,
+      blockedTask: () => inKernel,
+      hasDeviceFile: () => true,
+    });
+    const { body } = await telling.get<{ violations: Json[] }>('/api/v1/violations');
+    const [{ holders, blocked, creator, remover, vm }] = body.violations;
+    const at = { cgroup: group.path, unit: 'a.scope', container: 'c0ffee' };
+    const [{ since, ...holder }, ...others] = holders as Json[];
+    assert.equal(others.length, 0);
+    assert.deepEqual(holder, {
+      ...{ process: { ...QEMU, ...at }, holds: 'device', how: 'holds', device: UUID, fd: 20 },
+      vm: (vm as Json).id,
+    });
+    assert.match(String((since as Json).at), /^2025-11-13T/);
+    assert.deepEqual(blocked, { ...BASH, ...at, ...inKernel });
+    assert.deepEqual(remover, { ...BASH, ...at });
+    assert.deepEqual(creator, { pid: 500, tid: 500, comm: 'mdevctl', uid: 0, ...at });
+    const device = await telling.get<{ device: Json }>(`/api/v1/devices/${UUID}`);
+    assert.deepEqual(
+      [device.body.device.createdBy, device.body.device.removedBy],
+      [creator, remover],
+    );
+  });
+
+  it('shows one by its id, and says of an unknown one why it may be', async () => {
+    const telling = stalled();
+    const { body } = await telling.get<{ violations: Json[] }>('/api/v1/violations');
+    const [{ id }] = body.violations;
+    const one = await telling.get<{ violation: Json }>(`/api/v1/violations/${id}`);
+    assert.deepEqual([one.status, one.body.violation], [200, body.violations[0]]);
+    const other = await telling.get('/api/v1/violations/v9-0123456789');
+    assert.equal(other.status, 404);
+    assert.match(String(other.body.error), /^no violation v9-0123456789 is kept: .*another run/);
+  });
+
+  it('shows those that were asked for', async () => {
+    const telling = stalled();
+    telling.tell((story) => {
+      const parent = story.parent({ name: 'gpu1' });
+      const device = story.create(parent);
+      story.createFails(parent, 17, { uuid: device.uuid });
+      const waiting = story.create(parent);
+      const as = { pid: 601, comm: 'qemu' };
+      const open = story.open(waiting, { vm: story.createVm({ as }), as });
+      const removal = story.removeBegins(waiting, { as: { pid: 702, comm: 'sh' } });
+      story.wait(61);
+      story.close(open);
+      story.removeEnds(removal);
+    });
+    const found = async (query: string) => {
+      const { body } = await telling.get<{ violations: Json[] }>(`/api/v1/violations?${query}`);
+      return body.violations.map(({ rule, state, severity }) => `${rule} ${state} ${severity}`);
+    };
+    const all = await found('');
+    assert.deepEqual(all.toSorted(), [
+      'duplicate-uuid happened info',
+      'remove-stall open error',
+      'remove-stall resolved error',
+    ]);
+    assert.deepEqual(await found('state=open'), ['remove-stall open error']);
+    assert.deepEqual(await found('severity=info'), ['duplicate-uuid happened info']);
+    assert.equal((await found('severity=info&severity=error')).length, 3);
+    assert.equal((await found('rule=remove-stall')).length, 2);
+    assert.deepEqual(await found('rule=remove-stall&state=happened'), []);
+    assert.deepEqual(await found(`device=${UUID.toUpperCase()}`), ['remove-stall open error']);
+  });
+
+  it('says of a filter that there is not which there are', async () => {
+    const telling = new Served();
+    for (const [query, error] of [
+      ['since=1', 'violations have no filter since: use state, severity, rule, device'],
+      ['constructor=1', 'violations have no filter constructor: use state, severity, rule, device'],
+      ['state=closed', 'no violation has the state closed: use open, resolved, happened'],
+    ] as const) {
+      const { status, body } = await telling.get(`/api/v1/violations?${query}`);
+      assert.deepEqual([status, body], [400, { error }]);
+    }
   });
 });

@@ -2,6 +2,7 @@
 import { Registry } from 'prom-client';
 import type { PointStatus } from '../events/source.ts';
 import { RULES } from '../rules/catalogue.ts';
+import type { Host } from '../rules/rule.ts';
 import { Telling } from '../rules/telling.ts';
 import { createServer } from './server.ts';
 import { Views } from './views.ts';
@@ -27,12 +28,12 @@ export class Served extends Telling {
   readonly registry = new Registry();
   readonly #server;
 
-  constructor() {
-    super({ rules: RULES }, { endedLives: 5 });
+  constructor(host?: Host) {
+    super({ rules: RULES, ...(host ? { host } : {}) }, { endedLives: 5 });
     this.#server = createServer({
       world: this.world,
       rules: this.engine,
-      views: new Views(this.world, () => 1.763e18),
+      views: new Views(this.world, () => 1.763e18, this.host),
       registry: this.registry,
       version: '1.2.3',
       probes: () => [POINT],
@@ -58,8 +59,8 @@ export class Served extends Telling {
 }
 
 /** A removal that waits for a VM's device. */
-export function stalled(): Served {
-  const telling = new Served();
+export function stalled(host?: Host): Served {
+  const telling = new Served(host);
   telling.tell((story) => {
     const device = story.create(story.parent({ name: 'gpu0', driver: 'nv' }), { uuid: UUID });
     story.open(device, { vm: story.createVm() });

@@ -3,8 +3,10 @@ import fastify, { type FastifyInstance } from 'fastify';
 import type { Registry } from 'prom-client';
 import type { PointStatus } from '../events/source.ts';
 import type { World } from '../lifecycle/world.ts';
+import { UserProblem } from '../problem.ts';
 import type { RuleEngine } from '../rules/engine.ts';
 import type { Views } from './views.ts';
+import { violationFilter } from './violation-filter.ts';
 
 /** What the server shows; the agent provides it. */
 export interface ServerSource {
@@ -67,9 +69,25 @@ export function createServer(source: ServerSource): FastifyInstance {
     vms: [...world.vms].map((vm) => views.vm(vm)),
     ended: world.endedVms.list().map((vm) => views.vm(vm)),
   }));
-  server.get('/api/v1/violations', async () => ({
-    violations: rules.list().map((violation) => views.violation(violation)),
-  }));
+  server.get<{ Querystring: Record<string, string | string[]> }>(
+    '/api/v1/violations',
+    async ({ query }, reply) => {
+      try {
+        const found = rules.list().filter(violationFilter(query));
+        return { violations: found.map((violation) => views.violation(violation)) };
+      } catch (error) {
+        if (!(error instanceof UserProblem)) throw error;
+        return reply.code(400).send({ error: `${error.message}: ${error.next}` });
+      }
+    },
+  );
+  server.get<{ Params: { id: string } }>('/api/v1/violations/:id', async ({ params }, reply) => {
+    const violation = rules.find(params.id);
+    if (violation) return { violation: views.violation(violation) };
+    return reply.code(404).send({
+      error: `no violation ${params.id} is kept: it is of another run, or had to make room for later ones`,
+    });
+  });
   server.get('/api/v1/probes', async () => ({
     points: source.probes(),
     rules: source.ruleStates(),

@@ -4,19 +4,31 @@ import type { Device, Open, Parent, Task, Vm } from '../lifecycle/objects.ts';
 import { pointName } from '../lifecycle/points.ts';
 import type { Timeline, TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
-import { vmId } from '../rules/engine.ts';
+import { Culprits } from '../rules/culprits.ts';
 import { errnoName } from '../rules/errno.ts';
 import { entryText } from '../rules/evidence.ts';
-import type { Violation } from '../rules/violation.ts';
+import type { Host } from '../rules/rule.ts';
+import { shownBlocked, shownHolder, shownParty, shownTask } from '../rules/shown.ts';
+import type { Holder, Violation } from '../rules/violation.ts';
+import { vmId } from '../rules/words.ts';
+import { stateOf } from './violation-filter.ts';
 
-/** Makes views of one world. @param wallOffset ns from the boot-time clock to 1970 */
 export class Views {
   readonly #world: World;
   readonly #wallOffset: () => number;
+  readonly #host: Host;
+  readonly #culprits: Culprits;
 
-  constructor(world: World, wallOffset: () => number) {
+  /**
+   * Makes views of one world.
+   * @param wallOffset ns from the boot-time clock to 1970
+   * @param host tells of processes where they belong
+   */
+  constructor(world: World, wallOffset: () => number, host: Host) {
     this.#world = world;
     this.#wallOffset = wallOffset;
+    this.#host = host;
+    this.#culprits = new Culprits(world, host);
   }
 
   device(device: Device) {
@@ -36,10 +48,10 @@ export class Views {
       openedBy: device.opens.map((open) => this.#open(open)),
       vm: device.vm && vmId(device.vm),
       created: this.time(device.createdAt || device.registeredAt),
-      createdBy: task(device.creator),
+      createdBy: this.#task(device.creator),
       createError: device.createError ? errnoName(device.createError) : undefined,
       removeBegan: this.time(device.removeBegan),
-      removedBy: device.removeBegan ? task(device.remover) : undefined,
+      removedBy: device.removeBegan ? this.#task(device.remover) : undefined,
       removeError: device.removeError ? errnoName(device.removeError) : undefined,
       released: this.time(device.releasedAt),
     };
@@ -66,10 +78,13 @@ export class Views {
       id: vmId(vm),
       state: vm.state,
       quality: this.#world.qualityOf(vm),
-      madeBy: task(vm.task),
+      madeBy: this.#task(vm.task),
       makerThread: vm.makerTid || undefined,
       usersCount: vm.users >= 0 ? vm.users : undefined,
       devices: [...vm.devices].map((device) => device.name),
+      holders: vm.isOver
+        ? []
+        : this.#culprits.holders({ vm, lasting: true }).map((one) => this.#holder(one)),
       created: this.time(vm.createdAt),
       fdClosed: this.time(vm.fdClosedAt),
       destroyed: this.time(vm.destroyedAt),
@@ -83,13 +98,17 @@ export class Views {
       rule: violation.rule,
       title: violation.title,
       severity: violation.severity,
-      state: state(violation),
+      state: stateOf(violation),
       quality: violation.quality,
       device: violation.device,
       parent: violation.parent || undefined,
       type: violation.type || undefined,
       vm: violation.vm,
-      process: task(violation.task),
+      process: shownParty(violation.process),
+      holders: violation.holders.map((holder) => this.#holder(holder)),
+      blocked: shownBlocked(violation.blocked),
+      creator: shownParty(violation.creator),
+      remover: shownParty(violation.remover),
       explanation: violation.explanation,
       count: violation.count,
       firstSeen: this.time(violation.firstSeen),
@@ -105,9 +124,17 @@ export class Views {
     return { ns: at, at: new Date((at + this.#wallOffset()) / 1e6).toISOString() };
   }
 
+  #task(task: Task | undefined) {
+    return task && shownTask(task, this.#host.controlGroup?.(task));
+  }
+
+  #holder(holder: Holder) {
+    return { ...shownHolder(holder), since: this.time(holder.since) };
+  }
+
   #open(open: Open) {
     return {
-      process: task(open.task),
+      process: this.#task(open.task),
       fd: open.fd >= 0 ? open.fd : undefined,
       state: open.state,
       vm: open.vm && vmId(open.vm),
@@ -136,13 +163,4 @@ export class Views {
       text: entryText(entry),
     };
   }
-}
-
-function task(who: Task | undefined) {
-  return who && { pid: who.pid, tid: who.tid, comm: who.comm, cgroupId: who.cgroup || undefined };
-}
-
-function state({ lasting, resolvedAt }: Violation): 'open' | 'resolved' | 'happened' {
-  if (resolvedAt) return 'resolved';
-  return lasting ? 'open' : 'happened';
 }

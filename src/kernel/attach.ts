@@ -2,11 +2,10 @@
  * Kernel functions as places to attach programs to. A place is opened first, which
  * shows whether the kernel has the function, and a program is attached to it later.
  */
-import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kernelVersion } from './host.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
-import { closeFd, openKprobe, openTracepoint, pause } from './os.ts';
+import { closeFd, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
 import type { Hook } from './probe-table.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
@@ -70,7 +69,7 @@ export function openPlace(module: string, hook: Hook, method: AttachMethod): Pla
       // tracefs may be read-only, as in a container: fewer instances are better than none.
     }
   }
-  const fd = openKprobe(`${module}:${hook.symbol}`, hook.atReturn);
+  const fd = openKprobe(functionOf(module, hook), hook.atReturn);
   return { method: methodOf(hook), fd };
 }
 
@@ -115,9 +114,19 @@ export function takeOver(fd: number, place: Omit<Place, 'fd'>): Attachment {
   };
 }
 
+/** As the kernel says that something does not exist. */
+export function missing(reason: string): Error {
+  return Object.assign(new Error(reason), { code: 'ENOENT' });
+}
+
 /** Whether what was asked for does not exist. */
 export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
+}
+
+/** As the kernel wants it named. */
+function functionOf(module: string, { symbol, core }: Hook): string {
+  return core ? symbol : `${module}:${symbol}`;
 }
 
 function methodOf({ atReturn }: Hook): string {
@@ -145,7 +154,7 @@ function definePlace(module: string, hook: Hook, tracefs: string): Place {
   const instances = blocks ? BLOCKING_INSTANCES : '';
   const kind = atReturn ? `r${instances}` : 'p';
   const definition = `${group}/${name}`;
-  command(`${kind}:${definition} ${module}:${symbol}`);
+  command(`${kind}:${definition} ${functionOf(module, hook)}`);
   try {
     const id = Number(readFileSync(`${tracefs}/events/${definition}/id`, 'utf8'));
     const method = methodOf(hook) + (instances && `:${instances}`);

@@ -1,15 +1,18 @@
 /** What the running host says about itself: version, rights, and who holds KVM files. */
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import type { Host } from '../rules/rule.ts';
-import { pidsWithKvmFiles } from './kvm-files.ts';
+import type { FileOwner, Host } from '../rules/rule.ts';
+import { AvailableInstances } from './available-instances.ts';
+import { blockedTask } from './blocked-task.ts';
+import { ControlGroups } from './control-groups.ts';
+import { fileOwners, hasDeviceFile, pidsWithKvmFiles } from './file-owners.ts';
 import { bootTime } from './os.ts';
 
 /** Bits of CapEff: include/uapi/linux/capability.h. */
 const CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 export type Capability = keyof typeof CAPABILITIES;
 
-/** How long the answer to "who holds KVM files" may be used again, ns. */
+/** How long the answer to "who holds files" may be used again, ns. */
 const FILES_FRESH = 5e9;
 
 /** [major, minor] of the running kernel. */
@@ -20,18 +23,26 @@ export function kernelVersion(text = release()): readonly [number, number] {
 
 /** The live host, as rules ask about it. */
 export function liveHost(): Host {
-  let pids: ReadonlySet<number> | undefined;
+  const groups = new ControlGroups();
+  const instances = new AvailableInstances();
+  let owners: readonly FileOwner[] | undefined;
   let readAt = Number.NEGATIVE_INFINITY;
+  const ownersSince = (notBefore: number) => {
+    const now = bootTime();
+    if (readAt < notBefore || now - readAt > FILES_FRESH) {
+      owners = fileOwners();
+      readAt = now;
+    }
+    return owners;
+  };
   return {
     kernel: kernelVersion(),
-    pidsWithKvmFiles(notBefore) {
-      const now = bootTime();
-      if (readAt < notBefore || now - readAt > FILES_FRESH) {
-        pids = pidsWithKvmFiles();
-        readAt = now;
-      }
-      return pids;
-    },
+    pidsWithKvmFiles: (notBefore) => pidsWithKvmFiles(ownersSince(notBefore)),
+    availableInstances: (parent, notBefore) => instances.of(parent, notBefore),
+    controlGroup: (task) => groups.of(task),
+    blockedTask: (task) => blockedTask(task),
+    hasDeviceFile: (pid, fd) => hasDeviceFile(pid, fd),
+    fileOwners: ownersSince,
   };
 }
 

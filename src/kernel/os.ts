@@ -1,6 +1,6 @@
 /** The libc calls that the agent needs and Node does not offer. */
 import { readFileSync } from 'node:fs';
-import { getSystemErrorName } from 'node:util';
+import { constants } from 'node:os';
 import koffi from 'koffi';
 import { errnoText } from './libbpf.ts';
 
@@ -22,6 +22,12 @@ koffi.struct('perf_event_attr', {
   probe_offset: 'uint64_t',
 });
 
+/** As Node names it, which for the first that it is asked takes as long as to open a probe. */
+function nameOf(errno: number): string {
+  const names = Object.entries(constants.errno);
+  return names.find(([, number]) => number === errno)?.[0] ?? `errno ${errno}`;
+}
+
 const c = {
   mmap: libc.func(
     'void *mmap(void *address, size_t length, int prot, int flags, int fd, int64_t offset)',
@@ -35,7 +41,11 @@ const c = {
   eventfd: libc.func('int eventfd(unsigned int initial, int flags)'),
   write: libc.func('int64_t write(int fd, const uint64_t *data, size_t length)'),
   close: libc.func('int close(int fd)'),
+  getrandom: libc.func(
+    'int64_t getrandom(_Out_ uint8_t *bytes, size_t length, unsigned int flags)',
+  ),
   flock: libc.func('int flock(int fd, int operation)'),
+  openByHandle: libc.func('int open_by_handle_at(int mount, const uint8_t *handle, int flags)'),
   perfEventOpen: libc.func(
     'long syscall(long number, const perf_event_attr *attr, int pid, int cpu, int group, unsigned long flags)',
   ),
@@ -56,7 +66,7 @@ export class SystemError extends Error {
 
   constructor(what: string, errno: number) {
     super(`${what}: ${errnoText(errno)}`);
-    this.code = getSystemErrorName(-errno);
+    this.code = nameOf(errno);
   }
 }
 
@@ -101,6 +111,38 @@ export function lock(fd: number): boolean {
   throw error;
 }
 
+/** include/linux/exportfs.h: a file of kernfs by its id, since Linux 5.5. */
+const FILEID_KERNFS = 0xfe;
+const O_PATH = 0o10000000;
+/** Node has no name for it. */
+const ESTALE = 116;
+
+/**
+ * A directory of a file system such as cgroup's by its id, as events carry it.
+ * @param mount any open directory of that file system
+ * @returns undefined when it is gone
+ * @throws {SystemError} with code EPERM without CAP_DAC_READ_SEARCH
+ */
+export function openKernfs(mount: number, id: number): number | undefined {
+  const handle = Buffer.alloc(16);
+  handle.writeUInt32LE(8, 0);
+  handle.writeInt32LE(FILEID_KERNFS, 4);
+  handle.writeBigUInt64LE(BigInt(id), 8);
+  const fd = c.openByHandle(mount, handle, O_PATH | CLOEXEC);
+  if (fd >= 0) return fd;
+  const errno = koffi.errno();
+  if (errno === ESTALE) return undefined;
+  throw new SystemError('open_by_handle_at', errno);
+}
+
+/** Unpredictable bytes, by the kernel: to load node:crypto takes as long as to open three probes. */
+export function randomBytes(length: number): Buffer {
+  const bytes = Buffer.alloc(length);
+  // Up to 256 it gives all or, before it has enough randomness, waits.
+  check('getrandom', Number(c.getrandom(bytes, length, 0)));
+  return bytes;
+}
+
 const never = new Int32Array(new SharedArrayBuffer(4));
 
 /** Does nothing at all meanwhile, so only for moments. */
@@ -129,6 +171,15 @@ export function wallOffset(): number {
   const before = bootTime();
   const wall = readClock(CLOCK_REALTIME);
   return wall - (before + bootTime()) / 2;
+}
+
+/** A name for this boot of the kernel, which no other has. */
+export function bootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    return 'unknown';
+  }
 }
 
 /** Sleeps outside the JavaScript thread until a file is readable. */
@@ -179,6 +230,18 @@ const KPROBE_SOURCE = '/sys/bus/event_source/devices/kprobe';
 const PERF_TYPE_TRACEPOINT = 2;
 const PERF_FLAG_FD_CLOEXEC = 8;
 
+let kprobeSource: ReturnType<typeof readKprobeSource> | undefined;
+
+/** How this kernel wants to be asked for a perf event on a function; the same until it is booted anew. */
+function readKprobeSource(): { readonly type: number; readonly atReturn: number } {
+  const [, bit = '0'] =
+    /config:(\d+)/.exec(readFileSync(`${KPROBE_SOURCE}/format/retprobe`, 'utf8')) ?? [];
+  return {
+    type: Number(readFileSync(`${KPROBE_SOURCE}/type`, 'utf8')),
+    atReturn: 2 ** Number(bit),
+  };
+}
+
 /** A perf event on a tracefs event, for all tasks: what a BPF program attaches to. */
 export function openTracepoint(id: number): number {
   return openPerfEvent({ type: PERF_TYPE_TRACEPOINT, config: id });
@@ -190,11 +253,9 @@ export function openTracepoint(id: number): number {
  * @throws {SystemError} with code ENOENT when there is no such function
  */
 export function openKprobe(target: string, atReturn: boolean): number {
-  const type = Number(readFileSync(`${KPROBE_SOURCE}/type`, 'utf8'));
-  const [, bit = '0'] =
-    /config:(\d+)/.exec(readFileSync(`${KPROBE_SOURCE}/format/retprobe`, 'utf8')) ?? [];
-  const config = atReturn ? 2 ** Number(bit) : 0;
-  return openPerfEvent({ type, config, function: target });
+  kprobeSource ??= readKprobeSource();
+  const { type, atReturn: config } = kprobeSource;
+  return openPerfEvent({ type, config: atReturn ? config : 0, function: target });
 }
 
 function openPerfEvent(event: { type: number; config: number; function?: string }): number {

@@ -1,8 +1,8 @@
 /** The compiled probe object (bpf/vfioscope.bpf.c): opened, preset, and some of it loaded. */
-import { randomBytes } from 'node:crypto';
 import koffi from 'koffi';
 import { Btf } from './btf.ts';
 import { Libbpf, openOptions, type Pointer } from './libbpf.ts';
+import { randomBytes } from './os.ts';
 
 export class ProbeObject {
   readonly path: string;

@@ -13,28 +13,33 @@ const MDEV = [
   'mdev_device_remove_cb',
   'mdev_probe',
   'mdev_remove',
+  'mdev_unregister_driver',
 ];
 const MDEV_PARENT = ['mdev_register_parent', 'mdev_unregister_parent'];
 const VFIO = [
   'vfio_device_fops_release',
+  'vfio_group_fops_release',
   'vfio_group_fops_open',
   'vfio_group_fops_unl_ioctl',
   'vfio_register_group_dev',
   'vfio_unregister_group_dev',
 ];
 const VFIO_6 = [
+  'vfio_group_detach_container',
   'vfio_device_put_registration',
   'vfio_device_release',
   'vfio_file_set_kvm',
   'vfio_register_emulated_iommu_dev',
 ];
 const VFIO_6_12 = [
+  '_vfio_alloc_device',
   'vfio_device_get_kvm_safe',
   'vfio_device_put_kvm',
   'vfio_df_close',
   'vfio_df_open',
   'vfio_group_set_kvm',
 ];
+const CORE = ['blocking_notifier_call_chain', '__x64_sys_delete_module'];
 const KVM = [
   'kvm_arch_init_vm',
   'kvm_destroy_vm',
@@ -53,6 +58,7 @@ const KERNELS: Readonly<Record<string, readonly string[]>> = {
     ...MDEV,
     ...VFIO,
     ...KVM,
+    ...CORE,
     'mdev_register_device',
     'mdev_unregister_device',
     'vfio_add_group_dev',
@@ -65,11 +71,31 @@ const KERNELS: Readonly<Record<string, readonly string[]>> = {
     ...VFIO,
     ...VFIO_6,
     ...KVM,
+    ...CORE,
     'kvm_get_kvm_safe',
     'vfio_device_assign_container',
+    'vfio_init_device',
   ],
-  '6.12': [...MDEV, ...MDEV_PARENT, ...VFIO, ...VFIO_6, ...VFIO_6_12, ...KVM, 'kvm_get_kvm_safe'],
-  '7.2': [...MDEV, ...MDEV_PARENT, ...VFIO, ...VFIO_6, ...VFIO_6_12, ...KVM, 'kvm_get_kvm_safe'],
+  '6.12': [
+    ...MDEV,
+    ...MDEV_PARENT,
+    ...VFIO,
+    ...VFIO_6,
+    ...VFIO_6_12,
+    ...KVM,
+    ...CORE,
+    'kvm_get_kvm_safe',
+  ],
+  '7.2': [
+    ...MDEV,
+    ...MDEV_PARENT,
+    ...VFIO,
+    ...VFIO_6,
+    ...VFIO_6_12,
+    ...KVM,
+    ...CORE,
+    'kvm_get_kvm_safe',
+  ],
 };
 
 /** Linux 6.12 and later have a function for each point. */
@@ -82,12 +108,18 @@ const OF_ITS_OWN: Readonly<Partial<Record<PointName, string>>> = {
   'mdev.remove_child': 'mdev_device_remove_cb',
   'mdev.unbind': 'mdev_remove',
   'mdev.release': 'mdev_device_release',
+  'mdev.driver.unregister': 'mdev_unregister_driver',
+  'vfio.init': '_vfio_alloc_device',
   'vfio.register': 'vfio_register_group_dev',
   'vfio.register_emulated': 'vfio_register_emulated_iommu_dev',
   'vfio.unregister': 'vfio_unregister_group_dev',
   'vfio.release': 'vfio_device_release',
   'vfio.group.open': 'vfio_group_fops_open',
+  'vfio.group.close': 'vfio_group_fops_release',
   'vfio.group.set_kvm': 'vfio_group_set_kvm',
+  'vfio.group.unset_container': '← vfio.device.get_fd',
+  'vfio.group.detach': 'vfio_group_detach_container',
+  'vfio.group.notify': '← vfio.group.set_kvm',
   'vfio.device.get_fd': 'vfio_group_fops_unl_ioctl',
   'vfio.device.open': 'vfio_df_open',
   'vfio.device.close': 'vfio_df_close',
@@ -100,6 +132,7 @@ const OF_ITS_OWN: Readonly<Partial<Record<PointName, string>>> = {
   'kvm.get': 'kvm_get_kvm',
   'kvm.get_safe': 'kvm_get_kvm_safe',
   'kvm.put': 'kvm_put_kvm',
+  'module.unload': '__x64_sys_delete_module',
 };
 
 /** What each point uses where it is not that: functions, or "← the point that tells it". */
@@ -108,10 +141,13 @@ const USED: Readonly<Record<string, typeof OF_ITS_OWN>> = {
     ...OF_ITS_OWN,
     'mdev.parent.register': 'mdev_register_device',
     'mdev.parent.unregister': 'mdev_unregister_device',
+    'vfio.init': '← vfio.register',
     'vfio.register': 'vfio_add_group_dev',
     'vfio.register_emulated': '← vfio.register',
     'vfio.unregister': 'vfio_del_group_dev',
     'vfio.release': '← vfio.unregister',
+    'vfio.group.detach': '← vfio.device.get_fd',
+    'vfio.group.notify': 'blocking_notifier_call_chain',
     'vfio.device.open': '← vfio.device.get_fd',
     'vfio.device.close': 'vfio_device_fops_release',
     'vfio.device.kvm_capture': '← vfio.group.set_kvm',
@@ -120,6 +156,7 @@ const USED: Readonly<Record<string, typeof OF_ITS_OWN>> = {
   },
   '6.1': {
     ...OF_ITS_OWN,
+    'vfio.init': 'vfio_init_device',
     'vfio.group.set_kvm': 'vfio_file_set_kvm',
     'vfio.device.open': 'vfio_device_assign_container ← vfio.device.get_fd',
     'vfio.device.close': 'vfio_device_fops_release, vfio_device_put_registration',

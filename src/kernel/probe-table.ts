@@ -8,9 +8,10 @@
  * Kprobes also attach ten times faster, need no BTF to attach, and do not hold
  * the module that they probe.
  *
- * `blocks` marks functions that may wait for minutes. Each call in flight
- * occupies one instance of a kretprobe, and the default number of instances is
- * small, so those get their own, large number of them.
+ * `blocks` marks functions that sleep, for minutes or only for a lock. Each call in
+ * flight occupies one instance of a kretprobe, and the default number of instances is
+ * small, so those get their own, large number of them: a hundred tools that create
+ * devices or VMs at the same time are all in there at once.
  */
 import type { PointName } from '../lifecycle/points.ts';
 
@@ -24,6 +25,8 @@ export interface Hook {
   readonly atReturn: boolean;
   /** Many calls may be in flight. */
   readonly blocks: boolean;
+  /** It is a function of the kernel itself, not of the point's module. */
+  readonly core?: true;
 }
 
 /** A way to see a point. */
@@ -82,6 +85,11 @@ function single(symbol: string, program: string): Candidate {
 /** No step of its own: another point tells it, because of how that kernel is built. */
 function told(toldBy: PointName, because: string, only: Partial<Candidate>): Candidate {
   return { hooks: [], toldBy, because, ...only };
+}
+
+/** A function of the kernel itself. */
+function core(candidate: Candidate): Candidate {
+  return { ...candidate, hooks: candidate.hooks.map((hook) => ({ ...hook, core: true })) };
 }
 
 const blocks = { blocks: true };
@@ -154,7 +162,13 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'mdev.release',
     module: 'mdev',
     meaning: 'the last reference is gone and the mdev is freed',
-    candidates: [both('mdev_device_release', 'release')],
+    candidates: [both('mdev_device_release', 'release', blocks)],
+  },
+  {
+    point: 'mdev.driver.unregister',
+    module: 'mdev',
+    meaning: 'a driver of mdevs goes',
+    candidates: [single('mdev_unregister_driver', 'driver_unregister')],
   },
   {
     point: 'vfio.register',
@@ -162,8 +176,19 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     meaning: 'a driver registers a device that has an IOMMU group',
     candidates: [
       // 5.10 has the other function as well, but calls it from this one.
-      spanned('vfio_add_group_dev', 'add_begin', 'add_end'),
-      both('vfio_register_group_dev', 'register'),
+      spanned('vfio_add_group_dev', 'add_begin', 'add_end', blocks),
+      both('vfio_register_group_dev', 'register', blocks),
+    ],
+  },
+  {
+    point: 'vfio.init',
+    module: 'vfio',
+    meaning: 'a driver makes a vfio_device',
+    candidates: [
+      told('vfio.register', 'it comes to be when it is registered on this kernel', OLD_REGISTER),
+      both('vfio_init_device', 'init', blocks),
+      // 6.2 and later: the other is inlined into this one.
+      both('_vfio_alloc_device', 'alloc', blocks),
     ],
   },
   {
@@ -171,7 +196,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'vfio',
     meaning: 'a driver registers a device without an IOMMU of its own, an mdev above all',
     candidates: [
-      both('vfio_register_emulated_iommu_dev', 'register_emulated'),
+      both('vfio_register_emulated_iommu_dev', 'register_emulated', blocks),
       told('vfio.register', 'all devices register alike on this kernel', OLD_REGISTER),
     ],
   },
@@ -189,7 +214,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'vfio',
     meaning: 'the last reference is gone and the vfio_device is freed',
     candidates: [
-      both('vfio_device_release', 'vdev_release'),
+      both('vfio_device_release', 'vdev_release', blocks),
       told('vfio.unregister', 'to free it is the last act of withdrawing it on this kernel', {
         where: ['vfio.unregister', 'vfio_del_group_dev'],
       }),
@@ -199,13 +224,20 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'vfio.group.open',
     module: 'vfio',
     meaning: 'a process opens /dev/vfio/GROUP',
-    candidates: [both('vfio_group_fops_open', 'group_open')],
+    candidates: [both('vfio_group_fops_open', 'group_open', blocks)],
+  },
+  {
+    point: 'vfio.group.close',
+    module: 'vfio',
+    meaning: 'the last descriptor of /dev/vfio/GROUP is closed',
+    candidates: [single('vfio_group_fops_release', 'group_close')],
   },
   {
     point: 'vfio.group.set_kvm',
     module: 'vfio',
     meaning: 'a group is told its VM, or that it has none any more',
     candidates: [
+      spanned('vfio_group_set_kvm', 'group_set_kvm_begin', 'group_set_kvm_end', OLD_REGISTER),
       single('vfio_group_set_kvm', 'group_set_kvm'),
       // 6.1: the other is inlined into this one.
       single('vfio_file_set_kvm', 'file_set_kvm'),
@@ -216,6 +248,36 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'vfio',
     meaning: 'a process asks a group for a device file',
     candidates: [both('vfio_group_fops_unl_ioctl', 'get_fd', blocks)],
+  },
+  {
+    point: 'vfio.group.unset_container',
+    module: 'vfio',
+    meaning: 'a process asks for a group to leave its container',
+    candidates: [
+      told('vfio.device.get_fd', 'all that is asked of a group comes by the same function', {}),
+    ],
+  },
+  {
+    point: 'vfio.group.detach',
+    module: 'vfio',
+    meaning: 'a group leaves its container',
+    candidates: [
+      told(
+        'vfio.device.get_fd',
+        'to leave it is inlined into the request for that on this kernel',
+        OLD_REGISTER,
+      ),
+      single('vfio_group_detach_container', 'group_detach'),
+    ],
+  },
+  {
+    point: 'vfio.group.notify',
+    module: 'vfio',
+    meaning: 'drivers that asked to be told the VM of a group are told',
+    candidates: [
+      core(spanned('blocking_notifier_call_chain', 'notify_begin', 'notify_end', OLD_REGISTER)),
+      told('vfio.group.set_kvm', 'this kernel tells a driver no VM, it gives it one at open', {}),
+    ],
   },
   {
     point: 'vfio.device.open',
@@ -282,13 +344,13 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'kvm.vm.create',
     module: 'kvm',
     meaning: 'a process asks for a VM',
-    candidates: [both('kvm_dev_ioctl', 'vm_create')],
+    candidates: [both('kvm_dev_ioctl', 'vm_create', blocks)],
   },
   {
     point: 'kvm.vm.init',
     module: 'kvm',
     meaning: 'a VM comes to be',
-    candidates: [both('kvm_arch_init_vm', 'vm_init')],
+    candidates: [both('kvm_arch_init_vm', 'vm_init', blocks)],
   },
   {
     point: 'kvm.vm.destroy',
@@ -322,6 +384,14 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'kvm',
     meaning: 'a reference on a VM is given back',
     candidates: [single('kvm_put_kvm', 'put')],
+  },
+  {
+    point: 'module.unload',
+    module: 'vfio',
+    meaning: 'somebody wants a kernel module to go',
+    candidates: ['x64', 's390x', 'arm64'].map((arch) =>
+      core(both(`__${arch}_sys_delete_module`, 'unload')),
+    ),
   },
 ];
 

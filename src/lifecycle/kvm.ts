@@ -6,6 +6,7 @@
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { EVENT } from '../events/wire.gen.ts';
+import { next, VM } from './automata.ts';
 import type { Moment } from './moment.ts';
 import { taskOf, Vm } from './objects.ts';
 import type { Handlers, World } from './world.ts';
@@ -45,8 +46,30 @@ export function vmOf(world: World, event: EventCursor): Vm | undefined {
   return (
     world.vmKeys.find(event.u32, event.word + KEY_KVM) ??
     listedVm(world, event) ??
+    deadVm(world, event) ??
     newVm(world, event, true)
   );
+}
+
+/** Whether a users_count is one of nobody: zero, or what refcount_t sets once it was driven below. */
+export function isOfNobody(usersCount: number): boolean {
+  return usersCount === 0 || usersCount < -1;
+}
+
+/** One that was destroyed, and to which somebody still has a pointer. */
+function deadVm(world: World, event: EventCursor): Vm | undefined {
+  if (!isOfNobody(event.usersCount)) return undefined;
+  const low = event.u32[event.word + KEY_KVM];
+  const high = event.u32[event.word + KEY_KVM + 1];
+  return world.endedVms
+    .list()
+    .findLast(
+      (vm) =>
+        vm.keyLow === low &&
+        vm.keyHigh === high &&
+        vm.destroyBegan > 0 &&
+        vm.lossesAtEnd === world.losses,
+    );
 }
 
 /** Its address belongs to another VM now, so its end was missed. */
@@ -60,6 +83,10 @@ function count(world: World, event: EventCursor, moment: Moment, change: number)
   const vm = vmOf(world, event);
   if (!vm) return;
   if (event.usersCount >= 0) vm.users = event.usersCount + change;
+  if (change !== 0 && (world.opening.size > 0 || world.closing.size > 0)) {
+    const open = world.opening.get(event.tid) ?? world.closing.get(event.tid);
+    if (open) open.device.driverRefs += change;
+  }
   if (vm.makerTid === 0) vm.makerTid = event.vmPid;
   vm.timeline.add(event, vm.serial);
   moment.vm = vm;
@@ -83,7 +110,7 @@ export const KVM_HANDLERS: Handlers = {
     moment.vm = vm;
     if (event.ret !== 0) {
       world.vmCreating.delete(event.tid);
-      vm.state = 'failed';
+      vm.state = next(VM, vm.state, 'refused', vm, moment);
       world.endVm(vm);
     } else {
       vm.users = event.usersCount;
@@ -100,13 +127,13 @@ export const KVM_HANDLERS: Handlers = {
     if (event.ret < 0) {
       // Past the point where the kernel would have told us by destroying it.
       if (!vm.isOver) {
-        vm.state = 'failed';
+        vm.state = next(VM, vm.state, 'refused', vm, moment);
         world.endVm(vm);
       }
     } else {
       vm.fd = event.ret;
       vm.createdAt = event.time;
-      if (vm.state === 'creating') vm.state = 'running';
+      if (!vm.isOver) vm.state = next(VM, vm.state, 'created', vm, moment);
     }
   },
 
@@ -119,7 +146,7 @@ export const KVM_HANDLERS: Handlers = {
     const vm = vmOf(world, event);
     if (!vm) return;
     vm.fdClosedAt = event.time;
-    if (!vm.isOver) vm.state = 'released';
+    if (!vm.isOver) vm.state = next(VM, vm.state, 'descriptor closed', vm, moment);
     vm.users = event.usersCount;
     vm.timeline.add(event, vm.serial);
     moment.vm = vm;
@@ -128,8 +155,13 @@ export const KVM_HANDLERS: Handlers = {
   'kvm.vm.destroy:begin'(world, event, moment) {
     const vm = vmOf(world, event);
     if (!vm) return;
+    if (vm.isOver) {
+      vm.timeline.add(event, vm.serial);
+      moment.vm = vm;
+      return;
+    }
     vm.destroyBegan = event.time;
-    vm.state = 'destroyed';
+    vm.state = next(VM, vm.state, 'destroyed', vm, moment);
     vm.users = 0;
     vm.timeline.add(event, vm.serial);
     moment.vm = vm;

@@ -7,6 +7,7 @@
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { EVENT, POINT } from '../events/wire.gen.ts';
+import { DEVICE, next, PARENT } from './automata.ts';
 import type { Moment } from './moment.ts';
 import { Device, Parent, taskOf } from './objects.ts';
 import type { Handlers, World } from './world.ts';
@@ -173,10 +174,10 @@ export const MDEV_HANDLERS: Handlers = {
     moment.parent = parent;
     moment.duration = event.time - parent.firstSeen;
     if (event.ret < 0) {
-      parent.state = 'gone';
+      parent.state = next(PARENT, parent.state, 'refused', parent, moment);
       world.endParent(parent);
     } else {
-      parent.state = 'registered';
+      parent.state = next(PARENT, parent.state, 'registered', parent, moment);
       parent.registeredAt = event.time;
     }
   },
@@ -184,8 +185,9 @@ export const MDEV_HANDLERS: Handlers = {
   'mdev.parent.unregister:begin'(world, event, moment) {
     const parent = parentOf(world, event);
     if (!parent) return;
-    parent.state = 'unregistering';
+    parent.state = next(PARENT, parent.state, 'unregister begins', parent, moment);
     parent.unregisterBegan = event.time;
+    parent.remover = taskOf(event);
     parent.timeline.add(event, 0);
     moment.parent = parent;
   },
@@ -193,7 +195,7 @@ export const MDEV_HANDLERS: Handlers = {
   'mdev.parent.unregister:end'(world, event, moment) {
     const parent = world.parentKeys.find(event.u32, event.word + KEY_PARENT);
     if (!parent) return;
-    parent.state = 'gone';
+    parent.state = next(PARENT, parent.state, 'unregister ends', parent, moment);
     parent.unregisteredAt = event.time;
     parent.timeline.add(event, 0);
     moment.parent = parent;
@@ -224,18 +226,24 @@ export const MDEV_HANDLERS: Handlers = {
     moment.duration = event.time - device.createBegan;
     if (device.isOver) return;
     if (event.ret < 0) {
-      device.state = 'failed';
       device.createError = -event.ret;
-      world.endDevice(device);
+      device.createFailedAt = event.time;
+      // Its driver had it, so the core has a reference, and puts it before it returns.
+      const isLeft = device.probeBegan > 0 && device.releasedAt === 0;
+      const input = isLeft ? 'create fails unfreed' : 'create fails';
+      device.state = next(DEVICE, device.state, input, device, moment);
+      if (!isLeft) world.endDevice(device);
       return;
     }
     device.createdAt = event.time;
     if (device.releasedAt > 0) {
       // A remover was faster than the creator on its way back to user space.
-      device.state = 'released';
+      device.state = next(DEVICE, device.state, 'create ends late', device, moment);
       world.endDevice(device);
     } else if (device.state === 'creating') {
-      device.state = device.openCount > 0 ? 'open' : 'bound';
+      const input = device.probeError > 0 ? 'create ends unbound' : 'create ends';
+      device.state = next(DEVICE, device.state, input, device, moment);
+      if (device.openCount > 0) device.state = next(DEVICE, device.state, 'opened', device, moment);
     }
   },
 
@@ -249,6 +257,7 @@ export const MDEV_HANDLERS: Handlers = {
     // To be set up without having been known is to be created by a call whose begin was not seen.
     if (device.adopted && device.firstSeen === event.time) device.state = 'creating';
     device.probeBegan = event.time;
+    device.unbinds = 0;
     device.timeline.add(event, 0);
     moment.device = device;
   },
@@ -259,20 +268,31 @@ export const MDEV_HANDLERS: Handlers = {
     device.timeline.add(event, 0);
     moment.device = device;
     if (device.probeBegan) moment.duration = event.time - device.probeBegan;
-    const isSetUp = device.state === 'unbound' || device.isCreationUnseen;
-    if (event.ret === 0 && isSetUp) device.state = device.openCount > 0 ? 'open' : 'bound';
+    device.probeError = -event.ret;
+    if (event.ret !== 0) return;
+    if (device.state === 'unbound') {
+      device.state = next(DEVICE, device.state, 'probe ends', device, moment);
+    } else if (device.isCreationUnseen) {
+      device.state = next(DEVICE, device.state, 'create ends', device, moment);
+    } else return;
+    if (device.openCount > 0) device.state = next(DEVICE, device.state, 'opened', device, moment);
   },
 
   'mdev.remove:begin': beginRemove,
   'mdev.remove:end': endRemove,
-  'mdev.remove_child:begin': beginRemove,
+  'mdev.remove_child:begin'(world, event, moment) {
+    beginRemove(world, event, moment);
+    const parent = moment.device?.parent;
+    if (parent && parent.teardownBegan === 0) parent.teardownBegan = event.time;
+  },
   'mdev.remove_child:end': endRemove,
 
   'mdev.unbind:begin'(world, event, moment) {
     const device = mdevOf(world, event);
     if (!device) return;
     device.unbindBegan = event.time;
-    if (device.state !== 'creating') device.state = 'removing';
+    device.unbinds++;
+    device.state = next(DEVICE, device.state, 'removal begins', device, moment);
     device.timeline.add(event, 0);
     moment.device = device;
   },
@@ -283,7 +303,7 @@ export const MDEV_HANDLERS: Handlers = {
     device.unboundAt = event.time;
     // Nobody removes it: its driver was taken away through sysfs, and the mdev stays.
     if (device.state === 'removing' && world.removing.get(event.tid) !== device) {
-      device.state = 'unbound';
+      device.state = next(DEVICE, device.state, 'unbound', device, moment);
     }
     device.timeline.add(event, 0);
     moment.device = device;
@@ -299,10 +319,9 @@ export const MDEV_HANDLERS: Handlers = {
     world.releasing.set(event.tid, device);
     moment.device = device;
     world.deviceKeys.delete(device.keyLow, device.keyHigh, device);
-    if (device.state !== 'creating' || device.isCreationUnseen) {
-      device.state = 'released';
-      world.endDevice(device);
-    }
+    if (device.isCreationUnseen) device.state = 'removing';
+    device.state = next(DEVICE, device.state, 'freed', device, moment);
+    if (device.isOver) world.endDevice(device);
   },
 
   'mdev.release:end'(world, event, moment) {

@@ -5,6 +5,7 @@
  * call and keep nothing of it.
  */
 import type { EventCursor } from '../events/cursor.ts';
+import type { IllegalStep } from './automata.ts';
 import type { Device, FdRequest, Group, Open, Parent, Vm } from './objects.ts';
 
 export class Moment {
@@ -15,8 +16,14 @@ export class Moment {
   device: Device | undefined;
   open: Open | undefined;
   vm: Vm | undefined;
+  /** What the group's VM was until it was told another, or none. */
+  vmBefore: Vm | undefined;
   group: Group | undefined;
   request: FdRequest | undefined;
+  /** The name of the kernel module that is to go. */
+  module: string | undefined;
+  /** What the event did to one of them although no legal life has that step. */
+  illegal: IllegalStep | undefined;
   /** ns since the call began; only for an end whose begin was seen, else -1. */
   duration = -1;
 
@@ -27,8 +34,11 @@ export class Moment {
     this.device = undefined;
     this.open = undefined;
     this.vm = undefined;
+    this.vmBefore = undefined;
     this.group = undefined;
     this.request = undefined;
+    this.module = undefined;
+    this.illegal = undefined;
     this.duration = -1;
   }
 }

@@ -29,6 +29,18 @@ export type DeviceState =
   | 'released'
   | 'failed';
 
+/**
+ * What the VFIO core knows of the device. none: nothing yet. initialised: its vfio_device
+ * exists. unregistering: withdrawn, perhaps waiting for its users. released: the vfio_device is freed.
+ */
+export type VfioState =
+  | 'none'
+  | 'initialised'
+  | 'registered'
+  | 'unregistering'
+  | 'unregistered'
+  | 'released';
+
 export type OpenState = 'opening' | 'open' | 'closing' | 'closed' | 'failed';
 
 /** released: its last VM file descriptor is closed, but references keep it alive. */
@@ -40,11 +52,13 @@ export interface Task {
   readonly tid: number;
   readonly comm: string;
   readonly cgroup: number;
+  readonly uid: number;
 }
 
 /** Copies the caller out of a record; only where a life begins or changes hands. */
 export function taskOf(event: EventCursor): Task {
-  return { pid: event.pid, tid: event.tid, comm: event.comm(), cgroup: event.cgroup };
+  const { pid, tid, cgroup, uid } = event;
+  return { pid, tid, comm: event.comm(), cgroup, uid };
 }
 
 let serials = 0;
@@ -92,6 +106,10 @@ export class Parent extends Life {
   state: ParentState = 'registered';
   registeredAt = 0;
   unregisterBegan = 0;
+  /** Who withdraws it. */
+  remover: Task | undefined;
+  /** When the first of its devices was removed for that: from then on none can be created. */
+  teardownBegan = 0;
   unregisteredAt = 0;
   readonly devices = new Set<Device>();
 
@@ -115,16 +133,27 @@ export class Device extends Life {
   createdAt = 0;
   /** What create returned, when it failed. */
   createError = 0;
+  createFailedAt = 0;
   creator: Task | undefined;
   /** The live device that already had this UUID when this create began. */
   holder: Device | undefined;
 
   probeBegan = 0;
+  /** What the last attempt of its driver to set it up returned, when it failed. */
+  probeError = 0;
   unbindBegan = 0;
+  /** How often its driver was made to let go of it since it last set it up. */
+  unbinds = 0;
   unboundAt = 0;
 
   vdevLow = 0;
   vdevHigh = 0;
+  vfio: VfioState = 'none';
+  initialisedAt = 0;
+  /** When its vfio_device was freed. */
+  vdevReleasedAt = 0;
+  /** Its driver can ask its users to let go of it. */
+  asksUsers = false;
   registeredAt = 0;
   unregisterBegan = 0;
   unregisteredAt = 0;
@@ -148,12 +177,31 @@ export class Device extends Life {
   vm: Vm | undefined;
   /** When an event last told which VM it holds. */
   heldAt = 0;
+  /** The VM that its group offered when it last captured one, or was to. */
+  vmOffered: Vm | undefined;
+  /** The open by which it came into use, when that was seen. */
+  firstOpen: Open | undefined;
+  /**
+   * References on VMs that its driver took since then while it was being opened or closed,
+   * less those that it gave back.
+   */
+  driverRefs = 0;
   /** The VM is its group's: this kernel does not tell what the device holds itself. */
   vmOfGroup = false;
 
   /** Whether it is an mdev, which has a life of its own, or a device lent as a whole. */
   get isMdev(): boolean {
     return this.bus === 'mdev';
+  }
+
+  /** Its vfio_device was made and not freed; false where the kernel tells neither. */
+  get hasVdev(): boolean {
+    return this.initialisedAt > 0 && this.vdevReleasedAt === 0;
+  }
+
+  /** Neither an open that has not succeeded yet counts, nor a close that has only to return. */
+  get isOpen(): boolean {
+    return this.opens.some(({ state }) => state === 'open');
   }
 
   /** Its removal began and it waits for those who have it open. */
@@ -183,6 +231,8 @@ export class Open extends Life {
   closeBegan = 0;
   closedAt = 0;
   error = 0;
+  /** Whoever opened it does not share the memory of the VM that it was opened for. */
+  foreign = false;
 
   get isOver(): boolean {
     return this.state === 'closed' || this.state === 'failed';
@@ -222,10 +272,14 @@ export class Group {
   readonly id: number;
   readonly devices = new Set<Device>();
   vm: Vm | undefined;
-  /** When it was last told its VM, or that it has none. */
+  /** When it was last told its VM, or that it has none; 0 while that is not known. */
   setAt = 0;
+  /** How often events had been found lost by then. */
+  setLosses = 0;
   /** When the VM was taken away although a device was open, and by a process on its way out. */
   clearedByExitAt = 0;
+  /** When its last descriptor was closed, 0 while it has one again, or was not seen. */
+  closedAt = 0;
 
   constructor(id: number) {
     this.id = id;

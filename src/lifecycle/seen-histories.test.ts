@@ -21,6 +21,7 @@ import type { Step } from '../rules/told.ts';
 import type { Violation } from '../rules/violation.ts';
 import { World } from './world.ts';
 
+// To shrink what fails, which takes minutes, give its seed and leave out endOnFailure.
 const RUNS = Number(process.env.RUNS ?? 400);
 
 /** How many steps pass before each part of a look is read, and before its end. */
@@ -61,8 +62,10 @@ class Side {
 
   take(step: Step): void {
     if (typeof step === 'number') this.engine.tick(step);
-    else if (!(step instanceof Uint8Array)) this.#pids = step;
-    else this.engine.check(this.world.apply(new EventCursor(step.buffer as ArrayBuffer)));
+    else if (step instanceof Set) this.#pids = step;
+    else if (step instanceof Uint8Array) {
+      this.engine.check(this.world.apply(new EventCursor(step.buffer as ArrayBuffer)));
+    }
   }
 }
 
@@ -166,7 +169,7 @@ class Twice {
 
   /** What was lost is noticed. */
   settle(): void {
-    if (this.#missing) this.late.world.losses++;
+    if (this.#missing) this.late.world.lose();
     this.#missing = false;
   }
 }
@@ -199,9 +202,11 @@ function compare({ full, late }: Twice): void {
   assert.deepEqual(found, expected);
   const rightly = new Set(full.engine.list().map(violated));
   // Until a look has put it right, a tainted life may seem to break a rule, and is told as tainted.
+  // That events are missing is true.
   const wrongly = late.engine
     .list()
-    .filter((violation) => violation.quality !== 'tainted' && !rightly.has(violated(violation)));
+    .filter(({ quality, rule }) => quality !== 'tainted' && rule !== 'observer-gap')
+    .filter((violation) => !rightly.has(violated(violation)));
   assert.deepEqual(wrongly.map(violated), []);
 }
 
@@ -247,7 +252,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, look: fc.constant(0), pauses: none }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, endOnFailure: true },
     );
   });
 
@@ -257,7 +262,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, look: fc.constant(0), pauses }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, endOnFailure: true },
     );
   });
 
@@ -268,7 +273,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, pauses: none }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, endOnFailure: true },
     );
   });
 
@@ -280,7 +285,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record(plan), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS },
+      { numRuns: RUNS, endOnFailure: true },
     );
   });
 });

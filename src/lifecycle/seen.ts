@@ -11,20 +11,13 @@
 import type { EventCursor } from '../events/cursor.ts';
 import { DEVICE, SEEN } from '../events/look-bits.ts';
 import { EVENT } from '../events/wire.gen.ts';
+import { joinGroup } from './groups.ts';
 import { KeyTable } from './key-table.ts';
 import { newVm, vmOf } from './kvm.ts';
 import type { Moment } from './moment.ts';
 import { Device, type Life, Open, Parent, taskOf, Vm } from './objects.ts';
-import {
-  countOpens,
-  countSeenOpens,
-  deviceOf,
-  enterOpen,
-  forget,
-  hold,
-  joinGroup,
-  settle,
-} from './vfio.ts';
+import { countOpens, countSeenOpens, enterOpen, forget, hold, settle } from './opens.ts';
+import { deviceOf } from './vfio.ts';
 import type { Handlers, Look, World } from './world.ts';
 
 const KEY_FILE = EVENT.file >> 2;
@@ -111,7 +104,8 @@ function correct(device: Device, event: EventCursor): void {
   const isLeaving = (event.ret & DEVICE.leaving) !== 0;
   if (device.isMdev && !isLeaving && event.name('type') === '') {
     // Its links in sysfs come last: its driver is still setting it up.
-    if (device.createdAt > 0) return;
+    // Unbound since, it is another of that name: the end of the one that was known is missing.
+    if (device.createdAt > device.unboundAt) return;
     device.state = 'creating';
     forgetRemoval(device, event.time);
   } else if (isLeaving) {
@@ -319,9 +313,18 @@ function tieGroups(world: World, look: Look): void {
     const vm = world.vmKeys.find(Uint32Array.of(low, high), 0);
     if (!vm || time < group.setAt) continue;
     group.vm = vm;
+    group.setLosses = look.losses;
     for (const device of group.devices) {
       if (device.vmOfGroup && device.opens.length > 0) hold(device, vm, time);
     }
+  }
+  for (const group of world.groups.values()) {
+    if (group.vm && group.setLosses < look.losses) {
+      // What was lost may have taken it away, and nothing that was found says otherwise.
+      group.vm = undefined;
+      group.setAt = 0;
+    }
+    if (!group.vm && group.devices.size === 0) world.groups.delete(group.id);
   }
 }
 
@@ -351,6 +354,7 @@ export const SEEN_HANDLERS: Handlers = {
       if (isStale && event.time >= parent.unregisterBegan && parent.state !== 'registered') {
         parent.state = 'registered';
         parent.unregisterBegan = 0;
+        parent.teardownBegan = 0;
       }
       found(parent, look);
       moment.parent = parent;

@@ -7,9 +7,11 @@
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { EVENT } from '../events/wire.gen.ts';
+import { GROUP_HANDLERS } from './groups.ts';
 import { KeyTable } from './key-table.ts';
 import { KVM_HANDLERS } from './kvm.ts';
 import { MDEV_HANDLERS } from './mdev.ts';
+import { MODULE_HANDLERS } from './modules.ts';
 import { Moment } from './moment.ts';
 import {
   type Device,
@@ -21,6 +23,7 @@ import {
   type Quality,
   type Vm,
 } from './objects.ts';
+import { OPEN_HANDLERS } from './opens.ts';
 import { MOMENT_COUNT, type MomentName, momentIndex, momentIndexOf } from './points.ts';
 import { SEEN_HANDLERS } from './seen.ts';
 import { VFIO_HANDLERS } from './vfio.ts';
@@ -36,7 +39,10 @@ const HANDLERS: (Handler | undefined)[] = new Array(MOMENT_COUNT).fill(undefined
 for (const [name, handler] of Object.entries({
   ...MDEV_HANDLERS,
   ...VFIO_HANDLERS,
+  ...GROUP_HANDLERS,
+  ...OPEN_HANDLERS,
   ...KVM_HANDLERS,
+  ...MODULE_HANDLERS,
   ...SEEN_HANDLERS,
 })) {
   HANDLERS[momentIndexOf(name as MomentName)] = handler;
@@ -113,8 +119,14 @@ export class World {
   readonly releasing = new Map<number, Device>();
   readonly fetching = new Map<number, FdRequest>();
   readonly opening = new Map<number, Open>();
+  readonly closing = new Map<number, Open>();
   readonly vmCreating = new Map<number, Vm>();
   readonly vmDestroying = new Map<number, Vm>();
+  /** Names of kernel modules. */
+  readonly unloading = new Map<number, string>();
+
+  /** mdevs that ended before their vfio_device was freed; its key goes on to lead to them. */
+  readonly unfreed = new Set<Device>();
 
   readonly endedDevices: EndedLives<Device>;
   readonly endedVms: EndedLives<Vm>;
@@ -123,6 +135,13 @@ export class World {
   now = 0;
   /** Times that events were found lost; lives that began before may be tainted. */
   losses = 0;
+  /**
+   * Whether the writers know of a loss that no gap has shown yet: the next record of that CPU
+   * will, but records of others come before it.
+   */
+  isLosing: () => boolean = () => false;
+  /** When the state began to be unsure, ns on the boot-time clock; of use only while {@link isTainted}. */
+  taintedSince = 0;
   /** Those that a look at the host has put right. */
   lossesPutRight = 0;
   /** What a look at the host, which takes a while, must know of what happens meanwhile. */
@@ -134,7 +153,10 @@ export class World {
   readonly #moment = new Moment();
 
   constructor(options: WorldOptions = { endedLives: 1000 }) {
-    this.endedDevices = new EndedLives(options.endedLives, ({ timeline }) => timeline.release());
+    this.endedDevices = new EndedLives(options.endedLives, (device) => {
+      this.forgetUnfreed(device);
+      device.timeline.release();
+    });
     this.endedVms = new EndedLives(options.endedLives, ({ timeline }) => timeline.release());
   }
 
@@ -151,12 +173,21 @@ export class World {
     return moment;
   }
 
+  /** Events were found lost. */
+  lose(): void {
+    if (!this.isTainted) this.taintedSince = this.now;
+    this.losses++;
+    // What they were waiting for may have been among these.
+    for (const device of this.unfreed) this.forgetUnfreed(device);
+  }
+
   /** Whether events were lost since the last look at the host that was taken in whole. */
   get isTainted(): boolean {
     return this.losses > this.lossesPutRight;
   }
 
   qualityOf(life: Life): Quality {
+    if (this.isLosing()) return 'tainted';
     const losses = life.lossesAtEnd < 0 ? this.losses : life.lossesAtEnd;
     if (losses > life.lossesBefore) return 'tainted';
     return life.adopted ? 'late' : 'observed';
@@ -202,7 +233,9 @@ export class World {
     this.look?.endedNames.add(device.name);
     this.devices.delete(device);
     this.deviceKeys.delete(device.keyLow, device.keyHigh, device);
-    this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
+    const isSeen = device.releasedAt > 0 && this.qualityOf(device) === 'observed';
+    if (device.hasVdev && isSeen) this.unfreed.add(device);
+    else this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     // Empty unless their ends were missed.
     for (const open of device.opens) this.endOpen(open);
     device.vm?.devices.delete(device);
@@ -217,6 +250,13 @@ export class World {
     if (parent.state === 'unregistering' && !parent.unregisterBegan && parent.devices.size === 0) {
       parent.state = 'gone';
       this.endParent(parent);
+    }
+  }
+
+  /** Its vfio_device was freed, or nothing will tell of that. */
+  forgetUnfreed(device: Device): void {
+    if (this.unfreed.delete(device)) {
+      this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     }
   }
 

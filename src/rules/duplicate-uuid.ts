@@ -7,6 +7,8 @@ export const duplicateUuid: Rule = {
   id: 'duplicate-uuid',
   title: 'A UUID was used twice',
   severity: 'info',
+  severityVaries:
+    'A warning when the device that exists is on another parent: then two tools believe they own it.',
   meaning:
     'Somebody tried to create a mediated device with a UUID that is in use. UUIDs are unique on the ' +
     'whole host, across all parents, because every mdev is linked under the same bus directory. The ' +
@@ -17,6 +19,12 @@ export const duplicateUuid: Rule = {
   origin:
     'vfio/mdev: Check globally for duplicate devices (Alex Williamson, May 2018); ' +
     'mdev_device_create() in drivers/vfio/mdev/mdev_core.c',
+  evidence:
+    'The life of the device that has the UUID: who created it, on which parent, and what became of it.',
+  provocation: {
+    by: 'user',
+    how: 'One UUID is written to `create` twice on one parent, and once more on another.',
+  },
   basis: 'event',
   on: {
     'mdev.create:end'({ event, device }, { report }) {
@@ -68,6 +76,7 @@ export const duplicateUuid: Rule = {
       },
       {
         title: 'a create that fails for another reason',
+        also: ['instances-exhausted'],
         tell(story) {
           story.createFails(story.parent(), 87);
         },

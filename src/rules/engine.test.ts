@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { RuleContext } from './rule.ts';
+import type { Host, RuleContext } from './rule.ts';
+import { runOf } from './run.ts';
 import { onOpen, whileOpen } from './simple-rules.ts';
 import { Telling } from './telling.ts';
 
@@ -99,7 +100,7 @@ describe('a lasting condition', () => {
     });
     const [violation] = telling.violations();
     assert.deepEqual([violation.severity, violation.count], ['error', 1]);
-    assert.deepEqual(telling.changes, ['raised v1', 'repeated v1']);
+    assert.deepEqual(telling.changes, ['raised v1', 'escalated v1']);
     assert.deepEqual(
       [...telling.engine.raised],
       [
@@ -126,10 +127,64 @@ describe('a lasting condition', () => {
     assert.deepEqual(telling.engine.open(), []);
   });
 
+  it('says how long it lasts by now, and asks only now and then who is behind it', () => {
+    let asked = 0;
+    const host: Host = {
+      kernel: [6, 12],
+      pidsWithKvmFiles: () => undefined,
+      hasDeviceFile: () => {
+        asked++;
+        return true;
+      },
+    };
+    const telling = new Telling({ rules: [whileOpen()], host });
+    telling.tell((story) => {
+      story.open(story.create(story.parent()));
+      story.wait(14);
+    });
+    const [violation] = telling.violations();
+    assert.equal(violation.explanation, `open at ${violation.lastSeen}`);
+    assert.equal(asked, 3, 'at first, and at 5 s and 10 s');
+  });
+
   it('is not resolved twice, nor when it never was', () => {
     const telling = new Telling({ rules: [whileOpen()] });
     const device = telling.tell((story) => story.create(story.parent()));
     telling.tell((story) => story.close(story.open(device)));
     assert.deepEqual(telling.changes, []);
+  });
+});
+
+describe('the id of a violation', () => {
+  const tell = (run: string) => {
+    const telling = new Telling({ rules: [onOpen(() => ({}))], run });
+    const parent = telling.tell((story) => story.parent());
+    for (let i = 0; i < 2; i++) telling.tell((story) => story.open(story.create(parent)));
+    return telling;
+  };
+
+  it('is its own in this run and in all others', () => {
+    const runs = [runOf('a boot', 1e9), runOf('a boot', 2e9), runOf('another', 1e9)];
+    const ids = runs.flatMap((run) =>
+      tell(run)
+        .violations()
+        .map(({ id }) => id),
+    );
+    assert.equal(new Set(ids).size, 6);
+    for (const id of ids) assert.match(id, /^v[12]-[0-9a-f]{10}$/);
+  });
+
+  it('is the same when the same recording is replayed', () => {
+    assert.equal(runOf('a boot', 123_456_789_012), runOf('a boot', 123_456_789_012));
+  });
+
+  it('leads to it', () => {
+    const telling = tell('run');
+    const [first, second] = telling.violations();
+    assert.deepEqual(
+      [telling.engine.find('v1-run'), telling.engine.find('v2-run')],
+      [first, second],
+    );
+    assert.equal(telling.engine.find('v1-other'), undefined);
   });
 });

@@ -1,24 +1,32 @@
 /** Runs the rules over the moments of the world and keeps what they found. */
 import type { Moment } from '../lifecycle/moment.ts';
-import type { Life, Quality, Vm } from '../lifecycle/objects.ts';
+import type { Life, Quality } from '../lifecycle/objects.ts';
 import { MOMENT_COUNT, type MomentName, momentIndexOf } from '../lifecycle/points.ts';
 import type { TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
+import { Culprits } from './culprits.ts';
 import {
+  DEFAULT_DRIVERS,
   DEFAULT_THRESHOLDS,
+  type DriverKnowledge,
   type Finding,
   type Host,
   type Rule,
   type RuleContext,
+  SECOND,
   type Severity,
   type Thresholds,
 } from './rule.ts';
-import type { Violation, VmReference } from './violation.ts';
+import type { Violation } from './violation.ts';
+import { vmReference } from './words.ts';
 
 export interface EngineOptions {
   readonly rules: readonly Rule[];
   readonly host: Host;
   readonly thresholds?: Thresholds;
+  readonly drivers?: DriverKnowledge;
+  /** Tells the ids of this run's violations from those of others; may be left out where there is one. */
+  readonly run?: string;
   /** How many violations are kept; the oldest resolved ones go first, then the oldest acts. */
   readonly limit?: number;
 }
@@ -35,16 +43,23 @@ interface Installed {
   readonly clock: (() => void) | undefined;
 }
 
+/** How often the host is asked who is behind a condition that lasts, ns. */
+const ASK_AGAIN = 5 * SECOND;
+
 /** A violation that may still repeat or end, and the life that it is about. */
 interface Live {
   readonly violation: Violation;
   readonly subject: Life | undefined;
+  /** When the host was last asked about it. */
+  askedAt: number;
 }
 
+/** escalated: it is known, and got more severe. */
+export type Change = 'raised' | 'repeated' | 'escalated' | 'resolved';
+
 export class RuleEngine {
-  /** Called for each new violation, each repetition, and each that ends. */
-  onViolation: (violation: Violation, change: 'raised' | 'repeated' | 'resolved') => void =
-    () => {};
+  /** Called for each new violation, each repetition of an act, each that gets worse, and each that ends. */
+  onViolation: (violation: Violation, change: Change) => void = () => {};
   /** Called each time that a rule itself fails; a mistake in one must not cost the others. */
   onMistake: (rule: Rule, error: unknown) => void = () => {};
   /** Findings not raised because the object's life was not seen whole, by rule. */
@@ -65,12 +80,16 @@ export class RuleEngine {
   readonly #keys = new Map<string, string>();
   readonly #limit: number;
   readonly #world: World;
+  readonly #culprits: Culprits;
+  readonly #run: string;
   #count = 0;
 
   constructor(world: World, options: EngineOptions) {
     this.#world = world;
     this.rules = options.rules;
     this.#limit = options.limit ?? 1000;
+    this.#run = options.run === undefined ? '' : `-${options.run}`;
+    this.#culprits = new Culprits(world, options.host);
     this.#installed = options.rules.map((rule) => this.#install(rule, options));
     this.activate(() => true);
   }
@@ -96,9 +115,11 @@ export class RuleEngine {
   tick(now: number): void {
     if (now > this.#world.now) this.#world.now = now;
     for (const clock of this.#clocks) clock();
-    // The event that would have resolved it was missed, but its object is gone all the same.
+    // The event that would have resolved it was missed, but its object is gone all the same; unless
+    // it is about what the object left behind, and was found again just now.
     for (const [key, { violation, subject }] of this.#live) {
-      if (violation.lasting && subject?.isOver) this.#end(key, violation);
+      if (!violation.lasting || !subject?.isOver) continue;
+      if (violation.lastSeen < this.#world.now) this.#end(key, violation);
     }
   }
 
@@ -107,9 +128,13 @@ export class RuleEngine {
     return [...this.#violations.values()];
   }
 
-  /** Lasting conditions that still hold. */
+  find(id: string): Violation | undefined {
+    return this.#violations.get(id);
+  }
+
+  /** Lasting conditions that still hold, also those that the list has no room for. */
   open(): Violation[] {
-    return this.list().filter((violation) => violation.lasting && violation.resolvedAt === 0);
+    return [...this.#live.values()].map((live) => live.violation).filter(({ lasting }) => lasting);
   }
 
   #install(rule: Rule, options: EngineOptions): Installed {
@@ -118,6 +143,7 @@ export class RuleEngine {
       world,
       host: options.host,
       thresholds: options.thresholds ?? DEFAULT_THRESHOLDS,
+      drivers: options.drivers ?? DEFAULT_DRIVERS,
       get now() {
         return world.now;
       },
@@ -156,17 +182,17 @@ export class RuleEngine {
       this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
       return;
     }
-    // About no object that lives: one for each process, however many names it invents.
-    const about = subject?.serial ?? finding.task?.pid ?? finding.says;
-    const key = `${rule.id} ${subject ? '' : 'of '}${about}`;
+    const key = subject || finding.lasting ? keyOf(rule, subject) : keyOfAct(rule, finding);
     const severity = finding.severity ?? rule.severity;
     const known = this.#live.get(key);
     if (known) {
-      this.#again(known.violation, finding, severity);
+      this.#again(known, finding, severity);
       return;
     }
+    const culprits = this.#culprits;
+    const { task } = finding;
     const violation: Violation = {
-      id: `v${++this.#count}`,
+      id: `v${++this.#count}${this.#run}`,
       rule: rule.id,
       title: rule.title,
       severity,
@@ -175,7 +201,7 @@ export class RuleEngine {
       parent: finding.device?.parentName ?? finding.parent?.name,
       type: finding.device?.type,
       vm: finding.vm && vmReference(finding.vm),
-      task: finding.task,
+      process: task && culprits.party(task),
       firstSeen: this.#world.now,
       lastSeen: this.#world.now,
       count: 1,
@@ -184,8 +210,9 @@ export class RuleEngine {
       quality,
       explanation: finding.says,
       evidence: this.#evidence(finding),
+      ...culprits.of(finding),
     };
-    this.#live.set(key, { violation, subject });
+    this.#live.set(key, { violation, subject, askedAt: this.#world.now });
     this.#violations.set(violation.id, violation);
     this.#keys.set(violation.id, key);
     this.#countRaised(rule.id, severity);
@@ -194,23 +221,29 @@ export class RuleEngine {
   }
 
   /** A lasting condition seen again is the same one, unless it got worse; an act is one more. */
-  #again(known: Violation, finding: Finding, severity: Severity): void {
-    known.lastSeen = this.#world.now;
-    const worse = SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(known.severity);
-    if (finding.lasting && !worse) return;
-    if (!finding.lasting) known.count++;
-    if (worse) {
-      this.#countRaised(known.rule, severity);
-      known.severity = severity;
+  #again(live: Live, finding: Finding, severity: Severity): void {
+    const { violation } = live;
+    const { now } = this.#world;
+    violation.lastSeen = now;
+    violation.explanation = finding.says;
+    const worse = SEVERITIES.indexOf(severity) > SEVERITIES.indexOf(violation.severity);
+    if (worse || now - live.askedAt >= ASK_AGAIN) {
+      live.askedAt = now;
+      Object.assign(violation, this.#culprits.of(finding));
     }
-    known.explanation = finding.says;
-    known.evidence = this.#evidence(finding);
-    this.onViolation(known, 'repeated');
+    if (finding.lasting && !worse) return;
+    if (!finding.lasting) violation.count++;
+    if (worse) {
+      this.#countRaised(violation.rule, severity);
+      violation.severity = severity;
+    }
+    violation.evidence = this.#evidence(finding);
+    this.onViolation(violation, worse ? 'escalated' : 'repeated');
   }
 
-  #resolve(rule: Rule, about: Life): void {
+  #resolve(rule: Rule, about: Life | undefined): void {
     if (this.#live.size === 0) return;
-    const key = `${rule.id} ${about.serial}`;
+    const key = keyOf(rule, about);
     const known = this.#live.get(key);
     if (known) this.#end(key, known.violation);
   }
@@ -238,7 +271,8 @@ export class RuleEngine {
 
   /** The events of all objects concerned, in order, each once. */
   #evidence(finding: Finding): TimelineEntry[] {
-    const lives = [finding.device, finding.device?.holder, finding.vm, finding.parent];
+    const { device, vm, parent, others = [] } = finding;
+    const lives = [device, device?.holder, vm, parent, ...others];
     const seen = new Set<string>();
     return lives
       .flatMap((life) => life?.timeline.entries() ?? [])
@@ -257,15 +291,18 @@ export class RuleEngine {
     this.#violations.delete(victim.id);
     const key = this.#keys.get(victim.id) ?? '';
     this.#keys.delete(victim.id);
-    if (this.#live.get(key)?.violation === victim) this.#live.delete(key);
+    victim.evidence = [];
+    // A condition that holds would be found again at the next tick, and be another violation.
+    if (!victim.lasting && this.#live.get(key)?.violation === victim) this.#live.delete(key);
   }
 }
 
-/** The id under which users see a VM. */
-export function vmId(vm: Vm): string {
-  return `vm${vm.serial}`;
+/** Under which a finding is kept: one of each rule about each life, or about the host as a whole. */
+function keyOf(rule: Rule, about: Life | undefined): string {
+  return `${rule.id} ${about?.serial ?? 'host'}`;
 }
 
-export function vmReference(vm: Vm): VmReference {
-  return { id: vmId(vm), pid: vm.task?.pid ?? (vm.makerTid || undefined), comm: vm.task?.comm };
+/** About no object that lives: one for each process, however many names it invents. */
+function keyOfAct(rule: Rule, { task, says }: Finding): string {
+  return `${rule.id} of ${task?.pid ?? says}`;
 }

@@ -25,12 +25,22 @@ const NAMES: Readonly<Record<number, string>> = {
   517: 'EPROBE_DEFER',
 };
 
+export const EPERM = 1;
+export const ENOENT = 2;
+export const ESRCH = 3;
+export const EIO = 5;
 export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EFAULT = 14;
+export const EBUSY = 16;
 export const EEXIST = 17;
 export const ENODEV = 19;
-export const EBUSY = 16;
 export const EINVAL = 22;
-export const ESRCH = 3;
+export const ENFILE = 23;
+export const EMFILE = 24;
+export const ENOSPC = 28;
+export const EUSERS = 87;
 
 /** @param errno positive */
 export function errnoName(errno: number): string {

@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { POINT } from '../events/wire.gen.ts';
-import { vmId, vmReference } from './engine.ts';
 import type { Rule } from './rule.ts';
 import { onOpen, SOUND, whileOpen } from './simple-rules.ts';
+import { removeKeepingVdev } from './story-vfio.ts';
 import { Telling } from './telling.ts';
+import { vmId, vmReference } from './words.ts';
 
 describe('a life that was not seen whole', () => {
   const names = { device: 'late', bus: 'mdev', type: 't', parent: 'p' };
@@ -52,6 +53,17 @@ describe('a life that was not seen whole', () => {
     openTainted(tainted);
     assert.deepEqual(tainted.violations(), []);
     assert.deepEqual([...tainted.engine.heldBack], [['on-open', 1]]);
+  });
+
+  it('keeps back a finding that follows from state while a loss is known that no gap has shown', () => {
+    const telling = new Telling({ rules: [onOpen(() => ({}), { basis: 'state' })] });
+    const parent = telling.tell((story) => story.parent());
+    telling.world.isLosing = () => true;
+    telling.tell((story) => story.open(story.create(parent)));
+    assert.deepEqual(telling.violations(), []);
+    telling.world.isLosing = () => false;
+    telling.tell((story) => story.open(story.create(parent)));
+    assert.equal(telling.violations().length, 1);
   });
 
   it('keeps back a finding when any of its objects is one', () => {
@@ -104,6 +116,27 @@ describe('the list of violations', () => {
     );
   });
 
+  it('knows a condition that holds though it has no room for it, and tells its end', () => {
+    const telling = new Telling({ rules: [whileOpen()], limit: 2 });
+    const opens = telling.tell((story) => {
+      const parent = story.parent();
+      return [1, 2, 3].map(() => story.open(story.create(parent)));
+    });
+    telling.tell((story) => story.wait(20));
+    assert.deepEqual(telling.changes, ['raised v1', 'raised v2', 'raised v3']);
+    assert.deepEqual(
+      telling.violations().map(({ id }) => id),
+      ['v2', 'v3'],
+    );
+    assert.deepEqual(
+      telling.engine.open().map(({ id }) => id),
+      ['v1', 'v2', 'v3'],
+    );
+    telling.tell((story) => story.close(opens[0]));
+    assert.deepEqual(telling.changes.slice(3), ['resolved v1']);
+    assert.equal(telling.engine.open().length, 2);
+  });
+
   it('raises what it had to forget as a new violation', () => {
     const telling = new Telling({ rules: [onOpen(() => ({}))], limit: 1 });
     telling.tell((story) => {
@@ -113,6 +146,75 @@ describe('the list of violations', () => {
     });
     assert.deepEqual(telling.changes, ['raised v1', 'raised v2', 'raised v3']);
     assert.equal(telling.violations()[0].count, 1);
+  });
+});
+
+describe('a condition of the host, about no object', () => {
+  /** Holds while somebody has the first device open that there ever was. */
+  const HOST_RULE: Rule = {
+    ...SOUND,
+    id: 'of-host',
+    onClock({ world, now, report, resolve }) {
+      const [device] = world.devices;
+      if (device?.openCount) report({ lasting: true, says: `the host at ${now}` });
+      else resolve();
+    },
+  };
+
+  it('is one violation whatever it says, until it is resolved', () => {
+    const telling = new Telling({ rules: [HOST_RULE] });
+    const device = telling.tell((story) => story.create(story.parent()));
+    for (let i = 0; i < 2; i++) {
+      telling.tell((story) => {
+        const open = story.open(device);
+        story.wait(3);
+        story.close(open);
+        story.wait(3);
+      });
+    }
+    assert.deepEqual(telling.changes, ['raised v1', 'resolved v1', 'raised v2', 'resolved v2']);
+    const [violation] = telling.violations();
+    assert.deepEqual(
+      [violation.count, violation.device, violation.quality, violation.evidence],
+      [1, undefined, 'observed', []],
+    );
+    assert.equal(violation.explanation, `the host at ${violation.lastSeen}`);
+    assert.equal(violation.lastSeen - violation.firstSeen, 2e9);
+  });
+
+  it('is kept apart from acts about no object, and from those of other rules', () => {
+    const act = onOpen(() => ({ device: undefined, says: 'host' }), { id: 'of-host' });
+    const telling = new Telling({ rules: [act, HOST_RULE, { ...HOST_RULE, id: 'other' }] });
+    telling.tell((story) => {
+      story.open(story.create(story.parent()));
+      story.wait(2);
+    });
+    assert.deepEqual(
+      telling.violations().map(({ rule, lasting }) => `${rule} ${lasting}`),
+      ['of-host false', 'of-host true', 'other true'],
+    );
+  });
+});
+
+describe('a condition about what an object left behind', () => {
+  const LEFT: Rule = {
+    ...SOUND,
+    id: 'left',
+    onClock({ world, report }) {
+      for (const device of world.unfreed) report({ device, lasting: true, says: 'left behind' });
+    },
+  };
+
+  it('lasts after the life of the object as long as it is found, and ends by itself', () => {
+    const telling = new Telling({ rules: [LEFT] });
+    telling.tell((story) => {
+      removeKeepingVdev(story, story.create(story.parent()));
+      story.wait(10);
+    });
+    assert.deepEqual(telling.changes, ['raised v1']);
+    telling.lose();
+    telling.tell((story) => story.wait(1));
+    assert.deepEqual(telling.changes, ['raised v1', 'resolved v1']);
   });
 });
 

@@ -1,4 +1,4 @@
-import type { Group } from '../lifecycle/objects.ts';
+import { type Device, type Group, type Task, taskOf, type Vm } from '../lifecycle/objects.ts';
 import type { Rule, RuleContext, Severity } from './rule.ts';
 import { deviceWords, openers } from './words.ts';
 
@@ -6,6 +6,9 @@ export const kvmClearedWhileOpen: Rule = {
   id: 'kvm-cleared-while-open',
   title: 'The VM was taken from a group whose device is open',
   severity: 'info',
+  severityVaries:
+    'A warning on 6.1, where only the driver itself keeps the VM; an error on 5.10, where drivers let ' +
+    'go of it in a worker, or never.',
   meaning:
     'The VMM removed the group from its kvm-vfio device, or closed that device, before it closed the ' +
     'VFIO device. From 6.2 on the core holds its own reference on the VM, so this is only untidy. On ' +
@@ -16,12 +19,19 @@ export const kvmClearedWhileOpen: Rule = {
   origin:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on which object must outlive which; ' +
     'kvm_vfio_file_set_kvm() in virt/kvm/vfio.c',
+  evidence: 'Who had the device open, and for which VM.',
+  provocation: {
+    by: 'user',
+    how: 'The group is taken out of kvm-vfio, or kvm-vfio is closed, before the device is.',
+  },
   basis: 'state',
   needs: ['vfio.device.open', 'vfio.device.close'],
   on: {
-    'vfio.group.set_kvm:begin'({ group, event }, context) {
+    'vfio.group.set_kvm:begin'({ group, vmBefore, event }, context) {
+      if (!group || group.vm || !vmBefore) return;
       // A process that exits closes its files in any order; see onClock.
-      if (group && !group.vm && !event.isExiting) reportOpen(group, event.time, context);
+      if (event.isExiting) return;
+      reportOpen(group, event.time, context, { vm: vmBefore, task: taskOf(event) });
     },
     'vfio.device.close:end'({ device }, { resolve }) {
       if (device && device.opens.length === 0) resolve(device);
@@ -76,7 +86,29 @@ export const kvmClearedWhileOpen: Rule = {
         },
       },
       {
+        title: 'the device never had that VM: it was opened before the group did',
+        also: ['open-without-kvm', 'kvm-set-after-open'],
+        tell(story) {
+          const device = story.create(story.parent());
+          story.open(device);
+          story.setKvm(device, story.createVm());
+          story.clearKvm(device);
+        },
+      },
+      {
+        title: 'cleared once more',
+        also: ['open-without-kvm'],
+        tell(story) {
+          const device = story.create(story.parent());
+          story.setKvm(device, story.createVm());
+          story.clearKvm(device);
+          story.open(device);
+          story.clearKvm(device);
+        },
+      },
+      {
         title: 'opened anew, without a VM, right after the exit',
+        also: ['open-without-kvm'],
         tell(story) {
           const device = story.create(story.parent());
           const open = story.open(device, { vm: story.createVm() });
@@ -90,20 +122,35 @@ export const kvmClearedWhileOpen: Rule = {
   },
 };
 
+interface Clearing {
+  readonly vm?: Vm;
+  readonly task?: Task;
+}
+
 /** @param cleared when; a device that was opened later has nothing to do with it */
-function reportOpen(group: Group, cleared: number, { host, report }: RuleContext): void {
+function reportOpen(
+  group: Group,
+  cleared: number,
+  { host, report }: RuleContext,
+  { vm, task }: Clearing = {},
+): void {
   for (const device of group.devices) {
-    if (!device.opens.some((open) => open.firstSeen < cleared)) continue;
+    if (!device.opens.some((open) => open.firstSeen < cleared) || !hadIt(device, vm)) continue;
     report({
       device,
-      vm: device.vm,
-      task: device.opens[0].task,
+      vm: device.vm ?? vm,
+      task: task ?? device.opens[0].task,
       severity: severityOn(host.kernel),
       says:
         `The VM of group ${group.id} was cleared while ${deviceWords(device)} was held open by ` +
         `${openers(device)}.`,
     });
   }
+}
+
+/** A device that was opened without the VM loses nothing with it. */
+function hadIt({ vm, vmOfGroup }: Device, cleared: Vm | undefined): boolean {
+  return vmOfGroup || (cleared ? vm === cleared : vm !== undefined);
 }
 
 function severityOn([major, minor]: readonly [number, number]): Severity {

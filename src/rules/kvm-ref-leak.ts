@@ -17,6 +17,11 @@ export const kvmRefLeak: Rule = {
   origin:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who may hold struct kvm; ' +
     'kvm_put_kvm() in virt/kvm/kvm_main.c',
+  evidence: 'The life of the VM: which devices were open for it, and how many references are left.',
+  provocation: {
+    by: 'driver',
+    how: 'The driver takes a reference on the VM at its open and does not put it at its close.',
+  },
   basis: 'history',
   needs: [
     'kvm.vm.init',
@@ -91,6 +96,29 @@ export const kvmRefLeak: Rule = {
         },
       },
       {
+        title: 'a file of it was handed to another process',
+        tell(story) {
+          const vm = story.createVm();
+          story.getKvm(vm);
+          story.takesKvmFile({ pid: 700, comm: 'vcpu-server' });
+          story.closeVm(vm);
+          story.exit(vm.task);
+          story.wait(20);
+        },
+      },
+      {
+        title: 'the VM of another process mirrors it, as for the migration of encrypted guests',
+        tell(story) {
+          const vm = story.createVm();
+          const as = { pid: 700, comm: 'migration' };
+          story.createVm({ as });
+          story.getKvm(vm, { as });
+          story.closeVm(vm);
+          story.exit(vm.task);
+          story.wait(20);
+        },
+      },
+      {
         title: 'the process that held a vcpu open exits, and the VM ends with it',
         tell(story) {
           const vm = story.createVm();
@@ -120,7 +148,8 @@ export const kvmRefLeak: Rule = {
 /**
  * Whether some process may hold a vcpu, kvm-vfio, statistics or debugfs file of
  * the VM: files tell only that they are KVM's, not whose, so every process that
- * has any and is not known as the maker of another VM counts as a possible holder.
+ * has any counts as a possible holder, unless it is known as the maker of another VM
+ * and had nothing to do with this one. A VM that mirrors an encrypted one holds that.
  */
 function mayHaveFiles(vm: Vm, world: World, pids: ReadonlySet<number> | undefined): boolean {
   if (!pids) return true;
@@ -129,6 +158,7 @@ function mayHaveFiles(vm: Vm, world: World, pids: ReadonlySet<number> | undefine
   for (const other of world.vms) {
     if (other !== vm && other.task) makersOfOthers.add(other.task.pid);
   }
+  for (const { pid } of vm.timeline.entries()) makersOfOthers.delete(pid);
   for (const pid of pids) {
     if (!makersOfOthers.has(pid)) return true;
   }

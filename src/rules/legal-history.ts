@@ -7,7 +7,7 @@ import type { ToldParent } from './told.ts';
 
 const EINVAL = 22;
 /** Less than any rule's threshold. */
-const PATIENCE = 8;
+const PATIENCE = 4;
 
 interface Source {
   readonly parent: ToldParent;
@@ -34,8 +34,15 @@ export class LegalHistory {
   #pids = 1000;
   #patience = PATIENCE;
 
+  /** Steps that the automata do not have: "vm: destroyed while running". */
+  readonly illegal: string[] = [];
+
   constructor(freedom: Freedom) {
     this.#freedom = freedom;
+    this.telling.sink = ({ illegal }) => {
+      if (illegal)
+        this.illegal.push(`${illegal.automaton}: ${illegal.input} while ${illegal.from}`);
+    };
   }
 
   step(choice: number): void {
@@ -76,6 +83,11 @@ export class LegalHistory {
     return { pid: this.#pids++, comm };
   }
 
+  /** A thread makes one call at a time, and others of its process may make theirs meanwhile. */
+  #threadOf({ vm }: Guest) {
+    return { ...vm.task, tid: this.#pids++ };
+  }
+
   #sourceOf({ device }: Lent): Source | undefined {
     return this.#sources.find(({ parent }) => parent === device.parent);
   }
@@ -100,7 +112,11 @@ export class LegalHistory {
       for (const one of children) add(true, () => this.#childRemoved(source, one));
       add(children.length === 0, () => this.#unregistered(source));
     }
-    for (const guest of this.#guests) add(!guest.closed, () => this.#closeVm(guest));
+    for (const guest of this.#guests) {
+      // Its thread cannot be in two calls at once.
+      const isOpening = this.#lent.some((one) => one.opening && one.guest === guest);
+      add(!guest.closed && !isOpening, () => this.#closeVm(guest));
+    }
     for (const one of this.#lent) this.#possibleWith(one, add);
     return actions;
   }
@@ -128,12 +144,20 @@ export class LegalHistory {
   /** Time may pass, but not where somebody is kept waiting for too long. */
   #wait(): void {
     const { story } = this.telling;
-    const tense = this.#lent.some(({ state, opens, guest }) => {
+    const isHeldUp = this.#lent.some(({ state, opens, guest }) => {
       return state === 'removing' || (opens.length > 0 && guest?.closed);
     });
-    if (this.#lent.some(({ hurried }) => hurried)) return;
-    if (!tense) story.wait(3);
+    const isTense = isHeldUp || this.#sources.some(({ unregistering }) => unregistering);
+    if (this.#lent.some(({ hurried }) => hurried) || this.#isCrowded()) return;
+    if (!isTense) story.wait(3);
     else if (this.#patience-- > 0) story.wait(1);
+  }
+
+  /** With several creations on one parent, time would look as if they waited for each other. */
+  #isCrowded(): boolean {
+    return this.#sources.some((source) => {
+      return this.#childrenOf(source).filter(({ state }) => state === 'creating').length > 1;
+    });
   }
 
   #register(): void {
@@ -192,14 +216,14 @@ export class LegalHistory {
       story.clearKvm(one.device, { as: guest.vm.task, exiting: true });
       one.hurried = one.opens.length > 0 || one.opening !== undefined;
     }
-    story.closeVm(guest.vm);
+    story.closeVm(guest.vm, { as: this.#threadOf(guest) });
     story.exit(guest.vm.task);
     guest.closed = true;
   }
 
   #openBegins(one: Lent, guest: Guest | undefined): void {
     const { story } = this.telling;
-    const as = guest?.vm.task ?? this.#actor('dpdk');
+    const as = guest ? this.#threadOf(guest) : this.#actor('dpdk');
     if (one.device.groupVm && one.device.groupVm !== guest?.vm) story.clearKvm(one.device, { as });
     one.opening = story.openBegins(one.device, guest ? { vm: guest.vm, as } : { as });
     if (one.opens.length === 0) one.guest = guest;

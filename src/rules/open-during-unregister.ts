@@ -5,6 +5,7 @@ export const openDuringUnregister: Rule = {
   id: 'open-during-unregister',
   title: 'A device was opened while its removal was waiting',
   severity: 'critical',
+  severityVaries: 'A warning on kernels up to 6.1, where the core lets it happen.',
   meaning:
     'A removal waits for the last user of the device, and yet a new user came in. On kernels up to 6.1 ' +
     'that is possible by design and makes the wait longer, without a limit. Later kernels take the ' +
@@ -14,6 +15,13 @@ export const openDuringUnregister: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence (2019); vfio_device_group_unregister() precedes the ' +
     'wait since 6.2',
+  evidence: 'Who opened it, who waits, and since when.',
+  provocation: {
+    by: 'user',
+    how:
+      'On 5.10 and 6.1 a second process opens the device while its removal waits for the first. From ' +
+      '6.2 on the kernel refuses that with ENODEV.',
+  },
   basis: 'state',
   needs: ['vfio.unregister'],
   on: {
@@ -37,9 +45,10 @@ export const openDuringUnregister: Rule = {
     fires: [
       {
         title: 'a second process opens it while the remover waits for the first',
+        also: ['nested-open'],
         tell(story) {
           const device = story.create(story.parent());
-          story.open(device);
+          story.open(device, { vm: story.createVm() });
           story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           story.open(device, { as: { pid: 900, comm: 'late' } });
         },
@@ -50,16 +59,17 @@ export const openDuringUnregister: Rule = {
         title: 'the open had begun before the removal',
         tell(story) {
           const device = story.create(story.parent());
-          const opening = story.openBegins(device);
+          const opening = story.openBegins(device, { vm: story.createVm() });
           story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           story.openEnds(opening);
         },
       },
       {
         title: 'the open is refused',
+        also: ['open-failed'],
         tell(story) {
           const device = story.create(story.parent());
-          story.open(device);
+          story.open(device, { vm: story.createVm() });
           story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           story.getFdFails(device, 19, { as: { pid: 900, comm: 'late' } });
         },

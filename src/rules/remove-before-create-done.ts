@@ -16,6 +16,14 @@ export const removeBeforeCreateDone: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence (Parav Pandit, 2019); mdev_device_remove() returns ' +
     '-EAGAIN while mdev->active is false',
+  evidence:
+    'Who created and who removed, how far the creation was, and how long it had been going on.',
+  provocation: {
+    by: 'user',
+    how:
+      'One thread writes a UUID to `create`, another tries to write to `remove` until it succeeds. On ' +
+      '5.10 the file is the last thing that a create makes, so the race is all but lost.',
+  },
   basis: 'history',
   needs: ['mdev.create'],
   on: {
@@ -61,14 +69,21 @@ export const removeBeforeCreateDone: Rule = {
     silent: [
       {
         title: 'two removers at once: the second gets EAGAIN',
+        also: ['remove-failed'],
         tell(story) {
           const device = story.create(story.parent());
-          const open = story.open(device);
+          const open = story.open(device, { vm: story.createVm() });
           const first = story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           const second = story.removeBegins(device, { as: { pid: 701, comm: 'bash' }, idle: true });
           story.removeEnds(second, { error: EAGAIN });
           story.close(open);
           story.removeEnds(first);
+        },
+      },
+      {
+        title: 'a create whose driver is not ready yet and asks to be tried again',
+        tell(story) {
+          story.createFails(story.parent(), EAGAIN);
         },
       },
       {

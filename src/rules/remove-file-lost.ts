@@ -17,6 +17,11 @@ export const removeFileLost: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence, its issue 3 (Parav Pandit, 2019); remove_store() ' +
     'in drivers/vfio/mdev/mdev_sysfs.c',
+  evidence: 'The attempt that took the file: who made it, when, and what it returned.',
+  provocation: {
+    by: 'user',
+    how: 'A device is removed before its creation has finished, and then left alone.',
+  },
   basis: 'event',
   needs: ['mdev.remove', 'mdev.unbind', 'mdev.release', 'mdev.parent.unregister'],
   onClock({ world, now, thresholds, report }) {
@@ -46,6 +51,7 @@ export const removeFileLost: Rule = {
     fires: [
       {
         title: 'still there after a remove that came too early',
+        also: ['remove-before-create-done'],
         tell(story) {
           const creation = story.createBegins(story.parent());
           const removal = story.removeBegins(creation.device, {
@@ -61,6 +67,7 @@ export const removeFileLost: Rule = {
     silent: [
       {
         title: 'the device went away within the grace time',
+        also: ['remove-races-parent-unregister'],
         tell(story) {
           const parent = story.parent();
           const device = story.create(parent);
@@ -77,9 +84,10 @@ export const removeFileLost: Rule = {
       },
       {
         title: 'the second of two removers failed, the first is still waiting',
+        also: ['remove-failed'],
         tell(story) {
           const device = story.create(story.parent());
-          const open = story.open(device);
+          const open = story.open(device, { vm: story.createVm() });
           const first = story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           const second = story.removeBegins(device, { as: { pid: 701, comm: 'bash' }, idle: true });
           story.removeEnds(second, { error: EAGAIN });

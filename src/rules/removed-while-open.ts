@@ -32,6 +32,13 @@ export const removedWhileOpen: Rule = {
   origin:
     'vfio/mdev: Improve the create/remove sequence (2019): taking a device off the bus must end its ' +
     'use first; intel_vgpu_remove() before 6.2 returned early when attached',
+  evidence: 'Who took the device away, how many still had it open, and for which VM.',
+  provocation: {
+    by: 'driver',
+    how:
+      'The driver returns from its remove without vfio_unregister_group_dev() when the device is open, ' +
+      'as kvmgt did on 6.1.',
+  },
   basis: 'event',
   needs: ['vfio.device.open', 'vfio.device.close'],
   on: {

@@ -9,6 +9,8 @@ export const SOUND = {
   meaning: '',
   advice: '',
   origin: '',
+  evidence: '',
+  provocation: { by: 'nothing', how: '' },
   basis: 'event',
   examples: { fires: [], silent: [] },
 } as const;

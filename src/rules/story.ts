@@ -7,7 +7,7 @@
  */
 import { encodeRecord, type RecordFields, type RecordNames } from '../events/encoder.ts';
 import { FLAG } from '../events/wire.gen.ts';
-import { POINTS, type PointName } from '../lifecycle/points.ts';
+import { type MomentName, POINTS, type PointName } from '../lifecycle/points.ts';
 import type {
   Actor,
   Creation,
@@ -23,6 +23,8 @@ import type {
 const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
 const VMM: Actor = { pid: 600, comm: 'qemu' };
 const GRACEFUL_STEP = 10_000;
+/** What refcount_t says from when it was driven below zero: include/linux/refcount.h. */
+const REFCOUNT_SATURATED = -0x40000000;
 
 export class Story {
   readonly steps: Step[] = [];
@@ -40,8 +42,16 @@ export class Story {
     }
   }
 
-  parent({ name = 'mtty', driver = 'mtty' } = {}): ToldParent {
-    const parent = { key: this.#key(), name, driver };
+  /** What few stories need to tell has its words in files of their own, story-*.ts. */
+  event(moment: MomentName, task: Actor, fields: Partial<RecordFields>): void {
+    const split = moment.lastIndexOf(':');
+    const flag = moment.endsWith(':end') ? FLAG.EVENT_END : 0;
+    this.#emit(moment.slice(0, split) as PointName, task, fields, flag);
+  }
+
+  /** @param options at: one that is gone, whose address it gets */
+  parent({ name = 'mtty', driver = 'mtty', at = { key: this.#key() } } = {}): ToldParent {
+    const parent = { key: at.key, name, driver };
     const fields = { parent: parent.key, names: { parent: name, driver } };
     this.#begin('mdev.parent.register', SHELL, fields);
     this.#end('mdev.parent.register', SHELL, { parent: parent.key });
@@ -72,9 +82,34 @@ export class Story {
   probeBegins(creation: Creation): Creation {
     const { device, task } = creation;
     this.#begin('mdev.probe', task, this.#mdev(device));
+    this.initialise(device, task);
     this.#begin('vfio.register_emulated', task, this.#vfio(device, { groupId: -1 }));
     this.#end('vfio.register_emulated', task, this.#plainVfio(device));
     return creation;
+  }
+
+  /** Its driver makes a vfio_device for it. */
+  initialise(device: ToldDevice, task: Actor = SHELL): void {
+    const { key: dev } = device;
+    this.#begin('vfio.init', task, { ...this.#vfio(device), vdev: 0, openCount: -1, groupId: -1 });
+    this.#end('vfio.init', task, { dev, vdev: dev });
+  }
+
+  /** The driver refuses it after having made a vfio_device, and cleans up. */
+  probeFails({ device, task }: Creation, errno: number): void {
+    this.#begin('mdev.probe', task, this.#mdev(device));
+    this.initialise(device, task);
+    this.#begin('vfio.release', task, this.#vfio(device));
+    this.#end('vfio.release', task, { vdev: device.key, dev: device.key });
+    this.#end('mdev.probe', task, { ...this.#plainMdev(device), ret: -errno });
+    this.freeMdev(device, task);
+    this.#end('mdev.create', task, { parent: device.parent?.key ?? 0, ret: -errno });
+  }
+
+  /** Its last reference is put. */
+  freeMdev(device: ToldDevice, task: Actor = SHELL): void {
+    this.#begin('mdev.release', task, this.#mdev(device));
+    this.#end('mdev.release', task, this.#plainMdev(device));
   }
 
   createEnds({ device, task }: Creation): ToldDevice {
@@ -149,13 +184,15 @@ export class Story {
       groupVm: undefined,
       vm: undefined,
     };
+    this.initialise(device);
     this.#begin('vfio.register', SHELL, this.#vfio(device, { groupId: -1 }));
     this.#end('vfio.register', SHELL, this.#plainVfio(device));
     return device;
   }
 
   unbindPciBegins(device: ToldDevice): void {
-    this.#begin('vfio.unregister', SHELL, this.#vfio(device));
+    // vfio-pci can ask its users to let go.
+    this.#begin('vfio.unregister', SHELL, this.#vfio(device, { flags: FLAG.EVENT_ASKS }));
   }
 
   unbindPciEnds(device: ToldDevice): void {
@@ -164,10 +201,10 @@ export class Story {
     this.#end('vfio.release', SHELL, { vdev: device.key, dev: device.key });
   }
 
-  createVm({ as = VMM } = {}): ToldVm {
-    const vm = { key: this.#key(), task: as, users: 1 };
-    this.kvmPids.add(as.pid);
-    this.steps.push(new Set(this.kvmPids));
+  /** @param options at: where a VM has been that is gone */
+  createVm({ as = VMM, at }: { as?: Actor; at?: ToldVm } = {}): ToldVm {
+    const vm = { key: at?.key ?? this.#key(), task: as, users: 1 };
+    this.takesKvmFile(as);
     this.#begin('kvm.vm.create', as, {});
     this.#begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
     this.#end('kvm.vm.init', as, this.#kvm(vm));
@@ -176,8 +213,8 @@ export class Story {
   }
 
   /** A reference taken by someone who will have to put it. */
-  getKvm(vm: ToldVm): void {
-    this.#begin('kvm.get', vm.task, this.#kvm(vm));
+  getKvm(vm: ToldVm, { as = vm.task } = {}): void {
+    this.#begin('kvm.get', as, this.#kvm(vm));
     vm.users++;
   }
 
@@ -186,10 +223,16 @@ export class Story {
     this.#putKvm(vm, vm.task);
   }
 
-  closeVm(vm: ToldVm): void {
-    this.#begin('kvm.vm.fd_close', vm.task, this.#kvm(vm));
-    this.#putKvm(vm, vm.task);
-    this.#end('kvm.vm.fd_close', vm.task, { kvm: vm.key });
+  closeVm(vm: ToldVm, { as = vm.task } = {}): void {
+    this.#begin('kvm.vm.fd_close', as, this.#kvm(vm));
+    this.#putKvm(vm, as);
+    this.#end('kvm.vm.fd_close', as, { kvm: vm.key });
+  }
+
+  /** It is handed a file of a VM. */
+  takesKvmFile(task: Actor): void {
+    this.kvmPids.add(task.pid);
+    this.steps.push(new Set(this.kvmPids));
   }
 
   /** The process is gone, and all its files with it. */
@@ -209,6 +252,13 @@ export class Story {
     this.#begin('vfio.group.set_kvm', as, { groupId: device.groupId, flags });
   }
 
+  /** 5.10: what the drivers that asked to be told of a group's VM answered, as NOTIFY_*. */
+  notified(device: ToldDevice, answer: number, { as = VMM } = {}): void {
+    const { groupId, groupVm } = device;
+    const fields = { ...(groupVm ? this.#kvm(groupVm) : {}), groupId, ret: answer };
+    this.#end('vfio.group.notify', as, fields);
+  }
+
   openBegins(device: ToldDevice, { vm, as = VMM }: { vm?: ToldVm; as?: Actor } = {}): Opening {
     if (vm && device.groupVm !== vm) this.setKvm(device, vm);
     this.#begin('vfio.device.get_fd', as, {
@@ -217,14 +267,17 @@ export class Story {
     });
     if (device.openCount === 0) this.#capture(device, as);
     const opening = { device, key: this.#key(), task: as };
-    this.#begin('vfio.device.open', as, { ...this.#vfio(device), ...this.#file(opening) });
+    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
+    const fields = { ...this.#vfio(device), ...this.#file(opening), flags };
+    this.#begin('vfio.device.open', as, fields);
     return opening;
   }
 
   openEnds(opening: Opening, { error = 0 } = {}): Opening {
     const { device, task } = opening;
     if (!error) device.openCount++;
-    const fields = { ...this.#plainVfio(device), ...this.#file(opening), ret: -error };
+    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
+    const fields = { ...this.#plainVfio(device), ...this.#file(opening), flags, ret: -error };
     this.#end('vfio.device.open', task, fields);
     if (error && device.openCount === 0) this.#drop(device, task);
     this.#end('vfio.device.get_fd', task, { groupId: device.groupId, ret: error ? -error : 20 });
@@ -235,18 +288,33 @@ export class Story {
     return this.openEnds(this.openBegins(device, options));
   }
 
-  close(opening: Opening, { exiting = false } = {}): void {
+  /** It is open, but nobody has seen how it came to be. */
+  openUnseen(device: ToldDevice, vm: ToldVm): Opening {
+    vm.users++;
+    device.vm = vm;
+    device.openCount++;
+    return { device, key: this.#key(), task: vm.task };
+  }
+
+  closeBegins(opening: Opening, { exiting = false } = {}): void {
     const { device, task } = opening;
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
-    this.#begin('vfio.device.close', task, {
-      ...this.#vfio(device),
-      ...this.#file(opening),
-      flags,
-    });
+    const fields = { ...this.#vfio(device), ...this.#file(opening), flags };
+    this.#begin('vfio.device.close', task, fields);
+  }
+
+  closeEnds(opening: Opening, { exiting = false } = {}): void {
+    const { device, task } = opening;
+    const flags = exiting ? FLAG.EVENT_EXITING : 0;
     device.openCount--;
     const fields = { ...this.#plainVfio(device), ...this.#file(opening), flags };
     this.#end('vfio.device.close', task, fields);
     if (device.openCount === 0) this.#drop(device, task);
+  }
+
+  close(opening: Opening, options: { exiting?: boolean } = {}): void {
+    this.closeBegins(opening, options);
+    this.closeEnds(opening, options);
   }
 
   /** Refused before the device itself was reached. */
@@ -265,13 +333,14 @@ export class Story {
     const vm = device.groupVm;
     const base = this.#plainVfio(device);
     this.#begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+    device.vm = vm && vm.users > 0 ? vm : undefined;
     if (vm) {
       this.#begin('kvm.get_safe', task, this.#kvm(vm));
-      vm.users++;
-      this.#end('kvm.get_safe', task, { ...this.#kvm(vm), ret: 1 });
+      if (device.vm) vm.users++;
+      this.#end('kvm.get_safe', task, { ...this.#kvm(vm), ret: device.vm ? 1 : 0 });
     }
-    device.vm = vm;
-    this.#end('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+    const held = device.vm ? this.#kvm(device.vm) : {};
+    this.#end('vfio.device.kvm_capture', task, { ...base, ...held });
   }
 
   #drop(device: ToldDevice, task: Actor): void {
@@ -284,6 +353,10 @@ export class Story {
 
   #putKvm(vm: ToldVm, task: Actor): void {
     this.#begin('kvm.put', task, this.#kvm(vm));
+    if (vm.users <= 0) {
+      vm.users = REFCOUNT_SATURATED;
+      return;
+    }
     if (--vm.users > 0) return;
     this.#begin('kvm.vm.destroy', task, this.#kvm(vm));
     this.#end('kvm.vm.destroy', task, { kvm: vm.key });
@@ -302,8 +375,7 @@ export class Story {
     this.#begin('vfio.release', task, this.#vfio(device));
     this.#end('vfio.release', task, { vdev: device.key, dev: device.key });
     this.#end('mdev.unbind', task, this.#plainMdev(device));
-    this.#begin('mdev.release', task, this.#mdev(device));
-    this.#end('mdev.release', task, this.#plainMdev(device));
+    this.freeMdev(device, task);
   }
 
   #plainMdev(device: ToldDevice) {
@@ -344,16 +416,20 @@ export class Story {
 
   #emit(point: PointName, task: Actor, fields: Partial<RecordFields>, flag: number): void {
     this.#time += GRACEFUL_STEP;
+    const flags = (fields.flags ?? 0) | flag;
     this.steps.push(
       encodeRecord({
         ...fields,
         time: this.#time,
-        seq: this.#seq++,
+        // What was looked at comes by no CPU's part of the ring.
+        seq: flags & FLAG.EVENT_SEEN ? 0 : this.#seq++,
         point: POINTS[point],
-        flags: (fields.flags ?? 0) | flag,
+        flags,
         pid: task.pid,
-        tid: task.pid,
+        tid: task.tid ?? task.pid,
         comm: task.comm,
+        uid: task.uid ?? 0,
+        cgroup: task.cgroup ?? 0,
       }),
     );
   }
@@ -367,7 +443,16 @@ export class Story {
   }
 }
 
-function mdevNames(device: ToldDevice): RecordNames {
+/** Compared when the device is opened: its VM, and who is about to use it. */
+function isForeign({ device: { vm }, task }: Opening): boolean {
+  return vm !== undefined && memoryOf(vm.task) !== memoryOf(task);
+}
+
+function memoryOf({ memory, pid }: Actor): number {
+  return memory ?? pid;
+}
+
+export function mdevNames(device: ToldDevice): RecordNames {
   const { name = '', driver = '' } = device.parent ?? {};
   return { device: device.uuid, bus: 'mdev', type: `${name}-1`, parent: name, driver };
 }

@@ -7,6 +7,7 @@ import type { Device, Parent, Vm } from '../lifecycle/objects.ts';
 import { type MomentName, POINTS, type PointName } from '../lifecycle/points.ts';
 import { World, type WorldOptions } from '../lifecycle/world.ts';
 import { type EngineOptions, RuleEngine } from './engine.ts';
+import type { Host } from './rule.ts';
 import { Story } from './story.ts';
 import type { Violation } from './violation.ts';
 
@@ -17,17 +18,23 @@ export class Telling {
   readonly story = new Story();
   readonly world: World;
   readonly engine: RuleEngine;
+  readonly host: Host;
   /** "raised v1", "resolved v1" … in the order in which they were told. */
   readonly changes: string[] = [];
   /** Sees each moment before the rules do, as a sink of the agent does. */
   sink: (moment: Moment) => void = () => {};
+  readonly #offers = new Map<string, ReadonlyMap<string, number>>();
   #told = 0;
   #time = 0;
 
   constructor(rules: Partial<EngineOptions> = {}, world: WorldOptions = { endedLives: 1000 }) {
     this.world = new World(world);
-    const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => this.story.kvmPids };
-    this.engine = new RuleEngine(this.world, { rules: [], host, ...rules });
+    this.host = rules.host ?? {
+      kernel: [6, 12],
+      pidsWithKvmFiles: () => this.story.kvmPids,
+      availableInstances: (parent) => this.#offers.get(parent),
+    };
+    this.engine = new RuleEngine(this.world, { rules: [], ...rules, host: this.host });
     this.engine.onViolation = ({ id }, change) => this.changes.push(`${change} ${id}`);
   }
 
@@ -41,6 +48,10 @@ export class Telling {
         this.engine.tick(step);
       } else if (step instanceof Uint8Array) {
         this.#apply(step);
+      } else if (step === 'loss') {
+        this.world.lose();
+      } else if (step instanceof Map) {
+        for (const [parent, offer] of step) this.#offers.set(parent, offer);
       }
     }
     return this;
@@ -66,7 +77,7 @@ export class Telling {
   /** Events were lost at this moment. */
   lose(): void {
     this.live();
-    this.world.losses++;
+    this.world.lose();
   }
 
   device(name: string): Device | undefined {

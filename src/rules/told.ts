@@ -2,7 +2,15 @@
 
 export interface Actor {
   readonly pid: number;
+  /** Of one of its threads; its first unless told otherwise. */
+  readonly tid?: number;
   readonly comm: string;
+  /** 0 unless told otherwise. */
+  readonly uid?: number;
+  /** Its id; 0, for none, unless told otherwise. */
+  readonly cgroup?: number;
+  /** The process whose memory it shares; its own unless told otherwise. */
+  readonly memory?: number;
 }
 
 export interface ToldParent {
@@ -51,5 +59,11 @@ export interface Unregistering {
   readonly task: Actor;
 }
 
-/** A record, "so late is it now" in ns, or the processes that have KVM files from here on. */
-export type Step = Uint8Array | number | ReadonlySet<number>;
+/** How many more mdevs of each type a parent offers, by their names. */
+export type Offers = ReadonlyMap<string, ReadonlyMap<string, number>>;
+
+/**
+ * A record, "so late is it now" in ns, that events are lost, or what is so from here on: the
+ * processes that have KVM files, and what a parent offers.
+ */
+export type Step = Uint8Array | number | 'loss' | ReadonlySet<number> | Offers;

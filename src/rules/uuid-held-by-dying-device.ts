@@ -8,6 +8,11 @@ export function isDying(device: Device): boolean {
   return device.state === 'removing';
 }
 
+function why({ createError, creator, remover }: Device): string {
+  if (createError > 0) return `what ${who(creator)} failed to create under that UUID is not freed`;
+  return `${who(remover)} is still removing the old device of that UUID`;
+}
+
 export const uuidHeldByDyingDevice: Rule = {
   id: 'uuid-held-by-dying-device',
   title: 'A UUID is still held by a device that is being removed',
@@ -20,6 +25,12 @@ export const uuidHeldByDyingDevice: Rule = {
     'Find out what the removal waits for (the explanation names it), and end that. The create works ' +
     'as soon as the old device is released.',
   origin: 'mdev_device_create() and mdev_device_release() in drivers/vfio/mdev/mdev_core.c',
+  evidence:
+    'The life of the device on its way out: who removes it since when, and who has it open.',
+  provocation: {
+    by: 'user',
+    how: 'A device is removed while it is open, and its UUID is written to `create` meanwhile.',
+  },
   basis: 'event',
   needs: ['mdev.unbind', 'mdev.release'],
   on: {
@@ -30,8 +41,7 @@ export const uuidHeldByDyingDevice: Rule = {
         device,
         task: device.creator,
         says:
-          `${who(device.creator)} asked for ${device.name}, but ${who(holder.remover)} is still ` +
-          `removing the old device of that UUID` +
+          `${who(device.creator)} asked for ${device.name}, but ${why(holder)}` +
           `${holder.openCount > 0 ? `, which is held open by ${openers(holder)}` : ''}.`,
       });
     },
@@ -43,7 +53,7 @@ export const uuidHeldByDyingDevice: Rule = {
         tell(story) {
           const parent = story.parent();
           const device = story.create(parent);
-          story.open(device);
+          story.open(device, { vm: story.createVm() });
           story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           story.createFails(parent, EEXIST, { uuid: device.uuid });
         },
@@ -52,6 +62,7 @@ export const uuidHeldByDyingDevice: Rule = {
     silent: [
       {
         title: 'the UUID is taken by a healthy device',
+        also: ['duplicate-uuid'],
         tell(story) {
           const parent = story.parent();
           const device = story.create(parent);
@@ -63,7 +74,7 @@ export const uuidHeldByDyingDevice: Rule = {
         tell(story) {
           const parent = story.parent();
           const device = story.create(parent);
-          const open = story.open(device);
+          const open = story.open(device, { vm: story.createVm() });
           const removal = story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           story.close(open);
           story.removeEnds(removal);

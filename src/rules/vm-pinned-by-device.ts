@@ -7,6 +7,7 @@ export const vmPinnedByDevice: Rule = {
   id: 'vm-pinned-by-device',
   title: 'A closed VM is kept alive by an open device',
   severity: 'info',
+  severityVaries: 'A warning once it has lasted for a minute.',
   meaning:
     'All file descriptors of the VM are closed, but a VFIO device that was opened for it is still open ' +
     'and holds a reference. The memory of the VM, and everything else it owns, stays allocated. Since ' +
@@ -16,6 +17,11 @@ export const vmPinnedByDevice: Rule = {
   origin:
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c, born in the thread vfio-pci/zdev: add ' +
     'open/close device hooks (2022)',
+  evidence: 'The lives of the VM and of the device, and who has the device open.',
+  provocation: {
+    by: 'user',
+    how: 'A VMM closes all files of its VM and keeps the device open.',
+  },
   basis: 'state',
   needs: ['kvm.vm.fd_close', 'vfio.device.close'],
   // Where the core takes no reference, no device keeps a VM alive.
@@ -68,6 +74,30 @@ export const vmPinnedByDevice: Rule = {
           story.closeVm(vm);
           story.close(open);
           story.wait(11);
+        },
+      },
+      {
+        title: 'a VMM with much memory takes its time to exit',
+        tell(story) {
+          const device = story.create(story.parent());
+          const vm = story.createVm();
+          const open = story.open(device, { vm });
+          story.clearKvm(device, { exiting: true });
+          story.closeVm(vm);
+          story.wait(1);
+          story.close(open, { exiting: true });
+          story.exit(vm.task);
+          story.wait(11);
+        },
+      },
+      {
+        title: 'closed with a device open that was opened without it',
+        also: ['open-without-kvm'],
+        tell(story) {
+          const vm = story.createVm();
+          story.open(story.create(story.parent()));
+          story.closeVm(vm);
+          story.wait(61);
         },
       },
       {

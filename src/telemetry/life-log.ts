@@ -3,12 +3,13 @@ import type { Logger } from 'pino';
 import type { Moment } from '../lifecycle/moment.ts';
 import type { Device, Task, Vm } from '../lifecycle/objects.ts';
 import { type MomentName, momentIndexOf } from '../lifecycle/points.ts';
-import { vmId } from '../rules/engine.ts';
+import type { Change } from '../rules/engine.ts';
 import { errnoName } from '../rules/errno.ts';
 import { evidenceLines } from '../rules/evidence.ts';
-import type { Severity } from '../rules/rule.ts';
+import { SECOND, type Severity } from '../rules/rule.ts';
+import { shownBlocked, shownHolder, shownParty } from '../rules/shown.ts';
 import type { Violation } from '../rules/violation.ts';
-import { deviceWords, seconds, vmWords, who } from '../rules/words.ts';
+import { behindLines, deviceWords, seconds, vmId, vmWords, who } from '../rules/words.ts';
 
 type Write = (log: Logger, moment: Moment) => void;
 
@@ -99,10 +100,15 @@ const ON: Readonly<Partial<Record<MomentName, Write>>> = {
   },
 };
 
+/** Repetitions of one act that come sooner than this, in ns, are counted in its next line. */
+const QUIET = 10 * SECOND;
+
 /** Takes moments and violations and writes them to a logger. */
 export class LifeLog {
   readonly #log: Logger;
   readonly #write: (Write | undefined)[] = [];
+  /** When a line about a violation was last written. */
+  readonly #toldAt = new WeakMap<Violation, number>();
 
   constructor(log: Logger) {
     this.#log = log;
@@ -115,27 +121,69 @@ export class LifeLog {
     this.#write[moment.index]?.(this.#log, moment);
   };
 
-  violation(violation: Violation, change: 'raised' | 'repeated' | 'resolved'): void {
-    const { id, rule, severity, title, device, explanation, quality, count } = violation;
-    const fields = {
-      event: `violation.${change}`,
-      violation: id,
-      rule,
-      severity,
-      device,
-      quality,
-      count,
-      vm: violation.vm?.id,
-      process: taskFields(violation.task),
-    };
+  /** An act that is repeated gets a short line, and not each time. */
+  violation(violation: Violation, change: Change): void {
+    const { rule, severity, id, lastSeen, count, explanation } = violation;
+    const toldAt = this.#toldAt.get(violation) ?? Number.NEGATIVE_INFINITY;
+    if (change === 'repeated' && lastSeen - toldAt < QUIET) return;
+    this.#toldAt.set(violation, lastSeen);
     if (change === 'resolved') {
-      this.#log.info(fields, `resolved ${rule}: ${device ?? violation.vm?.id ?? ''}`);
+      const { firstSeen, resolvedAt } = violation;
+      const fields = { ...idFields(violation, change), duration: resolvedAt - firstSeen };
+      this.#log.info(fields, resolvedWords(violation));
       return;
     }
-    const evidence = evidenceLines(violation.evidence);
-    const text = `VIOLATION ${rule} (${severity}): ${title}\n  ${explanation}`;
-    this.#log[LEVEL[severity]]({ ...fields, explanation, evidence }, text);
+    const fields = { ...idFields(violation, change), ...behindFields(violation) };
+    if (change === 'repeated') {
+      this.#log[LEVEL[severity]](
+        fields,
+        `again    ${id} ${rule} (${severity}), ${count} times: ${explanation}`,
+      );
+    } else {
+      const evidence = evidenceLines(violation.evidence);
+      this.#log[LEVEL[severity]]({ ...fields, evidence }, violationText(violation, change));
+    }
   }
+}
+
+/** What it is: enough to find it in the API. */
+function idFields(violation: Violation, change: Change) {
+  const { id, rule, severity, device, quality, count } = violation;
+  return {
+    event: `violation.${change}`,
+    violation: id,
+    ...{ rule, severity, device, quality, count },
+    vm: violation.vm?.id,
+  };
+}
+
+function behindFields(violation: Violation) {
+  const { explanation, holders, blocked, creator, remover } = violation;
+  return {
+    explanation,
+    process: shownParty(violation.process),
+    holders: holders.map((one) => ({ ...shownHolder(one), since: one.since || undefined })),
+    blocked: shownBlocked(blocked),
+    creator: shownParty(creator),
+    remover: shownParty(remover),
+  };
+}
+
+/** What is wrong, what happened this time, and who is behind it. */
+function violationText(violation: Violation, change: Change): string {
+  const { id, rule, severity, title, explanation } = violation;
+  const word = change === 'escalated' ? 'ESCALATED' : 'VIOLATION';
+  return [
+    `${word} ${id} ${rule} (${severity}): ${title}`,
+    explanation,
+    ...behindLines(violation),
+  ].join('\n  ');
+}
+
+function resolvedWords({ id, rule, device, vm, parent, firstSeen, resolvedAt }: Violation): string {
+  const about = device ?? vm?.id ?? parent;
+  const lasted = seconds(resolvedAt - firstSeen);
+  return `resolved ${id} ${rule}${about ? ` of ${about}` : ''}, ${lasted} after it was raised`;
 }
 
 function logRemoved(log: Logger, { device, event, duration }: Moment): void {

@@ -3,7 +3,8 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 import { momentIndex, POINT_NAMES, POINTS } from '../lifecycle/points.ts';
 import type { World } from '../lifecycle/world.ts';
-import { type RuleEngine, vmId } from '../rules/engine.ts';
+import type { RuleEngine } from '../rules/engine.ts';
+import { vmId } from '../rules/words.ts';
 import { Durations } from './durations.ts';
 import type { Looks } from './looks.ts';
 
@@ -83,10 +84,7 @@ export function createMetrics(
     '1 from a loss until a look at the host has put the state right',
     [],
     (set) => {
-      // The writers know of a loss before the reader can.
-      const dropped = source.lanes().reduce((sum, lane) => sum + lane.dropped, 0);
-      const isUnknown = dropped > (source.lost.ring_full ?? 0);
-      set({}, source.world.isTainted || isUnknown ? 1 : 0);
+      set({}, source.world.isTainted || source.world.isLosing() ? 1 : 0);
     },
   );
   counter('vfioscope_host_looks_total', 'Looks at what exists on the host', ['reason'], (set) => {
@@ -169,12 +167,17 @@ export function createMetrics(
       for (const [rule, active] of source.activeRules()) set({ rule }, active ? 1 : 0);
     },
   );
-  counter('vfioscope_violations_total', 'Violations raised', ['rule', 'severity'], (set) => {
-    for (const [key, count] of source.rules.raised) {
-      const [rule, severity] = key.split(' ');
-      set({ rule, severity }, count);
-    }
-  });
+  counter(
+    'vfioscope_violations_total',
+    'Violations raised, once at each severity that they reached',
+    ['rule', 'severity'],
+    (set) => {
+      for (const [key, count] of source.rules.raised) {
+        const [rule, severity] = key.split(' ');
+        set({ rule, severity }, count);
+      }
+    },
+  );
   counter(
     'vfioscope_findings_held_back_total',
     'Findings about lives not seen whole',

@@ -72,8 +72,11 @@ export class LifeTraces {
   violated(violation: Violation): void {
     for (const [device, { span }] of this.#lives) {
       if (device.serial !== violation.life) continue;
-      const { rule, severity, explanation } = violation;
-      const attributes = { 'vfio.rule': rule, 'vfio.severity': severity, 'vfio.says': explanation };
+      const { id, rule, severity, explanation } = violation;
+      const attributes = {
+        ...{ 'vfio.violation.id': id, 'vfio.rule': rule },
+        ...{ 'vfio.severity': severity, 'vfio.says': explanation },
+      };
       span.addEvent('vfio.violation', attributes, this.#hrTime(violation.firstSeen));
       span.setStatus({ code: SpanStatusCode.ERROR, message: rule });
     }

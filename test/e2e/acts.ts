@@ -2,6 +2,7 @@
 /** What is done to a real kernel: correct lives first, then every wrong order that user space can cause. */
 import { randomUUID } from 'node:crypto';
 import type { Stage } from './stage.ts';
+import { MODULE_BTF } from './traits.ts';
 
 export interface Act {
   readonly title: string;
@@ -134,9 +135,14 @@ export const ACTS: readonly Act[] = [
       for (const file of ['a.kvmvfio', 'a.vcpu', 'a.vm']) await vmm.order(`close ${file}`);
       if (stage.traits.deviceHoldsVm.value) {
         await stage.expect('vm-pinned-by-device', 'info', life.uuid);
+        await stage.untilRecorded();
       } else {
         // As long as it would take to be called pinned.
         await vmm.order('sleep 3000');
+      }
+      // What a device points to is in the modules' own types.
+      if (stage.traits.devicePointsToDeadVm.value && MODULE_BTF) {
+        await stage.expect('kvm-destroyed-while-captured', 'warning', life.uuid);
       }
       await vmm.order('close a.device');
       await vmm.order('quit');
@@ -151,6 +157,7 @@ export const ACTS: readonly Act[] = [
       await stage.start(vmm, 'a', life);
       const removal = stage.removeInBackground(life);
       await stage.expect('remove-stall', 'warning', life.uuid);
+      await stage.untilRecorded();
       await stage.createRefused('mtty', life.uuid);
       await stage.expect('uuid-held-by-dying-device', 'warning', life.uuid);
       if (stage.traits.opensWhileLeaving.value) {
@@ -176,6 +183,7 @@ export const ACTS: readonly Act[] = [
       const uuid = await loseRemoveFile(stage);
       await stage.expect('remove-before-create-done', 'warning', uuid);
       await stage.expect('remove-file-lost', 'error', uuid);
+      await stage.untilRecorded();
     },
   },
   {

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import type { GuestProcess, Vm } from '../lab/lab.ts';
 
 const PORT = 10055;
-const PROGRAM = [process.execPath, 'dist/agent/main.js'];
+/** Where the agent is, unless told otherwise. */
+const BUILT = 'dist';
 
 /** A line of the agent's log. */
 export interface LogLine {
@@ -31,7 +32,7 @@ export class AgentInVm {
   readonly url: string;
   readonly process: GuestProcess;
 
-  private constructor(vm: Vm, url: string, flags: readonly string[]) {
+  private constructor(vm: Vm, url: string, built: string, port: number, flags: readonly string[]) {
     this.url = url;
     let rest = '';
     const collect = (chunk: Buffer) => {
@@ -43,16 +44,36 @@ export class AgentInVm {
       }
     };
     const command = [
-      ...[...PROGRAM, 'run', '--listen', `10.0.2.15:${PORT}`, '--log-format', 'json'],
+      ...[process.execPath, `${built}/agent/main.js`, 'run'],
+      ...['--listen', `10.0.2.15:${port}`, '--log-format', 'json'],
       ...flags,
     ];
     this.process = vm.start(command, { onStdout: collect, onStderr: collect });
   }
 
   /** Starts it, and waits until it has looked at the host. */
-  static async start(vm: Vm, ...flags: string[]): Promise<AgentInVm> {
-    const url = `http://127.0.0.1:${await vm.forward(PORT)}`;
-    const agent = new AgentInVm(vm, url, flags);
+  static start(vm: Vm, ...flags: string[]): Promise<AgentInVm> {
+    return AgentInVm.#startOf(vm, BUILT, PORT, flags);
+  }
+
+  /** One that was built elsewhere. @param built the directory that is otherwise `dist` */
+  static startBuilt(vm: Vm, built: string, ...flags: string[]): Promise<AgentInVm> {
+    return AgentInVm.#startOf(vm, built, PORT, flags);
+  }
+
+  /** The same on a port of its own, where there is another agent already. */
+  static startAt(vm: Vm, port: number, ...flags: string[]): Promise<AgentInVm> {
+    return AgentInVm.#startOf(vm, BUILT, port, flags);
+  }
+
+  static async #startOf(
+    vm: Vm,
+    built: string,
+    port: number,
+    flags: readonly string[],
+  ): Promise<AgentInVm> {
+    const url = `http://127.0.0.1:${await vm.forward(port)}`;
+    const agent = new AgentInVm(vm, url, built, port, flags);
     await agent.said('host.looked');
     await agent.until('it answers', async () => (await fetch(`${url}/-/healthy`)).ok);
     return agent;
@@ -93,6 +114,11 @@ export class AgentInVm {
 
   async devices(): Promise<readonly ApiDevice[]> {
     return (await this.api<{ devices: ApiDevice[] }>('/api/v1/devices')).devices;
+  }
+
+  /** What it says of anybody; that events were lost is about itself. */
+  async accusations(): Promise<readonly string[]> {
+    return (await this.violations()).filter((text) => !text.startsWith('observer-gap '));
   }
 
   async violations(): Promise<readonly string[]> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The end-to-end tests on every kernel of test/lab/kernels.json, and the document of what
- * is watched where. One kernel after the other: each has a VM of its own.
+ * The end-to-end tests on every kernel of test/lab/kernels.json, and the documents of what
+ * is watched where and of correct use. One kernel after the other: each has a VM of its own.
  *
  *   npm run lab:matrix [-- KERNEL…]
  */
@@ -20,6 +20,8 @@ function runsOn(kernel: string): Run[] {
   const runs: Run[] = [
     { title: 'lives and wrong orders', files: ['scenario'], env: common },
     { title: 'late, lost, in and out', files: ['late', 'loss', 'contended'], env: common },
+    { title: 'rules provoked', files: ['provoke'], env: common },
+    { title: 'correct use', files: ['calm'], env: { ...common, VFIOSCOPE_CALM: '1' } },
   ];
   if (kernel === '6.12') {
     const env = { ...common, VFIOSCOPE_RESTARTS: '20' };
@@ -57,7 +59,11 @@ for (const kernel of wanted.length > 0 ? wanted : known) {
   }
 }
 if (process.exitCode === undefined) {
-  const { status } = spawnSync(process.execPath, ['test/e2e/support-doc.ts'], { stdio: 'inherit' });
-  if (status !== 0) process.exitCode = 1;
+  for (const document of ['support-doc', 'rules-doc', 'calm-doc']) {
+    const { status } = spawnSync(process.execPath, [`test/e2e/${document}.ts`], {
+      stdio: 'inherit',
+    });
+    if (status !== 0) process.exitCode = 1;
+  }
 }
 console.log(`\n== the matrix\n${results.join('\n')}`);

@@ -5,9 +5,11 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as later } from 'node:timers/promises';
+import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 
+const ALL_POINTS = PROBE_TABLE.length;
 const DIST = 'dist';
 const LISTEN = '10.0.2.15:10055';
 /** `npm run lab:matrix` asks for 20. */
@@ -203,7 +205,7 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
     );
     assert.equal(reloaded.exitCode, 0, reloaded.text);
     const second = await ready();
-    assert.equal(await metric('vfioscope_probe_attached'), 26);
+    assert.equal(await metric('vfioscope_probe_attached'), ALL_POINTS);
     assert.ok((await definitions()) <= before, 'those of the old loading are gone');
     const created = await records('mdev.create', 'end');
     const storm = await new Storm(vm, { rounds: 3, types: TYPES }).done;
@@ -240,7 +242,7 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
         await metric('vfioscope_events_lost_total{reason="malformed"}'),
         replaced.records,
       );
-      assert.equal(await metric('vfioscope_probe_attached'), 26);
+      assert.equal(await metric('vfioscope_probe_attached'), ALL_POINTS);
       await agent.end('SIGTERM');
     } finally {
       rmSync(other, { recursive: true });

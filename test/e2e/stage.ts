@@ -42,6 +42,8 @@ export interface StageOptions {
   readonly onAgentOutput: (text: string) => void;
   /** Where to record beside the agent, on the host. */
   readonly recording?: string | undefined;
+  /** The agent's settings; short waits unless told otherwise. */
+  readonly settings?: string;
   /** More flags for the agent. */
   readonly flags?: readonly string[];
   /** More variables for the agent, such as OTEL_EXPORTER_OTLP_ENDPOINT. */
@@ -93,7 +95,8 @@ export class Stage {
     const output = (chunk: Buffer) => options.onAgentOutput(chunk.toString());
     const agent = vm.start(
       [
-        ...[process.execPath, 'dist/agent/main.js', 'run', '--config', SETTINGS],
+        ...[process.execPath, 'dist/agent/main.js', 'run'],
+        ...['--config', options.settings ?? SETTINGS],
         ...['--listen', `10.0.2.15:${PORT}`],
         ...['--log-format', options.logFormat, ...(options.flags ?? [])],
       ],
@@ -148,6 +151,11 @@ export class Stage {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     throw new Error(`waited 30 s in vain until ${what}`);
+  }
+
+  /** What lasts goes on until a recorder, whose seconds begin at another time, has seen it too. */
+  async untilRecorded(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 1500));
   }
 
   async allAttached(): Promise<boolean> {

@@ -10,6 +10,7 @@ import { type Trait, traitsOf } from './traits.ts';
 
 const TRAIT_NAMES = {
   deviceHoldsVm: 'an open device keeps its VM alive',
+  devicePointsToDeadVm: 'an open device points to its VM when that is gone',
   clearedKvm: 'to take the VM from an open device is',
   opensWhileLeaving: 'a device can be opened while its removal waits',
   removeRacesCreate: '`remove` can come before `create` has returned',
@@ -56,7 +57,7 @@ ${table(
 ## How each point is watched
 
 One line for each way, with the kernels that it is used on. \`kretprobe:1000\` is a return probe with
-room for 1000 calls in flight, for functions that may wait for long.
+room for 1000 calls in flight, for functions that sleep.
 
 ${first.points.map(({ point }) => pointSection(point, supports)).join('\n\n')}
 

@@ -14,6 +14,8 @@ export interface Trait<T> {
 export interface Traits {
   /** An open device keeps its VM alive after the VM's last descriptor is closed. */
   readonly deviceHoldsVm: Trait<boolean>;
+  /** An open device still points to its VM after that was destroyed. */
+  readonly devicePointsToDeadVm: Trait<boolean>;
   /** How bad it is to take the VM from an open device. */
   readonly clearedKvm: Trait<'info' | 'warning' | 'error'>;
   /** While a removal waits for a device's users, the device can be opened anew. */
@@ -27,6 +29,7 @@ const NEW: Traits = {
     value: true,
     because: 'the core takes a reference for each open device (vfio_device_get_kvm_safe)',
   },
+  devicePointsToDeadVm: { value: false, because: 'the reference of the device keeps the VM alive' },
   clearedKvm: { value: 'info', because: 'the device keeps its reference' },
   opensWhileLeaving: {
     value: false,
@@ -44,6 +47,7 @@ const V6_1: Traits = {
     value: false,
     because: "the core copies the group's VM without a reference; drivers take one if they need it",
   },
+  devicePointsToDeadVm: { value: true, because: 'the copy is not cleared before the last close' },
   clearedKvm: { value: 'warning', because: 'nothing but the driver itself keeps the VM' },
   opensWhileLeaving: {
     value: true,
@@ -57,6 +61,7 @@ const V5_10: Traits = {
     value: false,
     because: 'the core knows the VM of a group only; drivers take a reference if they need it',
   },
+  devicePointsToDeadVm: { value: false, because: 'the core keeps no VM for a device' },
   clearedKvm: {
     value: 'error',
     because: 'drivers let go of it in a worker, or never (group notifier)',

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "vfio/vfio.h"
+#include "vmm/inbox.h"
 
 enum { MAX_THINGS = 4096, MAX_WORDS = 8, NAME_SIZE = 64, LINE_SIZE = 256 };
 
@@ -192,6 +193,25 @@ static int fork_end(char **arg)
 	return waitpid(child, NULL, 0) < 0 ? -1 : 0;
 }
 
+static int open_inbox(char **arg)
+{
+	return keep(arg[0], inbox_open(arg[0]));
+}
+
+static int send_thing(char **arg)
+{
+	int fd = fd_of(arg[0]);
+
+	return fd < 0 ? -1 : inbox_send(arg[1], fd);
+}
+
+static int receive_thing(char **arg)
+{
+	int inbox = fd_of(arg[0]);
+
+	return inbox < 0 ? -1 : keep(arg[1], inbox_receive(inbox));
+}
+
 static int sleep_for(char **arg)
 {
 	return usleep(1000 * strtoul(arg[0], NULL, 10));
@@ -277,6 +297,9 @@ static const struct order {
 	{ "dup THING NEW", dup_thing },
 	{ "fork start FORK", fork_start },
 	{ "fork end FORK", fork_end },
+	{ "inbox open INBOX", open_inbox },
+	{ "send THING INBOX", send_thing },
+	{ "receive INBOX NEW", receive_thing },
 	{ "start NAME UUID-OR-PCI", start },
 	{ "stop NAME", stop },
 	{ "sleep MILLISECONDS", sleep_for },

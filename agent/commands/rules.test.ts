@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
+import { RULES } from '../../src/rules/catalogue.ts';
+import { ruleStates } from '../runtime/rule-options.ts';
+import { renderRules, ruleList } from './rules.ts';
+
+const KERNEL = '6.12.57+deb13-amd64';
+
+function statesWithout(...missing: string[]) {
+  const points = PROBE_TABLE.map(({ point }) => ({
+    point,
+    state: missing.includes(point) ? ('failed' as const) : ('attached' as const),
+  }));
+  return ruleStates(points, [6, 12]);
+}
+
+/** The lines of the table as [id, rest]. */
+function rows(text: string): string[][] {
+  return text
+    .split('\n')
+    .map((line) => line.split(/ {2,}/))
+    .filter(([id]) => RULES.some((rule) => rule.id === id));
+}
+
+describe('vfioscope rules', () => {
+  it('lists every rule, in the order of the catalogue', () => {
+    const text = renderRules(ruleList(KERNEL, statesWithout()));
+    assert.deepEqual(
+      rows(text).map(([id]) => id),
+      RULES.map(({ id }) => id),
+    );
+    assert.doesNotMatch(text, /undefined|null/);
+  });
+
+  it('says of a rule that lacks a point which one', () => {
+    const list = ruleList(KERNEL, statesWithout('vfio.unregister'));
+    const stall = list.rules.find(({ id }) => id === 'remove-stall');
+    assert.deepEqual([stall?.state, stall?.why], ['inactive', 'needs vfio.unregister']);
+    assert.match(
+      renderRules(list),
+      /\nremove-stall +warning … +inactive: needs vfio\.unregister\n/,
+    );
+  });
+
+  it('counts them at its end', () => {
+    const list = ruleList(KERNEL, statesWithout());
+    const active = list.rules.filter(({ state }) => state === 'active').length;
+    assert.match(
+      renderRules(list),
+      new RegExp(`\\n${RULES.length} rules: ${active} active, 0 inac`),
+    );
+  });
+
+  it('says why a step that the kernel does not take makes a rule pointless', () => {
+    const points = PROBE_TABLE.map(({ point }) =>
+      point === 'vfio.device.kvm_capture'
+        ? { point, state: 'implied' as const, reason: 'the core keeps none' }
+        : { point, state: 'attached' as const },
+    );
+    const { rules } = ruleList(KERNEL, ruleStates(points, [6, 12]));
+    const pinned = rules.find(({ id }) => id === 'vm-pinned-by-device');
+    assert.deepEqual([pinned?.state, pinned?.why], ['impossible', 'the core keeps none']);
+  });
+
+  it('lists them also where nothing can be tried, and says why', () => {
+    const list = ruleList(KERNEL, [], { what: 'this process lacks CAP_BPF', next: 'be root' });
+    const text = renderRules(list);
+    assert.equal(rows(text).length, RULES.length);
+    assert.equal(list.rules.find(({ id }) => id === 'remove-stall')?.state, 'unknown');
+    assert.match(text, /\nwhich are active is not known here: this process lacks CAP_BPF\n/);
+    assert.match(text, /\n {2}what to do: be root\n/);
+    assert.doesNotMatch(text, /\d active|undefined/);
+  });
+});

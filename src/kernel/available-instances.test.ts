@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { AvailableInstances } from './available-instances.ts';
+import { bootTime } from './os.ts';
+
+const TYPES = 'sys/class/mdev_bus/mtty/mdev_supported_types';
+
+let root = '';
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'vfioscope-instances-'));
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+function offer(type: string, text: string): void {
+  mkdirSync(join(root, TYPES, type), { recursive: true });
+  writeFileSync(join(root, TYPES, type, 'available_instances'), text);
+}
+
+/** The answer, for which it may have to be asked several times. */
+async function answered(instances: AvailableInstances, notBefore: number) {
+  for (let i = 0; i < 100; i++) {
+    const types = instances.of('mtty', notBefore);
+    if (types) return Object.fromEntries(types);
+    await setTimeout(5);
+  }
+  return undefined;
+}
+
+it('tells of each type how many are left, when the driver has answered', async () => {
+  offer('mtty-1', '24\n');
+  offer('mtty-2', '12\n');
+  const instances = new AvailableInstances(root);
+  const now = bootTime();
+  assert.equal(instances.of('mtty', now), undefined);
+  assert.deepEqual(await answered(instances, now), { 'mtty-1': 24, 'mtty-2': 12 });
+});
+
+it('asks again only for an answer that is newer', async () => {
+  offer('mtty-1', '24\n');
+  const instances = new AvailableInstances(root);
+  const now = bootTime();
+  await answered(instances, now);
+  offer('mtty-1', '23\n');
+  assert.deepEqual(await answered(instances, now), { 'mtty-1': 24 });
+  assert.deepEqual(await answered(instances, bootTime()), { 'mtty-1': 23 });
+});
+
+it('leaves out a type whose driver does not tell, or says no number', async () => {
+  offer('mtty-1', '24\n');
+  offer('mtty-2', 'many\n');
+  mkdirSync(join(root, TYPES, 'mtty-3'));
+  const instances = new AvailableInstances(root);
+  assert.deepEqual(await answered(instances, bootTime()), { 'mtty-1': 24 });
+});
+
+it('waits for no driver', async () => {
+  mkdirSync(join(root, TYPES, 'mtty-1'), { recursive: true });
+  const file = join(root, TYPES, 'mtty-1', 'available_instances');
+  execFileSync('mkfifo', [file]);
+  const instances = new AvailableInstances(root);
+  const now = bootTime();
+  assert.equal(instances.of('mtty', now), undefined);
+  await setTimeout(20);
+  assert.equal(instances.of('mtty', now), undefined);
+  writeFileSync(file, '7\n');
+  assert.deepEqual(await answered(instances, now), { 'mtty-1': 7 });
+});
+
+it('knows nothing of a parent that is not there', async () => {
+  const instances = new AvailableInstances(root);
+  const now = bootTime();
+  instances.of('mtty', now);
+  await setTimeout(20);
+  assert.equal(instances.of('mtty', now), undefined);
+});

@@ -1,0 +1,71 @@
+/** What the path of a control group says: the systemd unit and the container behind a process. */
+import { plain } from '../events/text.ts';
+
+/** Who answers for a process, as far as the path of its control group tells. */
+export interface Belonging {
+  /** The unit, as `systemctl status` names it but with `\x2d` and the like decoded. */
+  readonly unit?: string;
+  /** The container's id, or its name where the runtime knows it by that. */
+  readonly container?: string;
+}
+
+/** systemd.unit(5): what has processes of its own. Slices only group these. */
+const UNIT = /\.(?:service|scope|socket|mount|swap)$/;
+/** The unit of a user's own systemd, which has units in turn. */
+const USER_MANAGER = /^user@\d+\.service$/;
+/**
+ * docker-ID.scope, crio-ID.scope, cri-containerd-ID.scope, libpod-ID.scope; or the id alone, or behind
+ * a colon, where a runtime makes the groups without systemd.
+ */
+const CONTAINER = /^(?:.*[-:])?([0-9a-f]{64})(?:\.scope)?$/;
+/** The runtime's monitor of a container is not in it. */
+const MONITOR = /conmon/;
+const LXC = /^lxc\.payload\.(.+)$/;
+
+/**
+ * @param path below the root of the hierarchy, such as "/machine.slice/machine-qemu\x2d1\x2da.scope".
+ *   Of units within units and containers within containers the outermost is told, which the host
+ *   itself knows; but a user's units rather than the manager of all of them.
+ */
+export function belongingOf(path: string): Belonging {
+  const names = path.split('/');
+  const units = names.map(unescapeGroup).filter((name) => UNIT.test(name));
+  const unit = units.find((name) => !USER_MANAGER.test(name)) ?? units[0];
+  const container = names.map(containerOf).find((id) => id !== undefined);
+  return {
+    ...(unit === undefined ? {} : { unit: decodeUnit(unit) }),
+    ...(container === undefined ? {} : { container }),
+  };
+}
+
+/**
+ * The path that /proc/PID/cgroup tells: that of cgroup v2, or where everything is in its root, as
+ * with v1 alone, that of systemd's own hierarchy. Undefined when neither is there. Seen from
+ * another control group namespace it begins with "..", which says nothing.
+ */
+export function groupPathIn(text: string): string | undefined {
+  const lines = text.split('\n').map((line) => /^\d+:([^:]*):(.*)$/.exec(line));
+  const of = (controllers: string) => lines.find((line) => line?.[1] === controllers)?.[2];
+  const unified = of('');
+  const path = unified === undefined || unified === '/' ? (of('name=systemd') ?? unified) : unified;
+  return path?.replace(/^(?:\/\.\.)+(?=\/|$)/, '') || (path && '/');
+}
+
+function containerOf(name: string): string | undefined {
+  if (MONITOR.test(name)) return undefined;
+  return CONTAINER.exec(name)?.[1] ?? LXC.exec(name)?.[1];
+}
+
+/** systemd puts "_" before names that the kernel could take for files of its own. */
+function unescapeGroup(name: string): string {
+  return name.startsWith('_') ? name.slice(1) : name;
+}
+
+/** systemd.unit(5), "String escaping for inclusion in unit names": bytes as \xHH, and no "%". */
+function decodeUnit(name: string): string {
+  try {
+    return plain(decodeURIComponent(name.replace(/\\x([0-9a-f]{2})/g, '%$1')));
+  } catch {
+    return name;
+  }
+}

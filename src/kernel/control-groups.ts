@@ -1,0 +1,103 @@
+/**
+ * Control groups by the id that events carry. Asked when somebody is to be named, never while events
+ * are taken in.
+ */
+import { closeSync, openSync, readlinkSync } from 'node:fs';
+import { plain } from '../events/text.ts';
+import type { Task } from '../lifecycle/objects.ts';
+import type { ControlGroup } from '../rules/rule.ts';
+import { belongingOf, groupPathIn } from './control-group-names.ts';
+import { closeFd, openKernfs } from './os.ts';
+import { hasHostPids, said } from './proc.ts';
+
+/** Groups that are remembered, found or gone. */
+const REMEMBERED = 4096;
+
+/** The root of cgroup v2, in which everything is where only v1 is used. */
+const ROOT = 1;
+
+type Caller = Pick<Task, 'pid' | 'tid' | 'comm' | 'cgroup'>;
+
+/** @returns the path of a group below the root, undefined when it is gone @throws when it cannot be known */
+export type FindGroup = (id: number) => string | undefined;
+
+export class ControlGroups {
+  readonly #proc: string;
+  readonly #find: FindGroup | undefined;
+  /** By id; a group that is gone does not come back, and its id is nobody else's. */
+  readonly #known = new Map<number, ControlGroup | undefined>();
+
+  constructor(proc = '/proc', find = byHandle(proc)) {
+    this.#proc = proc;
+    this.#find = find;
+  }
+
+  /** The group in which the task was when the event came that it is known from. */
+  of(task: Caller): ControlGroup | undefined {
+    const { cgroup } = task;
+    if (cgroup <= ROOT || !this.#find) return this.#ofLiving(task);
+    if (this.#known.has(cgroup)) return this.#known.get(cgroup);
+    try {
+      const path = this.#find(cgroup);
+      return this.#remember(cgroup, path === undefined ? undefined : named(path));
+    } catch {
+      return this.#ofLiving(task);
+    }
+  }
+
+  #remember(id: number, group: ControlGroup | undefined): ControlGroup | undefined {
+    if (this.#known.size >= REMEMBERED) {
+      const [oldest] = this.#known.keys();
+      this.#known.delete(oldest);
+    }
+    this.#known.set(id, group);
+    return group;
+  }
+
+  /** Where the process is now; unknown when its id is another's by now, as far as its name tells. */
+  #ofLiving({ pid, tid, comm }: Caller): ControlGroup | undefined {
+    try {
+      if (!hasHostPids(this.#proc)) return undefined;
+    } catch {
+      return undefined;
+    }
+    // An event has the name of the thread, what was found by looking that of the process.
+    const isNamed = (id: number) => plain(said(`${this.#proc}/${id}/comm`)) === comm;
+    if (!isNamed(tid) && !isNamed(pid)) return undefined;
+    const path = groupPathIn(said(`${this.#proc}/${pid}/cgroup`));
+    return path === undefined ? undefined : named(path);
+  }
+}
+
+function named(path: string): ControlGroup {
+  return { path: plain(path), ...belongingOf(path) };
+}
+
+/** Asks the kernel itself for the directory; undefined where cgroup v2 is not mounted. */
+function byHandle(proc: string): FindGroup | undefined {
+  const mounts = said(`${proc}/self/mounts`).split('\n');
+  const mount = mounts.map((line) => line.split(' ')).find(([, , type]) => type === 'cgroup2')?.[1];
+  if (mount === undefined) return undefined;
+  return (id) => {
+    const root = openSync(mount, 'r');
+    try {
+      const fd = openKernfs(root, id);
+      if (fd === undefined) return undefined;
+      const path = pathOf(fd, proc);
+      if (path === mount) return '/';
+      // In a control group namespace, others have no path.
+      if (!path.startsWith(`${mount}/`)) throw new Error(`the group ${id} is not below ${mount}`);
+      return path.slice(mount.length);
+    } finally {
+      closeSync(root);
+    }
+  };
+}
+
+function pathOf(fd: number, proc: string): string {
+  try {
+    return readlinkSync(`${proc}/self/fd/${fd}`);
+  } finally {
+    closeFd(fd);
+  }
+}

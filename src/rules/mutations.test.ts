@@ -1,0 +1,193 @@
+/**
+ * What becomes of a legal history of which one event is wrong. One that is missing leaves a gap in
+ * the sequence of its CPU, and every second the account of attempts tells of it; one that the kernel did out of order, or twice, leaves none, and then
+ * only rules and automata can tell.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import fc from 'fast-check';
+import { EventCursor } from '../events/cursor.ts';
+import { SequenceCheck } from '../events/sequence.ts';
+import { EVENT } from '../events/wire.gen.ts';
+import { pointName } from '../lifecycle/points.ts';
+import { World } from '../lifecycle/world.ts';
+import { RULES } from './catalogue.ts';
+import { RuleEngine } from './engine.ts';
+import { LegalHistory } from './legal-history.ts';
+import type { Step } from './told.ts';
+
+const RUNS = 3000;
+const TWICE = 'an event twice';
+
+/**
+ * What no wrong driver and no race brings about, only a kernel of which a thread is in two
+ * places at once: a call that returns before it is made, goes on in one that it has returned
+ * from, or is made anew while it is under way. It may be told wrong.
+ */
+const BEYOND_THREADS: ReadonlySet<string> = new Set([
+  'mdev.create:begin mdev.create:end',
+  'mdev.probe:begin vfio.init:begin',
+  'vfio.init:begin vfio.init:end',
+  'vfio.init:end vfio.register:begin',
+  'kvm.put:begin kvm.vm.destroy:begin',
+  'kvm.vm.init:begin twice',
+  'vfio.device.open:begin twice',
+]);
+
+const histories = fc.record({
+  choices: fc.array(fc.nat(1e6), { minLength: 5, maxLength: 60, size: 'max' }),
+  place: fc.nat(1e6),
+});
+
+interface Outcome {
+  /** Steps that are not in the table of an automaton. */
+  readonly illegal: number;
+  readonly tainted: boolean;
+  readonly rules: readonly string[];
+  /** What was told of each life: how it ended, and what happened in it. */
+  readonly lives: readonly string[];
+}
+
+function stepsOf(choices: readonly number[]): Step[] {
+  const history = new LegalHistory({ openWithoutVm: false, nestedOpen: false });
+  for (const choice of choices) history.step(choice);
+  history.finish();
+  return [...history.telling.story.steps];
+}
+
+function play(steps: readonly Step[]): Outcome {
+  const world = new World();
+  let kvmPids: ReadonlySet<number> = new Set();
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => kvmPids };
+  const engine = new RuleEngine(world, { rules: RULES, host });
+  engine.onMistake = (rule, error) => assert.fail(`${rule.id}: ${error}`);
+  const sequence = new SequenceCheck();
+  let illegal = 0;
+  let next = 0;
+  for (const step of steps) {
+    if (typeof step === 'number') {
+      if (sequence.settle(0, next) > 0) world.losses++;
+      engine.tick(step);
+    } else if (step === 'loss') next++;
+    else if (step instanceof Set) kvmPids = step;
+    else if (step instanceof Uint8Array) {
+      const event = new EventCursor(step.buffer as ArrayBuffer);
+      if (sequence.observe(event) > 0) world.losses++;
+      next = event.seq + 1;
+      const moment = world.apply(event);
+      if (moment.illegal) illegal++;
+      engine.check(moment);
+    }
+  }
+  if (sequence.settle(0, next) > 0) world.losses++;
+  return {
+    illegal,
+    tainted: world.losses > 0,
+    rules: engine.list().map(({ rule }) => rule),
+    lives: livesOf(world),
+  };
+}
+
+function livesOf(world: World): string[] {
+  const devices = [...world.devices, ...world.endedDevices.list()].map(
+    ({ name, state, vfio, opensTotal, opens }) =>
+      `${name} ${state} ${vfio} ${opensTotal} ${opens.length}`,
+  );
+  const vms = [...world.vms, ...world.endedVms.list()].map(
+    ({ makerTid, state, devices }) => `vm of ${makerTid} ${state} ${devices.size}`,
+  );
+  return [...devices, ...vms].sort();
+}
+
+/** The records in the order and number of `steps`, with times and sequence numbers as told. */
+function renumbered(steps: readonly Step[]): Step[] {
+  let time = 0;
+  let seq = 0;
+  return steps.map((step) => {
+    if (!(step instanceof Uint8Array)) {
+      if (typeof step === 'number') time = Math.max(time, step);
+      return step;
+    }
+    const bytes = step.slice();
+    const view = new DataView(bytes.buffer);
+    time = Math.max(time + 1, new EventCursor(bytes.buffer).time);
+    view.setUint32(EVENT.time, time, true);
+    view.setUint32(EVENT.time + 4, time / 2 ** 32, true);
+    view.setUint32(EVENT.seq, seq++, true);
+    return bytes;
+  });
+}
+
+/** Where the records are. */
+function places(steps: readonly Step[]): number[] {
+  return [...steps.keys()].filter((at) => steps[at] instanceof Uint8Array);
+}
+
+function rate(part: number, all: number): string {
+  return `${((100 * part) / all).toFixed(1)} %`;
+}
+
+describe('a legal history', () => {
+  it('of which an event is missing is tainted, and no rule speaks of what it cannot know', () => {
+    let spoken = 0;
+    fc.assert(
+      fc.property(histories, ({ choices, place }) => {
+        const steps = stepsOf(choices);
+        const at = places(steps);
+        steps[at[place % at.length]] = 'loss';
+        const { tainted, rules } = play(steps);
+        assert.ok(tainted);
+        const unsure = rules.filter(
+          (id) => RULES.find((rule) => rule.id === id)?.basis === 'history',
+        );
+        assert.deepEqual(unsure, []);
+        if (rules.some((id) => id !== 'observer-gap')) spoken++;
+      }),
+      { numRuns: RUNS },
+    );
+    console.log(`dropped: 100 % tainted, in ${rate(spoken, RUNS)} a rule spoke of more than that`);
+  });
+
+  for (const [name, mutate] of Object.entries({
+    'two neighbours swapped': (steps: Step[], at: number[], i: number) => {
+      const [a, b] = [at[i], at[i + 1]];
+      [steps[a], steps[b]] = [steps[b], steps[a]];
+    },
+    [TWICE]: (steps: Step[], at: number[], i: number) => {
+      steps.splice(at[i], 0, steps[at[i]]);
+    },
+  })) {
+    it(`with ${name} is noticed, or told as if nothing were wrong with it`, () => {
+      let byRule = 0;
+      let noticed = 0;
+      let harmless = 0;
+      fc.assert(
+        fc.property(histories, ({ choices, place }) => {
+          const steps = stepsOf(choices);
+          const at = places(steps);
+          const right = play(renumbered(steps));
+          const i = place % (at.length - 1);
+          const pair = `${nameOf(steps[at[i]])} ${name === TWICE ? 'twice' : nameOf(steps[at[i + 1]])}`;
+          mutate(steps, at, i);
+          const { illegal, rules, lives } = play(renumbered(steps));
+          if (rules.length > 0) byRule++;
+          if (illegal > 0 || rules.length > 0) noticed++;
+          else if (isDeepStrictEqual(lives, right.lives)) harmless++;
+          else assert.ok(BEYOND_THREADS.has(pair), pair);
+        }),
+        { numRuns: RUNS },
+      );
+      console.log(
+        `${name}: ${rate(noticed, RUNS)} noticed, ${rate(byRule, RUNS)} by a rule; ` +
+          `${rate(harmless, RUNS)} make no difference`,
+      );
+      assert.ok(noticed > 0);
+    });
+  }
+});
+
+function nameOf(step: Step): string {
+  const event = new EventCursor((step as Uint8Array).buffer as ArrayBuffer);
+  return `${pointName(event.point)}:${event.isEnd ? 'end' : 'begin'}`;
+}
