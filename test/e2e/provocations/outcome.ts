@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What came of provoking each rule on a kernel: provoked/KERNEL.json, for the table in docs/rules. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import {
+  isPossible,
+  type Kernels,
+  type KernelVersion,
+  type Rule,
+} from '../../../src/rules/rule.ts';
+import type { ExpectedViolation } from '../stage.ts';
+import type { Provocation } from './provocation.ts';
+
+const SEVERITIES = ['info', 'warning', 'error', 'critical'];
+const DIRECTORY = new URL('../provoked/', import.meta.url);
+
+/** Where rules can be broken that are broken by the way, together with others. */
+const ONLY_ON: Readonly<Record<string, Kernels>> = {
+  'open-during-unregister': {
+    before: [6, 2],
+    because: 'the device leaves its group before its removal waits, so an open fails with ENODEV',
+  },
+  'vm-pinned-by-device': {
+    from: [6, 2],
+    because:
+      'the core takes no reference on the VM of an open device, and the drivers here take none',
+  },
+  'kvm-destroyed-while-captured': {
+    before: [6, 2],
+    because: 'an open device holds a reference on its VM',
+  },
+};
+
+interface Outcome {
+  /** replayed: it could happen on this kernel, but only sequences of events show the rule at work. */
+  readonly outcome: 'provoked' | 'impossible' | 'replayed';
+  /** Of those that it was told with, the worst. */
+  readonly severity?: string;
+  readonly because?: string;
+}
+
+/** @param told what was expected and came, by rule */
+export function outcomes(
+  rules: readonly Rule[],
+  kernel: KernelVersion,
+  told: readonly ExpectedViolation[],
+  provocations: readonly Provocation[],
+): Record<string, Outcome> {
+  const sorted = rules.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  return Object.fromEntries(sorted.map((rule) => [rule.id, outcomeOf(rule)]));
+
+  function outcomeOf(rule: Rule): Outcome {
+    if (!isPossible(rule, kernel)) {
+      return { outcome: 'impossible', because: rule.kernels?.because ?? '' };
+    }
+    const severities = told.filter((one) => one.rule === rule.id).map(({ severity }) => severity);
+    const severity = SEVERITIES.findLast((one) => severities.includes(one));
+    if (severity) return { outcome: 'provoked', severity };
+    const because = elsewhere(rule.id) ?? byNothing(rule);
+    return { outcome: 'replayed', ...(because ? { because } : {}) };
+  }
+
+  function elsewhere(id: string): string | undefined {
+    const ways = provocations.filter(({ rules }) => rules.includes(id));
+    return [ONLY_ON[id], ...ways.map(({ kernels }) => kernels)].find(
+      (kernels) => kernels && !isPossible({ kernels }, kernel),
+    )?.because;
+  }
+}
+
+function byNothing({ provocation: { by, how } }: Rule): string | undefined {
+  return by === 'nothing' ? how : undefined;
+}
+
+/** @returns the rules that were not provoked, and of which nothing says why */
+export function unexplained(all: Readonly<Record<string, Outcome>>): string[] {
+  return Object.keys(all).filter(
+    (id) => all[id].outcome === 'replayed' && all[id].because === undefined,
+  );
+}
+
+export function writeOutcomes(
+  kernel: string,
+  release: string,
+  rules: Record<string, Outcome>,
+): void {
+  mkdirSync(DIRECTORY, { recursive: true });
+  const text = JSON.stringify({ release, rules }, null, 2);
+  writeFileSync(new URL(`${kernel}.json`, DIRECTORY), `${text}\n`);
+}
