@@ -4,7 +4,6 @@ import { describe, it } from 'node:test';
 import {
   closeGroup,
   createIn,
-  freeVdev,
   openGroup,
   registers,
   removeKeepingVdev,
@@ -21,7 +20,7 @@ describe('a vfio_device that outlives its mdev', () => {
       [device.state, device.vfio, device.hasVdev],
       ['released', 'unregistered', true],
     );
-    telling.tell((story) => freeVdev(story, told));
+    telling.tell((story) => story.freeVdev(told));
     assert.deepEqual([device.vfio, device.hasVdev], ['released', false]);
     assert.equal(device.timeline.lastTime(), device.vdevReleasedAt);
     assert.deepEqual(telling.leftovers(), { parents: 1, parentKeys: 1 });
@@ -40,12 +39,12 @@ describe('a vfio_device that outlives its mdev', () => {
     telling.raw('vfio.init:end', { dev: first.key, vdev: 77 });
     telling.raw('vfio.register_emulated:begin', { dev: first.key, vdev: 77, names });
     telling.raw('vfio.register_emulated:end', { dev: first.key, vdev: 77, groupId: 5 });
-    telling.tell((story) => freeVdev(story, first));
+    telling.tell((story) => story.freeVdev(first));
     const [second] = telling.world.devices;
     assert.deepEqual([second.vfio, second.vdevReleasedAt], ['registered', 0]);
     assert.equal(telling.world.unfreed.size, 0);
     // A release that nobody waits for any more finds nobody.
-    telling.tell((story) => freeVdev(story, first));
+    telling.tell((story) => story.freeVdev(first));
     assert.equal(second.vfio, 'registered');
   });
 

@@ -5,7 +5,6 @@ import { RULES } from './catalogue.ts';
 import { applyAll, wholeLook } from './looking.ts';
 import {
   createUnregistered,
-  freeVdev,
   lose,
   registers,
   removeKeepingVdev,
@@ -134,7 +133,7 @@ describe('a lasting violation of the life of a vfio_device', () => {
     });
     assert.equal(telling.device(device.uuid), undefined);
     assert.deepEqual(telling.changes, ['raised v1']);
-    telling.tell((story) => freeVdev(story, device));
+    telling.tell((story) => story.freeVdev(device));
     assert.deepEqual(telling.changes, ['raised v1', 'resolved v1']);
     telling.tell((story) => story.wait(10));
     assert.deepEqual(telling.changes, ['raised v1', 'resolved v1']);

@@ -1,6 +1,6 @@
 import type { Device } from '../lifecycle/objects.ts';
 import type { Rule } from './rule.ts';
-import { freeVdev, removeKeepingVdev, removeReturns, unregisterEnds } from './story-vfio.ts';
+import { removeKeepingVdev, removeReturns, unregisterEnds } from './story-vfio.ts';
 import { deviceWords, seconds, who } from './words.ts';
 
 export const releaseWaitStall: Rule = {
@@ -79,7 +79,7 @@ export const releaseWaitStall: Rule = {
           const removal = story.removeBegins(device);
           unregisterEnds(story, device);
           story.wait(5);
-          freeVdev(story, device);
+          story.freeVdev(device);
           removeReturns(story, removal);
           story.wait(20);
         },
@@ -108,7 +108,7 @@ export const releaseWaitStall: Rule = {
           const device = story.create(story.parent());
           story.removeBegins(device);
           unregisterEnds(story, device);
-          freeVdev(story, device);
+          story.freeVdev(device);
           story.wait(20);
         },
       },

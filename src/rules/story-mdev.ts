@@ -1,26 +1,10 @@
 /** Words for what mdevs, their drivers and their parents seldom do. */
 import type { Story } from './story.ts';
-import { mdevNames } from './story.ts';
+import { namedMdev, namedVfio, plainMdev, plainVfio } from './story-fields.ts';
 import type { Actor, Creation, ToldDevice, ToldParent, Unregistering } from './told.ts';
 
 const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
 const RMMOD: Actor = { pid: 510, comm: 'rmmod' };
-
-function plainMdev(device: ToldDevice) {
-  return { dev: device.key, parent: device.parent?.key ?? 0 };
-}
-
-function mdev(device: ToldDevice) {
-  return { ...plainMdev(device), names: mdevNames(device) };
-}
-
-function plainVfio({ key, openCount, groupId }: ToldDevice) {
-  return { dev: key, vdev: key, openCount, groupId };
-}
-
-function vfio(device: ToldDevice) {
-  return { ...plainVfio(device), names: { ...mdevNames(device), type: '' } };
-}
 
 /** An mdev from before the story: its first event makes it known. One for each story. */
 export function mdevFromBefore(parent: ToldParent): ToldDevice {
@@ -42,7 +26,7 @@ export function createReturns(story: Story, { device, task }: Creation): ToldDev
 
 /** The driver refuses it, which only 5.10 does not mind. */
 export function createEndsDespiteRefusal(story: Story, { device, task }: Creation): ToldDevice {
-  story.event('mdev.probe:begin', task, mdev(device));
+  story.event('mdev.probe:begin', task, namedMdev(device));
   story.event('mdev.probe:end', task, { ...plainMdev(device), ret: -16 });
   return createReturns(story, { device, task });
 }
@@ -53,9 +37,9 @@ export function probeFailsLeaking(
   { device, task }: Creation,
   leaked: 'mdev' | 'vfio_device',
 ): void {
-  story.event('mdev.probe:begin', task, mdev(device));
+  story.event('mdev.probe:begin', task, namedMdev(device));
   story.initialise(device, task);
-  if (leaked === 'mdev') freeVfioDevice(story, device, task);
+  if (leaked === 'mdev') story.freeVdev(device, task);
   story.event('mdev.probe:end', task, { ...plainMdev(device), ret: -5 });
   if (leaked === 'vfio_device') story.freeMdev(device, task);
   story.event('mdev.create:end', task, { parent: device.parent?.key ?? 0, ret: -5 });
@@ -86,7 +70,7 @@ export function childRemovedUnfreed(
   { task }: Unregistering,
   device: ToldDevice,
 ): void {
-  story.event('mdev.remove_child:begin', task, mdev(device));
+  story.event('mdev.remove_child:begin', task, namedMdev(device));
   tearDown(story, device, task);
   story.event('mdev.remove_child:end', task, plainMdev(device));
 }
@@ -97,7 +81,7 @@ export function childRemovedUnbound(
   { task }: Unregistering,
   device: ToldDevice,
 ): void {
-  story.event('mdev.remove_child:begin', task, mdev(device));
+  story.event('mdev.remove_child:begin', task, namedMdev(device));
   story.freeMdev(device, task);
   story.event('mdev.remove_child:end', task, plainMdev(device));
 }
@@ -108,12 +92,12 @@ export function childRemovalBegins(
   { task }: Unregistering,
   device: ToldDevice,
 ): void {
-  story.event('mdev.remove_child:begin', task, mdev(device));
-  unregisterBegins(story, device, task);
+  story.event('mdev.remove_child:begin', task, namedMdev(device));
+  tearDownBegins(story, device, task);
 }
 
 export function childRemovalEnds(story: Story, { task }: Unregistering, device: ToldDevice): void {
-  unregisterEnds(story, device, task);
+  tearDownEnds(story, device, task);
   story.freeMdev(device, task);
   story.event('mdev.remove_child:end', task, plainMdev(device));
 }
@@ -133,22 +117,17 @@ export function offers(
 
 /** All of it, but that the mdev is freed. */
 function tearDown(story: Story, device: ToldDevice, task: Actor): void {
-  unregisterBegins(story, device, task);
-  unregisterEnds(story, device, task);
+  tearDownBegins(story, device, task);
+  tearDownEnds(story, device, task);
 }
 
-function unregisterBegins(story: Story, device: ToldDevice, task: Actor): void {
-  story.event('mdev.unbind:begin', task, mdev(device));
-  story.event('vfio.unregister:begin', task, vfio(device));
+function tearDownBegins(story: Story, device: ToldDevice, task: Actor): void {
+  story.event('mdev.unbind:begin', task, namedMdev(device));
+  story.event('vfio.unregister:begin', task, namedVfio(device));
 }
 
-function unregisterEnds(story: Story, device: ToldDevice, task: Actor): void {
+function tearDownEnds(story: Story, device: ToldDevice, task: Actor): void {
   story.event('vfio.unregister:end', task, plainVfio(device));
-  freeVfioDevice(story, device, task);
+  story.freeVdev(device, task);
   story.event('mdev.unbind:end', task, plainMdev(device));
-}
-
-function freeVfioDevice(story: Story, device: ToldDevice, task: Actor): void {
-  story.event('vfio.release:begin', task, vfio(device));
-  story.event('vfio.release:end', task, { dev: device.key, vdev: device.key });
 }

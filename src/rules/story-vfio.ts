@@ -1,30 +1,14 @@
 /** Words for what drivers seldom do with their vfio_device, and VMMs with groups. */
-import type { RecordFields } from '../events/encoder.ts';
 import { SEEN } from '../events/look-bits.ts';
 import { FLAG } from '../events/wire.gen.ts';
 import type { Story } from './story.ts';
-import { mdevNames } from './story.ts';
+import { namedMdev, namedVfio, plainMdev, plainVfio } from './story-fields.ts';
 import type { Actor, Creation, Removal, ToldDevice } from './told.ts';
 
 const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
 const RMMOD: Actor = { pid: 510, comm: 'rmmod' };
 const VMM: Actor = { pid: 600, comm: 'qemu' };
 const AGENT: Actor = { pid: 1, comm: 'vfioscope' };
-
-function plainMdev(device: ToldDevice) {
-  return { dev: device.key, parent: device.parent?.key ?? 0 };
-}
-
-function plainVfio({ key, openCount, groupId }: ToldDevice) {
-  return { dev: key, vdev: key, openCount, groupId };
-}
-
-function vfio(device: ToldDevice): Partial<RecordFields> {
-  const names = device.parent
-    ? { ...mdevNames(device), type: '' }
-    : { device: device.uuid, bus: 'pci', driver: 'vfio-pci' };
-  return { ...plainVfio(device), names };
-}
 
 /** 6.1: vfio_init_device on memory that its driver brings, where the vfio_device of another may be. */
 export function initialiseIn(
@@ -34,13 +18,18 @@ export function initialiseIn(
   { as = SHELL, error = 0 } = {},
 ): void {
   const fields = { dev: device.key, vdev: memory.key };
-  story.event('vfio.init:begin', as, { ...vfio(device), ...fields, openCount: -1, groupId: -1 });
+  story.event('vfio.init:begin', as, {
+    ...namedVfio(device),
+    ...fields,
+    openCount: -1,
+    groupId: -1,
+  });
   story.event('vfio.init:end', as, { ...fields, ret: -error });
 }
 
 /** As a driver does that embeds its vfio_device in something that outlives it, vfio_ccw for one. */
 export function createIn(story: Story, memory: ToldDevice, { device, task }: Creation): ToldDevice {
-  story.event('mdev.probe:begin', task, { ...plainMdev(device), names: mdevNames(device) });
+  story.event('mdev.probe:begin', task, namedMdev(device));
   initialiseIn(story, memory, device, { as: task });
   registers(story, device, { as: task });
   return story.createEnds({ device, task });
@@ -53,7 +42,7 @@ export function createUnregistered(story: Story, creation: Creation): ToldDevice
 
 /** The same, and its driver is not done. */
 export function probeBeginsUnregistered(story: Story, { device, task }: Creation): Creation {
-  story.event('mdev.probe:begin', task, { ...plainMdev(device), names: mdevNames(device) });
+  story.event('mdev.probe:begin', task, namedMdev(device));
   story.initialise(device, task);
   return { device, task };
 }
@@ -61,7 +50,7 @@ export function probeBeginsUnregistered(story: Story, { device, task }: Creation
 /** Its driver registers it, perhaps for a second time. */
 export function registers(story: Story, device: ToldDevice, { as = SHELL, error = 0 } = {}): void {
   const point = device.parent ? 'vfio.register_emulated' : 'vfio.register';
-  story.event(`${point}:begin`, as, { ...vfio(device), groupId: -1 });
+  story.event(`${point}:begin`, as, { ...namedVfio(device), groupId: -1 });
   story.event(`${point}:end`, as, { ...plainVfio(device), ret: -error });
 }
 
@@ -70,15 +59,9 @@ export function unregisterEnds(story: Story, device: ToldDevice, { as = SHELL } 
   story.event('vfio.unregister:end', as, plainVfio(device));
 }
 
-/** The last reference on its vfio_device is put. */
-export function freeVdev(story: Story, device: ToldDevice, { as = SHELL } = {}): void {
-  story.event('vfio.release:begin', as, vfio(device));
-  story.event('vfio.release:end', as, { dev: device.key, vdev: device.key });
-}
-
 /** The driver is told to let go of the device. */
 export function unbindBegins(story: Story, { device, task }: Removal): void {
-  story.event('mdev.unbind:begin', task, { ...plainMdev(device), names: mdevNames(device) });
+  story.event('mdev.unbind:begin', task, namedMdev(device));
 }
 
 /** The rest of a removal, from where the driver returns. */
@@ -90,7 +73,7 @@ export function removeReturns(story: Story, removal: Removal): void {
   story.removeEnds(removal);
 }
 
-/** Somebody keeps a reference on its vfio_device, so that is not freed with it; see freeVdev. */
+/** Somebody keeps a reference on its vfio_device, so that is not freed with it; see Story.freeVdev. */
 export function removeKeepingVdev(story: Story, device: ToldDevice): void {
   const removal = story.removeBegins(device);
   unregisterEnds(story, device);

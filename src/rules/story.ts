@@ -5,9 +5,10 @@
  * Each method emits what Linux 6.12 emits for that step. Methods in pairs
  * (…Begins, …Ends) leave room for something to happen in between.
  */
-import { encodeRecord, type RecordFields, type RecordNames } from '../events/encoder.ts';
+import { encodeRecord, type RecordFields } from '../events/encoder.ts';
 import { FLAG } from '../events/wire.gen.ts';
 import { type MomentName, POINTS, type PointName } from '../lifecycle/points.ts';
+import { mdevNames, namedMdev, namedVfio, plainMdev, plainVfio } from './story-fields.ts';
 import type {
   Actor,
   Creation,
@@ -81,39 +82,44 @@ export class Story {
   /** The driver sets it up. */
   probeBegins(creation: Creation): Creation {
     const { device, task } = creation;
-    this.#begin('mdev.probe', task, this.#mdev(device));
+    this.#begin('mdev.probe', task, namedMdev(device));
     this.initialise(device, task);
-    this.#begin('vfio.register_emulated', task, this.#vfio(device, { groupId: -1 }));
-    this.#end('vfio.register_emulated', task, this.#plainVfio(device));
+    this.#begin('vfio.register_emulated', task, { ...namedVfio(device), groupId: -1 });
+    this.#end('vfio.register_emulated', task, plainVfio(device));
     return creation;
   }
 
   /** Its driver makes a vfio_device for it. */
   initialise(device: ToldDevice, task: Actor = SHELL): void {
     const { key: dev } = device;
-    this.#begin('vfio.init', task, { ...this.#vfio(device), vdev: 0, openCount: -1, groupId: -1 });
+    this.#begin('vfio.init', task, { ...namedVfio(device), vdev: 0, openCount: -1, groupId: -1 });
     this.#end('vfio.init', task, { dev, vdev: dev });
   }
 
   /** The driver refuses it after having made a vfio_device, and cleans up. */
   probeFails({ device, task }: Creation, errno: number): void {
-    this.#begin('mdev.probe', task, this.#mdev(device));
+    this.#begin('mdev.probe', task, namedMdev(device));
     this.initialise(device, task);
-    this.#begin('vfio.release', task, this.#vfio(device));
-    this.#end('vfio.release', task, { vdev: device.key, dev: device.key });
-    this.#end('mdev.probe', task, { ...this.#plainMdev(device), ret: -errno });
+    this.freeVdev(device, task);
+    this.#end('mdev.probe', task, { ...plainMdev(device), ret: -errno });
     this.freeMdev(device, task);
     this.#end('mdev.create', task, { parent: device.parent?.key ?? 0, ret: -errno });
   }
 
+  /** The last reference on its vfio_device is put. */
+  freeVdev(device: ToldDevice, task: Actor = SHELL): void {
+    this.#begin('vfio.release', task, namedVfio(device));
+    this.#end('vfio.release', task, { dev: device.key, vdev: device.key });
+  }
+
   /** Its last reference is put. */
   freeMdev(device: ToldDevice, task: Actor = SHELL): void {
-    this.#begin('mdev.release', task, this.#mdev(device));
-    this.#end('mdev.release', task, this.#plainMdev(device));
+    this.#begin('mdev.release', task, namedMdev(device));
+    this.#end('mdev.release', task, plainMdev(device));
   }
 
   createEnds({ device, task }: Creation): ToldDevice {
-    this.#end('mdev.probe', task, this.#plainMdev(device));
+    this.#end('mdev.probe', task, plainMdev(device));
     this.#end('mdev.create', task, { parent: device.parent?.key ?? 0 });
     return device;
   }
@@ -130,7 +136,7 @@ export class Story {
 
   /** @param options idle: the kernel has not got further than entering the call */
   removeBegins(device: ToldDevice, { as = SHELL, idle = false } = {}): Removal {
-    this.#begin('mdev.remove', as, this.#mdev(device));
+    this.#begin('mdev.remove', as, namedMdev(device));
     const removal = { device, task: as, idle: true };
     if (!idle) this.#unregisterBegins(removal);
     return removal;
@@ -144,7 +150,7 @@ export class Story {
 
   removeEnds(removal: Removal, { error = 0 } = {}): void {
     if (!removal.idle) this.#unregisterEnds(removal);
-    this.#end('mdev.remove', removal.task, { ...this.#plainMdev(removal.device), ret: -error });
+    this.#end('mdev.remove', removal.task, { ...plainMdev(removal.device), ret: -error });
   }
 
   remove(device: ToldDevice, { as = SHELL } = {}): void {
@@ -153,8 +159,8 @@ export class Story {
 
   /** A driver that forgets vfio_unregister_group_dev in its remove. */
   unbindWithoutUnregister({ device, task }: Removal): void {
-    this.#begin('mdev.unbind', task, this.#mdev(device));
-    this.#end('mdev.unbind', task, { ...this.#plainMdev(device), openCount: device.openCount });
+    this.#begin('mdev.unbind', task, namedMdev(device));
+    this.#end('mdev.unbind', task, { ...plainMdev(device), openCount: device.openCount });
   }
 
   parentUnregisterBegins(parent: ToldParent): Unregistering {
@@ -164,9 +170,9 @@ export class Story {
   }
 
   childRemoved({ task }: Unregistering, device: ToldDevice): void {
-    this.#begin('mdev.remove_child', task, this.#mdev(device));
+    this.#begin('mdev.remove_child', task, namedMdev(device));
     this.teardown({ device, task, idle: true });
-    this.#end('mdev.remove_child', task, this.#plainMdev(device));
+    this.#end('mdev.remove_child', task, plainMdev(device));
   }
 
   parentUnregisterEnds({ parent, task }: Unregistering): void {
@@ -185,20 +191,22 @@ export class Story {
       vm: undefined,
     };
     this.initialise(device);
-    this.#begin('vfio.register', SHELL, this.#vfio(device, { groupId: -1 }));
-    this.#end('vfio.register', SHELL, this.#plainVfio(device));
+    this.#begin('vfio.register', SHELL, { ...namedVfio(device), groupId: -1 });
+    this.#end('vfio.register', SHELL, plainVfio(device));
     return device;
   }
 
   unbindPciBegins(device: ToldDevice): void {
     // vfio-pci can ask its users to let go.
-    this.#begin('vfio.unregister', SHELL, this.#vfio(device, { flags: FLAG.EVENT_ASKS }));
+    this.#begin('vfio.unregister', SHELL, {
+      ...namedVfio(device),
+      flags: FLAG.EVENT_ASKS,
+    });
   }
 
   unbindPciEnds(device: ToldDevice): void {
-    this.#end('vfio.unregister', SHELL, this.#plainVfio(device));
-    this.#begin('vfio.release', SHELL, this.#vfio(device));
-    this.#end('vfio.release', SHELL, { vdev: device.key, dev: device.key });
+    this.#end('vfio.unregister', SHELL, plainVfio(device));
+    this.freeVdev(device);
   }
 
   /** @param options at: where a VM has been that is gone */
@@ -268,7 +276,7 @@ export class Story {
     if (device.openCount === 0) this.#capture(device, as);
     const opening = { device, key: this.#key(), task: as };
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
-    const fields = { ...this.#vfio(device), ...this.#file(opening), flags };
+    const fields = { ...namedVfio(device), ...this.#file(opening), flags };
     this.#begin('vfio.device.open', as, fields);
     return opening;
   }
@@ -277,7 +285,7 @@ export class Story {
     const { device, task } = opening;
     if (!error) device.openCount++;
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
-    const fields = { ...this.#plainVfio(device), ...this.#file(opening), flags, ret: -error };
+    const fields = { ...plainVfio(device), ...this.#file(opening), flags, ret: -error };
     this.#end('vfio.device.open', task, fields);
     if (error && device.openCount === 0) this.#drop(device, task);
     this.#end('vfio.device.get_fd', task, { groupId: device.groupId, ret: error ? -error : 20 });
@@ -299,7 +307,7 @@ export class Story {
   closeBegins(opening: Opening, { exiting = false } = {}): void {
     const { device, task } = opening;
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
-    const fields = { ...this.#vfio(device), ...this.#file(opening), flags };
+    const fields = { ...namedVfio(device), ...this.#file(opening), flags };
     this.#begin('vfio.device.close', task, fields);
   }
 
@@ -307,7 +315,7 @@ export class Story {
     const { device, task } = opening;
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
     device.openCount--;
-    const fields = { ...this.#plainVfio(device), ...this.#file(opening), flags };
+    const fields = { ...plainVfio(device), ...this.#file(opening), flags };
     this.#end('vfio.device.close', task, fields);
     if (device.openCount === 0) this.#drop(device, task);
   }
@@ -331,7 +339,7 @@ export class Story {
 
   #capture(device: ToldDevice, task: Actor): void {
     const vm = device.groupVm;
-    const base = this.#plainVfio(device);
+    const base = plainVfio(device);
     this.#begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
     device.vm = vm && vm.users > 0 ? vm : undefined;
     if (vm) {
@@ -347,7 +355,7 @@ export class Story {
     const { vm } = device;
     device.vm = undefined;
     const kvm = vm ? this.#kvm(vm) : {};
-    this.#begin('vfio.device.kvm_drop', task, { ...this.#plainVfio(device), ...kvm });
+    this.#begin('vfio.device.kvm_drop', task, { ...plainVfio(device), ...kvm });
     if (vm) this.#putKvm(vm, task);
   }
 
@@ -364,38 +372,17 @@ export class Story {
 
   #unregisterBegins(removal: Removal): void {
     removal.idle = false;
-    this.#begin('mdev.unbind', removal.task, this.#mdev(removal.device));
-    this.#begin('vfio.unregister', removal.task, this.#vfio(removal.device));
+    this.#begin('mdev.unbind', removal.task, namedMdev(removal.device));
+    this.#begin('vfio.unregister', removal.task, namedVfio(removal.device));
   }
 
   #unregisterEnds(removal: Removal): void {
     const { device, task } = removal;
     removal.idle = true;
-    this.#end('vfio.unregister', task, this.#plainVfio(device));
-    this.#begin('vfio.release', task, this.#vfio(device));
-    this.#end('vfio.release', task, { vdev: device.key, dev: device.key });
-    this.#end('mdev.unbind', task, this.#plainMdev(device));
+    this.#end('vfio.unregister', task, plainVfio(device));
+    this.freeVdev(device, task);
+    this.#end('mdev.unbind', task, plainMdev(device));
     this.freeMdev(device, task);
-  }
-
-  #plainMdev(device: ToldDevice) {
-    return { dev: device.key, parent: device.parent?.key ?? 0 };
-  }
-
-  #mdev(device: ToldDevice) {
-    return { ...this.#plainMdev(device), names: mdevNames(device) };
-  }
-
-  #plainVfio(device: ToldDevice) {
-    const { key, openCount, groupId } = device;
-    return { dev: key, vdev: key, openCount, groupId };
-  }
-
-  #vfio(device: ToldDevice, more: Partial<RecordFields> = {}) {
-    const names: RecordNames = device.parent
-      ? { ...mdevNames(device), type: '' }
-      : { device: device.uuid, bus: 'pci', driver: 'vfio-pci' };
-    return { ...this.#plainVfio(device), names, ...more };
   }
 
   #file({ device, key }: Opening) {
@@ -450,9 +437,4 @@ function isForeign({ device: { vm }, task }: Opening): boolean {
 
 function memoryOf({ memory, pid }: Actor): number {
   return memory ?? pid;
-}
-
-export function mdevNames(device: ToldDevice): RecordNames {
-  const { name = '', driver = '' } = device.parent ?? {};
-  return { device: device.uuid, bus: 'mdev', type: `${name}-1`, parent: name, driver };
 }

@@ -5,7 +5,6 @@ import type { World } from '../lifecycle/world.ts';
 import type { Rule } from './rule.ts';
 import {
   createIn,
-  freeVdev,
   initialiseIn,
   lose,
   probeBeginsUnregistered,
@@ -115,7 +114,7 @@ export const vfioDoubleInit: Rule = {
         tell(story) {
           const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
           registers(story, creation.device, { error: 12 });
-          freeVdev(story, creation.device);
+          story.freeVdev(creation.device);
           story.initialise(creation.device);
           registers(story, creation.device);
           story.createEnds(creation);

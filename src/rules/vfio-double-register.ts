@@ -4,7 +4,7 @@ import type { World } from '../lifecycle/world.ts';
 import { EBUSY, EEXIST, EINVAL, errnoName } from './errno.ts';
 import type { Rule, RuleContext } from './rule.ts';
 import { bind, unbind } from './story-mdev.ts';
-import { freeVdev, probeBeginsUnregistered, registers } from './story-vfio.ts';
+import { probeBeginsUnregistered, registers } from './story-vfio.ts';
 import { deviceWords, who } from './words.ts';
 
 export const vfioDoubleRegister: Rule = {
@@ -54,7 +54,7 @@ export const vfioDoubleRegister: Rule = {
         tell(story) {
           const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
           registers(story, creation.device, { error: EBUSY });
-          freeVdev(story, creation.device);
+          story.freeVdev(creation.device);
         },
       },
       {

@@ -3,7 +3,6 @@ import type { Rule, RuleContext } from './rule.ts';
 import { probeFailsLeaking } from './story-mdev.ts';
 import {
   createUnregistered,
-  freeVdev,
   probeBeginsUnregistered,
   registers,
   removeReturns,
@@ -92,7 +91,7 @@ export const vfioNeverRegistered: Rule = {
         title: 'made, and freed because the driver thought better of it',
         tell(story) {
           const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          freeVdev(story, creation.device);
+          story.freeVdev(creation.device);
           story.createEnds(creation);
           story.wait(10);
         },

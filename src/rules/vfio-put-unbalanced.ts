@@ -3,7 +3,6 @@ import { type Device, taskOf } from '../lifecycle/objects.ts';
 import type { Rule, RuleContext } from './rule.ts';
 import {
   createIn,
-  freeVdev,
   probeBeginsUnregistered,
   registers,
   removeReturns,
@@ -76,7 +75,7 @@ export const vfioPutUnbalanced: Rule = {
       {
         title: 'a driver puts its vfio_device before it withdraws it',
         tell(story) {
-          freeVdev(story, story.create(story.parent()));
+          story.freeVdev(story.create(story.parent()));
         },
       },
       {
@@ -85,7 +84,7 @@ export const vfioPutUnbalanced: Rule = {
           const device = story.create(story.parent());
           const open = story.open(device, { vm: story.createVm() });
           story.removeBegins(device);
-          freeVdev(story, device);
+          story.freeVdev(device);
           story.close(open);
         },
       },
@@ -95,8 +94,8 @@ export const vfioPutUnbalanced: Rule = {
           const device = story.create(story.parent());
           const removal = story.removeBegins(device);
           unregisterEnds(story, device);
-          freeVdev(story, device);
-          freeVdev(story, device);
+          story.freeVdev(device);
+          story.freeVdev(device);
           removeReturns(story, removal);
         },
       },
@@ -104,7 +103,7 @@ export const vfioPutUnbalanced: Rule = {
         title: 'opened although it was freed before it could be registered',
         tell(story) {
           const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          freeVdev(story, creation.device);
+          story.freeVdev(creation.device);
           story.createEnds(creation);
           story.open(creation.device, { vm: story.createVm() });
         },
@@ -124,7 +123,7 @@ export const vfioPutUnbalanced: Rule = {
         tell(story) {
           const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
           registers(story, creation.device, { error: 12 });
-          freeVdev(story, creation.device);
+          story.freeVdev(creation.device);
           story.freeMdev(creation.device);
         },
       },

@@ -3,7 +3,6 @@ import { isInRemove } from './release-wait-stall.ts';
 import type { Rule, RuleContext } from './rule.ts';
 import {
   createUnregistered,
-  freeVdev,
   lose,
   removeKeepingVdev,
   removeReturns,
@@ -84,7 +83,7 @@ export const vfioReleaseMissing: Rule = {
           const device = story.create(story.parent());
           removeKeepingVdev(story, device);
           story.wait(1);
-          freeVdev(story, device, { as: { pid: 600, comm: 'qemu' } });
+          story.freeVdev(device, { pid: 600, comm: 'qemu' });
           story.wait(20);
         },
       },
@@ -96,7 +95,7 @@ export const vfioReleaseMissing: Rule = {
           const device = story.create(story.parent());
           const open = story.open(device, { vm: story.createVm() });
           const removal = story.removeBegins(device);
-          freeVdev(story, device);
+          story.freeVdev(device);
           story.close(open);
           unregisterEnds(story, device);
           removeReturns(story, removal);
@@ -120,7 +119,7 @@ export const vfioReleaseMissing: Rule = {
           const removal = story.removeBegins(device);
           unregisterEnds(story, device);
           story.wait(5);
-          freeVdev(story, device);
+          story.freeVdev(device);
           removeReturns(story, removal);
           story.wait(20);
         },
@@ -141,7 +140,7 @@ export const vfioReleaseMissing: Rule = {
           const device = createUnregistered(story, story.createEnters(story.parent()));
           const removal = story.removeBegins(device, { idle: true });
           unbindBegins(story, removal);
-          freeVdev(story, device);
+          story.freeVdev(device);
           removeReturns(story, removal);
           story.wait(20);
         },
