@@ -2,6 +2,7 @@
 import type { Field } from '../kernel/btf.ts';
 import { PROBE_TABLE } from '../kernel/probe-table.ts';
 import { POINT_NAMES, POINTS } from '../lifecycle/points.ts';
+import { code, table } from '../markdown.ts';
 import type { WireDescription } from './wire-description.ts';
 import { type Member, membersOf } from './wire-header.ts';
 
@@ -156,7 +157,7 @@ function pointTable(members: readonly Member[]): string {
         throw new Error(`src/lifecycle/points.ts has no name for ${member.name}`);
       }
       const probe = PROBE_TABLE.find(({ point }) => point === name);
-      const says = probe ? escaped(probe.meaning) : meaning('point', member);
+      const says = probe ? probe.meaning : meaning('point', member);
       return [`${number}`, code(member.name), code(name), says];
     });
   return table(['number', 'constant', 'name', 'meaning'], rows);
@@ -172,18 +173,5 @@ function numberOf(header: string, { name }: Member): string {
 
 function meaning(block: string, { name, comment }: Member): string {
   if (comment === '') throw new Error(`bpf/event.h: ${name} in ${block} has no comment`);
-  return escaped(comment);
-}
-
-function escaped(text: string): string {
-  return text.replaceAll('|', '\\|');
-}
-
-function code(text: string): string {
-  return `\`${text}\``;
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  return comment;
 }

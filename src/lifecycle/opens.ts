@@ -193,8 +193,10 @@ export const OPEN_HANDLERS: Handlers = {
     const open = world.openKeys.find(event.u32, event.word + KEY_FILE);
     if (!open) {
       // A look did not find its file any more. How many are left is news all the same.
-      if (closing) countOpens(closing, event);
-      if (closing) recount(closing, moment);
+      if (closing) {
+        countOpens(closing, event);
+        recount(closing, moment);
+      }
       return;
     }
     const device = open.device;

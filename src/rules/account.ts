@@ -1,6 +1,8 @@
 /** The whole account of a rule in sections, for whoever shows it: docs/rules and `vfioscope explain`. */
+import { code } from '../markdown.ts';
 import type { Kernels, KernelVersion, Rule } from './rule.ts';
 import { pointsNeeded } from './rule.ts';
+import { capital } from './words.ts';
 
 export interface Section {
   readonly title: string;
@@ -78,14 +80,6 @@ function where({ kernels, needsStep = [] }: Rule): string[] {
 function needs(rule: Rule): string {
   const points = pointsNeeded(rule).map(code);
   return `It needs ${points.length === 1 ? 'the point' : 'the points'} ${points.join(', ')}.`;
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
-
-function code(name: string): string {
-  return `\`${name}\``;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** docs/rules: a page for each rule, and a table of all. */
+import { table } from '../markdown.ts';
 import { accountOf, type Section, wrapped } from './account.ts';
 import type { Topic } from './catalogue.ts';
 import { exampleLines } from './example-lines.ts';
@@ -187,10 +188,4 @@ function plain(text: string): string {
     .split('`')
     .map((part, i) => (i % 2 === 1 ? part : part.replace(/[<*[]|(?<![a-z0-9])_/gi, '\\$&')))
     .join('`');
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) =>
-    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

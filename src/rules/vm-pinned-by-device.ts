@@ -1,5 +1,5 @@
 import { type Rule, SECOND } from './rule.ts';
-import { deviceWords, openers, seconds, vmWords } from './words.ts';
+import { capital, deviceWords, openers, seconds, vmWords } from './words.ts';
 
 const LONG = 60 * SECOND;
 
@@ -47,7 +47,7 @@ export const vmPinnedByDevice: Rule = {
           lasting: true,
           severity: pinned >= LONG ? 'warning' : 'info',
           says:
-            `${capitalised(vmWords(vm))} was closed ${seconds(pinned)} ago and lives on, because ` +
+            `${capital(vmWords(vm))} was closed ${seconds(pinned)} ago and lives on, because ` +
             `${deviceWords(device)} is still held open by ${openers(device)}.`,
         });
       }
@@ -110,7 +110,3 @@ export const vmPinnedByDevice: Rule = {
     ],
   },
 };
-
-function capitalised(text: string): string {
-  return text[0].toUpperCase() + text.slice(1);
-}

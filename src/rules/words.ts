@@ -91,3 +91,8 @@ export function behindLines({ holders, blocked, creator, remover, lastSeen }: Vi
     ...(remover ? [`removed by ${inFull(remover)}`] : []),
   ];
 }
+
+/** As a sentence begins. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -4,6 +4,7 @@
  * with --check, only tells whether the committed document is that (exit code 1 when it is not).
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { table } from '../../src/markdown.ts';
 import { readMatrix } from '../lab/kernels.ts';
 import { TRUE_FINDINGS } from './calm/expected.ts';
 import { LOADS, type LoadName } from './calm/loads.ts';
@@ -116,9 +117,4 @@ function sum(loads: readonly Account[], of: 'events' | 'lives' | 'vms' | 'wrong'
 
 function figure(count: number): string {
   return count.toLocaleString('en-GB');
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

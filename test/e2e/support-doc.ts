@@ -4,6 +4,7 @@
  * whether the committed document is that (exit code 1 when it is not).
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { code, table } from '../../src/markdown.ts';
 import { readMatrix } from '../lab/kernels.ts';
 import { readSupport, type Support, type SupportedPoint } from './support.ts';
 import { type Trait, traitsOf } from './traits.ts';
@@ -185,13 +186,4 @@ function blindTable(columns: readonly string[]): string {
       return [kernel, count(points, isWatched), count(rules, ({ active }) => active)];
     });
   return table(['kernel, with --no-module-btf', 'points watched', 'rules active'], rows);
-}
-
-function code(text: string): string {
-  return `\`${text}\``;
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
