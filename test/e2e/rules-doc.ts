@@ -6,7 +6,7 @@
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { TOPICS } from '../../src/rules/catalogue.ts';
-import { ruleDocuments, type Trials } from '../../src/rules/document.ts';
+import { ruleDocuments, type Trial, type Trials } from '../../src/rules/document.ts';
 import { readMatrix } from '../lab/kernels.ts';
 import { readSupport } from './support.ts';
 
@@ -31,14 +31,12 @@ function trialsOn(kernel: string): Trials {
   const file = new URL(`provoked/${kernel}.json`, import.meta.url);
   const none: Omit<Trials, 'kernel'> = { release: undefined, rules: {} };
   const tried = existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Trials) : none;
-  const impossible = readSupport(kernel).rules.flatMap(({ id, impossible: because }) =>
-    because === undefined ? [] : [[id, { outcome: 'impossible', because }] as const],
-  );
-  return {
-    kernel,
-    release: tried.release,
-    rules: { ...Object.fromEntries(impossible), ...tried.rules },
-  };
+  const rules: Record<string, Trial> = { ...tried.rules };
+  for (const { id, impossible: because } of readSupport(kernel).rules) {
+    if (because === undefined || rules[id]?.outcome === 'provoked') continue;
+    rules[id] = { outcome: 'impossible', because };
+  }
+  return { kernel, release: tried.release, rules };
 }
 
 function textOf(file: URL): string {
