@@ -87,8 +87,12 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
   }
   if (!event.isNamed) return undefined;
   const name = event.name('device');
+  // A device shows in sysfs before its own creation reaches the probe, which tells its
+  // key: a remover that is quick enough is the first to name it.
   const device =
-    beingCreated(world, name) ?? foundDevice(world, event, name) ?? newMdev(world, event, true);
+    world.creationOf(name, event.name('parent')) ??
+    foundDevice(world, event, name) ??
+    newMdev(world, event, true);
   device.name = name;
   if (device.type === '' || !device.parent) describe(world, device, event);
   world.enterDevice(device, event);
@@ -100,17 +104,6 @@ function foundDevice(world: World, event: EventCursor, name: string): Device | u
   const found = world.foundByName(name);
   const isKeyless = found?.keyLow === 0 && found.keyHigh === 0;
   return isKeyless || event.point !== POINT.MDEV_PROBE ? found : undefined;
-}
-
-/**
- * A device shows in sysfs before its own creation reaches the probe, which tells its
- * key: a remover that is quick enough is the first to name it.
- */
-function beingCreated(world: World, name: string): Device | undefined {
-  for (const device of world.creating.values()) {
-    if (device.name === name && device.keyLow === 0 && device.keyHigh === 0) return device;
-  }
-  return undefined;
 }
 
 /**

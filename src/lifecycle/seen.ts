@@ -46,15 +46,6 @@ function isDoubtful(life: Life, look: Look): boolean {
   return life.foundBy !== look.number && wasMissed(life, look) && life.firstSeen < look.began;
 }
 
-/** A device that a call is creating, and that no event has named by its key. */
-function creatingOf(world: World, event: EventCursor, name: string): Device | undefined {
-  const parent = event.name('parent');
-  for (const device of world.creating.values()) {
-    if (device.name === name && device.parentName === parent) return device;
-  }
-  return undefined;
-}
-
 function adoptDevice(world: World, event: EventCursor, name: string): Device {
   const device = new Device(event.time, true, world.losses);
   device.name = name;
@@ -376,7 +367,7 @@ export const SEEN_HANDLERS: Handlers = {
     let device = world.devicesByName.get(name);
     if (!device) {
       if (look.endedNames.has(name)) return;
-      device = creatingOf(world, event, name);
+      device = world.creationOf(name, event.name('parent'));
     }
     // It is freed, and only the end of its creation is to come, or was lost.
     if (device && device.releasedAt > 0) return;
@@ -387,8 +378,10 @@ export const SEEN_HANDLERS: Handlers = {
       joinGroup(world, device, event.groupId);
       correct(device, event);
     } else if (mayBeOtherwise(device, look) && event.time < changedAt(device)) {
-      // It was set up when the look saw it, so what came since takes it apart.
-      if (device.state === 'creating' && event.name('type') !== '') device.state = 'removing';
+      // It was set up when the look saw it, or on its way out already, so what came since
+      // takes it apart.
+      const wasSetUp = event.name('type') !== '' || (event.ret & DEVICE.leaving) !== 0;
+      if (device.state === 'creating' && wasSetUp) device.state = 'removing';
     } else if (mayBeOtherwise(device, look)) {
       if (!world.devices.has(device)) enter(world, device);
       joinGroup(world, device, event.groupId);

@@ -229,6 +229,15 @@ export class World {
     return hasKey && device.state === 'removing' ? undefined : device;
   }
 
+  /** A device that a call is creating on that parent, and that no event has named by its key. */
+  creationOf(name: string, parentName: string): Device | undefined {
+    for (const device of this.creating.values()) {
+      const isKeyless = device.keyLow === 0 && device.keyHigh === 0;
+      if (isKeyless && device.name === name && device.parentName === parentName) return device;
+    }
+    return undefined;
+  }
+
   endDevice(device: Device): void {
     this.look?.endedNames.add(device.name);
     this.devices.delete(device);
