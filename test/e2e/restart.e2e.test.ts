@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pinned probes on a real kernel: agents come, go and are killed, and no record is lost or counted twice. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as later } from 'node:timers/promises';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
+import { buildProbes, copyAgent, OTHER_WIRE } from './variant.ts';
 
 const ALL_POINTS = PROBE_TABLE.length;
 const DIST = 'dist';
@@ -218,13 +218,8 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
   it('replaces what an agent of another wire format pinned, and says what is lost', async () => {
     const other = mkdtempSync(`${DIST}/other-agent-`);
     try {
-      cpSync('bpf', `${other}/src`, { recursive: true });
-      const header = readFileSync(`${other}/src/event.h`, 'utf8');
-      const raised = header.replace(/WIRE_VERSION = \d+/, 'WIRE_VERSION = 99');
-      writeFileSync(`${other}/src/event.h`, raised);
-      execFileSync('make', ['-s', '-C', `${other}/src`, 'OUT=../bpf']);
-      cpSync(`${DIST}/agent`, `${other}/agent`, { recursive: true });
-      cpSync(`${DIST}/package.json`, `${other}/package.json`);
+      buildProbes(other, 'event.h', [OTHER_WIRE]);
+      copyAgent(other);
       for (const file of readdirSync(`${other}/agent`).filter((name) => name.endsWith('.js'))) {
         const code = readFileSync(`${other}/agent/${file}`, 'utf8');
         const changed = code.replace(/version:\s*\d+,(\s*)eventSize/, 'version: 99,$1eventSize');

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What goes wrong on real hosts, on a real kernel: each gets a clear word, none ends a running agent. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm } from '../lab/vmm.ts';
+import { buildProbes, OTHER_WIRE } from './variant.ts';
 
 const AGENT = [process.execPath, 'dist/agent/main.js'];
 const LISTEN = '10.0.2.15:10055';
@@ -105,12 +105,8 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
   it('refuses objects of another wire format, and says what differs', async () => {
     const other = mkdtempSync('dist/other-wire-');
     try {
-      cpSync('bpf', `${other}/src`, { recursive: true });
-      const header = readFileSync(`${other}/src/event.h`, 'utf8');
-      const raised = header.replace(/WIRE_VERSION = \d+/, 'WIRE_VERSION = 99');
-      writeFileSync(`${other}/src/event.h`, raised);
-      execFileSync('make', ['-s', '-C', `${other}/src`, 'OUT=..']);
-      const { exitCode, text } = await sh(`${AGENT.join(' ')} run --probes ${other}`);
+      buildProbes(other, 'event.h', [OTHER_WIRE]);
+      const { exitCode, text } = await sh(`${AGENT.join(' ')} run --probes ${other}/bpf`);
       assert.equal(exitCode, 2);
       assert.match(
         text,
