@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { crc32, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { encodeRecord } from '../events/encoder.ts';
 import { POINT, WIRE } from '../events/wire.gen.ts';
 import { UserProblem } from '../problem.ts';
@@ -113,7 +114,7 @@ describe('a recording with a wrong byte', () => {
         const calls = notes?.calls ?? [];
         assert.deepEqual(calls, whole.slice(0, calls.length));
       }),
-      { numRuns: 1000 },
+      cases(1000),
     );
   });
 
@@ -234,7 +235,7 @@ describe('a block whose checksum is right and whose items are not', () => {
       fc.property(fc.array(anyItem, { maxLength: 6 }), (items) => {
         holding(Buffer.concat(items));
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 });

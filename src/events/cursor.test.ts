@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { EventCursor } from './cursor.ts';
 import { encodeRecord, type RecordFields } from './encoder.ts';
 import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
@@ -50,7 +51,7 @@ describe('EventCursor', () => {
         const { comm: _, ...numbers } = fields;
         assert.deepEqual({ ...found, openCount, usersCount, groupId, vmPid }, numbers);
       }),
-      { numRuns: 500 },
+      cases(500),
     );
   });
 
@@ -73,6 +74,7 @@ describe('EventCursor', () => {
         const cursor = read(named ? { flags, names: {} } : { flags });
         assert.deepEqual([cursor.isEnd, cursor.isExiting, cursor.isNamed], [end, exiting, named]);
       }),
+      cases(100),
     );
   });
 
@@ -107,6 +109,7 @@ describe('EventCursor', () => {
           assert.equal(cursor.name(field as keyof typeof names), text);
         }
       }),
+      cases(100),
     );
   });
 
@@ -150,6 +153,7 @@ describe('EventCursor', () => {
       fc.property(fc.uuid(), (uuid) => {
         assert.equal(read({ names: { uuid } }).uuid(), uuid);
       }),
+      cases(100),
     );
   });
 

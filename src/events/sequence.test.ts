@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { EventCursor } from './cursor.ts';
 import { encodeRecord } from './encoder.ts';
 import { SequenceCheck } from './sequence.ts';
@@ -128,6 +129,7 @@ describe('SequenceCheck', () => {
           lost.reduce((sum, one) => sum + one),
         );
       }),
+      cases(100),
     );
   });
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { Btf } from './btf.ts';
 import { ProbeObject } from './probe-object.ts';
 
@@ -193,7 +194,7 @@ describe('Btf', () => {
           assert.match(String(error), /^Error: .*BTF/);
         }
       }),
-      { numRuns: 3000 },
+      cases(3000),
     );
   });
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord } from '../events/encoder.ts';
 import { SequenceCheck } from '../events/sequence.ts';
@@ -120,6 +121,7 @@ describe('Progress', () => {
         }
         assert.deepEqual(state(buffer), state(twin));
       }),
+      cases(100),
     );
   });
 
@@ -140,6 +142,7 @@ describe('Progress', () => {
           assert.equal(progress.lost, lost);
         }
       }),
+      cases(100),
     );
   });
 });

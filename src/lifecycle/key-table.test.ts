@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { KeyTable } from './key-table.ts';
 
 type Key = readonly [low: number, high: number];
@@ -43,7 +44,7 @@ describe('KeyTable', () => {
         }
         for (const [name, at] of touched) assert.equal(find(table, at), model.get(name)?.[1]);
       }),
-      { numRuns: 300 },
+      cases(300),
     );
   });
 

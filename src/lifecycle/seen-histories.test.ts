@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { EventCursor } from '../events/cursor.ts';
 import { EVENT, POINT } from '../events/wire.gen.ts';
 import { RULES } from '../rules/catalogue.ts';
@@ -21,8 +22,8 @@ import type { Step } from '../rules/told.ts';
 import type { Violation } from '../rules/violation.ts';
 import { World } from './world.ts';
 
-// To shrink what fails, which takes minutes, give its seed and leave out endOnFailure.
-const RUNS = Number(process.env.RUNS ?? 400);
+// To shrink what fails, which takes minutes, leave out endOnFailure.
+const RUNS = { ...cases(400), endOnFailure: true };
 
 /** How many steps pass before each part of a look is read, and before its end. */
 type Pauses = readonly [files: number, sysfs: number, debugfs: number, end: number];
@@ -252,7 +253,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, look: fc.constant(0), pauses: none }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS, endOnFailure: true },
+      RUNS,
     );
   });
 
@@ -262,7 +263,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, look: fc.constant(0), pauses }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS, endOnFailure: true },
+      RUNS,
     );
   });
 
@@ -273,7 +274,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record({ ...plan, pauses: none }), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS, endOnFailure: true },
+      RUNS,
     );
   });
 
@@ -285,7 +286,7 @@ describe('a world that is looked at', () => {
       fc.property(fc.record(plan), (plan) => {
         play(plan);
       }),
-      { numRuns: RUNS, endOnFailure: true },
+      RUNS,
     );
   });
 });

@@ -2,10 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { type Freedom, LegalHistory } from './legal-history.ts';
-
-/** How many histories; `npm test` asks for 100,000. */
-const RUNS = Number(process.env.VFIOSCOPE_HISTORIES ?? 2000);
 
 const choices = fc.array(fc.nat(1e6), { maxLength: 150, size: 'max' });
 
@@ -35,7 +33,7 @@ describe('a legal history', () => {
         );
         assert.deepEqual([...telling.engine.heldBack], []);
       }),
-      { numRuns: RUNS / 2 },
+      cases(1000),
     );
   });
 
@@ -52,7 +50,7 @@ describe('a legal history', () => {
           .map(({ rule, device, count }) => `${rule} ${device} ${count}`);
         assert.deepEqual(found.sort(), expected.sort());
       }),
-      { numRuns: RUNS / 2 },
+      cases(1000),
     );
   });
 
@@ -62,7 +60,7 @@ describe('a legal history', () => {
         const { telling } = live(steps, { openWithoutVm: true, nestedOpen: true });
         assert.deepEqual(telling.leftovers(), {});
       }),
-      { numRuns: RUNS / 10 },
+      cases(200),
     );
   });
 });

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
+import { cases } from '../../test/random.ts';
 import { EventCursor } from '../events/cursor.ts';
 import { SequenceCheck } from '../events/sequence.ts';
 import { EVENT } from '../events/wire.gen.ts';
@@ -17,7 +18,7 @@ import { RuleEngine } from './engine.ts';
 import { LegalHistory } from './legal-history.ts';
 import type { Step } from './told.ts';
 
-const RUNS = 3000;
+const RUNS = cases(3000);
 const TWICE = 'an event twice';
 
 /**
@@ -135,6 +136,7 @@ describe('a legal history', () => {
       fc.property(histories, ({ choices, place }) => {
         const steps = stepsOf(choices);
         const at = places(steps);
+        fc.pre(at.length > 0);
         steps[at[place % at.length]] = 'loss';
         const { tainted, rules } = play(steps);
         assert.ok(tainted);
@@ -144,9 +146,11 @@ describe('a legal history', () => {
         assert.deepEqual(unsure, []);
         if (rules.some((id) => id !== 'observer-gap')) spoken++;
       }),
-      { numRuns: RUNS },
+      RUNS,
     );
-    console.log(`dropped: 100 % tainted, in ${rate(spoken, RUNS)} a rule spoke of more than that`);
+    console.log(
+      `dropped: 100 % tainted, in ${rate(spoken, RUNS.numRuns)} a rule spoke of more than that`,
+    );
   });
 
   for (const [name, mutate] of Object.entries({
@@ -166,6 +170,7 @@ describe('a legal history', () => {
         fc.property(histories, ({ choices, place }) => {
           const steps = stepsOf(choices);
           const at = places(steps);
+          fc.pre(at.length > 1);
           const right = play(renumbered(steps));
           const i = place % (at.length - 1);
           const pair = `${nameOf(steps[at[i]])} ${name === TWICE ? 'twice' : nameOf(steps[at[i + 1]])}`;
@@ -176,11 +181,11 @@ describe('a legal history', () => {
           else if (isDeepStrictEqual(lives, right.lives)) harmless++;
           else assert.ok(BEYOND_THREADS.has(pair), pair);
         }),
-        { numRuns: RUNS },
+        RUNS,
       );
       console.log(
-        `${name}: ${rate(noticed, RUNS)} noticed, ${rate(byRule, RUNS)} by a rule; ` +
-          `${rate(harmless, RUNS)} make no difference`,
+        `${name}: ${rate(noticed, RUNS.numRuns)} noticed, ${rate(byRule, RUNS.numRuns)} by a rule; ` +
+          `${rate(harmless, RUNS.numRuns)} make no difference`,
       );
       assert.ok(noticed > 0);
     });
