@@ -4,6 +4,7 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kernelVersion } from './host.ts';
+import { isInImage } from './kernel-modules.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
 import { closeFd, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
 import type { Hook } from './probe-table.ts';
@@ -126,7 +127,7 @@ export function isMissing(error: unknown): boolean {
 
 /** As the kernel wants it named. */
 function functionOf(module: string, { symbol, core }: Hook): string {
-  return core ? symbol : `${module}:${symbol}`;
+  return core || isInImage(module) ? symbol : `${module}:${symbol}`;
 }
 
 function methodOf({ atReturn }: Hook): string {

@@ -4,7 +4,13 @@ import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UserProblem } from '../problem.ts';
-import { holdersOf, type KernelModule, readKernelModules, whoHolds } from './kernel-modules.ts';
+import {
+  holdersOf,
+  isInImage,
+  type KernelModule,
+  readKernelModules,
+  whoHolds,
+} from './kernel-modules.ts';
 
 /** Linux 6.12 with drivers loaded and one mdev bound: references, and holders. */
 const SEEN: Readonly<Record<string, readonly [number, ...string[]]>> = {
@@ -70,6 +76,10 @@ describe('the kernel modules', () => {
       builtin.map(({ name, loaded }) => `${name} ${loaded}`),
       ['kvm true', 'vfio true', 'vfio_pci true'],
     );
+    assert.ok(isInImage('kvm', root));
+    assert.ok(!isInImage('mdev', root));
+    load({ mdev: [0] });
+    assert.ok(!isInImage('mdev', root));
   });
 
   it('cannot be told without sysfs', () => {

@@ -40,6 +40,13 @@ export function holdersOf(module: string, root = ''): ReadonlySet<string> {
   return names;
 }
 
+/** Whether what could be a module is part of the kernel image; those that are watched show there. */
+export function isInImage(name: string, root = ''): boolean {
+  const directory = `${root}/sys/module/${name}`;
+  // A module of the image has a directory only if it has parameters or a version, and no refcnt.
+  return exists(directory) && !exists(`${directory}/refcnt`);
+}
+
 /** Who keeps a module from being unloaded, in words. */
 export function whoHolds(module: KernelModule): string {
   const { name, builtin, loaded, references } = module;
@@ -66,10 +73,8 @@ function enumerated(names: readonly string[]): string {
 }
 
 function readModule(name: string, image: ReadonlySet<string>, root: string): KernelModule {
-  const directory = `${root}/sys/module/${name}`;
-  // A module of the image has a directory only if it has parameters or a version, and no refcnt.
-  const references = text(`${directory}/refcnt`);
-  const builtin = references === undefined && (image.has(name) || exists(directory));
+  const references = text(`${root}/sys/module/${name}/refcnt`);
+  const builtin = references === undefined && (image.has(name) || isInImage(name, root));
   return {
     name,
     loaded: builtin || references !== undefined,

@@ -43,7 +43,7 @@ export class Points {
   readonly #method: AttachMethod;
   readonly #pinned: PinnedPoints | undefined;
   readonly #states = new Map<PointName, State>();
-  /** Which loading of each module was last seen; code built into the kernel has none. */
+  /** Which loading of each module was last seen. */
   readonly #loaded = new Map<ProbeModule, number>();
   /** What probes that are gone had missed, where nothing is pinned. */
   #missedGone = 0;
@@ -68,8 +68,9 @@ export class Points {
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
     const open = (module: ProbeModule, hook: Hook) => {
-      // The kernel's own functions are there also when nothing yet needs them watched.
-      if (hook.core && loadingOf(module) === undefined) throw missing(notLoaded(module));
+      // The kernel's own functions are there also when nothing yet needs them watched; and
+      // 5.10 and 6.1 grant a probe in a module that is not there, and never run it.
+      if (loadingOf(module) === undefined) throw missing(notLoaded(module));
       return openPlace(module, hook, this.#method);
     };
     const kernel = { version: kernelVersion(), open, close: closePlace };
