@@ -19,14 +19,15 @@ function runsOn(kernel: string): Run[] {
   const common = { VFIOSCOPE_KERNEL: kernel, VFIOSCOPE_KEEP: 'yes' };
   const runs: Run[] = [
     { title: 'lives and wrong orders', files: ['scenario'], env: common },
-    { title: 'late, lost, in and out', files: ['late', 'loss', 'contended'], env: common },
+    {
+      title: 'late, lost, in and out',
+      files: ['late', 'loss', 'contended', 'modules'],
+      env: common,
+    },
+    { title: 'restarts', files: ['restart'], env: { ...common, VFIOSCOPE_RESTARTS: '20' } },
     { title: 'rules provoked', files: ['provoke'], env: common },
     { title: 'correct use', files: ['calm'], env: { ...common, VFIOSCOPE_CALM: '1' } },
   ];
-  if (kernel === '6.12') {
-    const env = { ...common, VFIOSCOPE_RESTARTS: '20' };
-    runs.push({ title: 'restarts', files: ['restart'], env });
-  }
   // 5.10 is always so.
   if (kernel !== '5.10') {
     const env = { ...common, VFIOSCOPE_MODULE_BTF: 'no' };

@@ -4,23 +4,18 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as later } from 'node:timers/promises';
-import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
+import { loadModules, TYPES } from './storms.ts';
+import { KERNEL } from './traits.ts';
 import { buildProbes, copyAgent, OTHER_WIRE } from './variant.ts';
 
-const ALL_POINTS = PROBE_TABLE.length;
 const DIST = 'dist';
 const LISTEN = '10.0.2.15:10055';
 /** `npm run lab:matrix` asks for 20. */
 const RESTARTS = Number(process.env.VFIOSCOPE_RESTARTS ?? 6);
 /** Those of them that are no SIGKILL. */
 const isClean = (restart: number) => restart % 3 === 2;
-const TYPES = [
-  ['mtty', 'mtty-1'],
-  ['mdpy', 'mdpy-vga'],
-] as const;
-
 interface Line {
   readonly event?: string;
   readonly [field: string]: unknown;
@@ -76,13 +71,13 @@ async function until(what: string, holds: () => Promise<boolean>, more = () => '
   assert.fail(`waited in vain until ${what} ${more()}`);
 }
 
-describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
+describe(`pinned probes on ${KERNEL}`, { timeout: 580_000 }, () => {
   let vm: Vm;
   let url = '';
   before(async () => {
-    vm = await bootLab({ kernel: '6.12', timeoutMs: 570_000 });
+    vm = await bootLab({ kernel: KERNEL, timeoutMs: 570_000 });
     url = `http://127.0.0.1:${await vm.forward(10055)}`;
-    await sh('modprobe vfio_iommu_type1; modprobe kvm_amd; modprobe mtty; modprobe mdpy count=40');
+    await loadModules(vm);
   });
   after(async () => {
     await vm?.close();
@@ -199,13 +194,13 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
   it('watches a module that was reloaded while no agent ran, each event once', async () => {
     const first = await ready();
     const before = await definitions();
+    const watched = await metric('vfioscope_probe_attached');
     await first.end('SIGTERM');
-    const reloaded = await sh(
-      'modprobe -r mtty mdpy && modprobe -r mdev && modprobe mtty && modprobe mdpy count=40',
-    );
-    assert.equal(reloaded.exitCode, 0, reloaded.text);
+    const unloaded = await sh('modprobe -r mtty mdpy; modprobe -r vfio_mdev; modprobe -r mdev');
+    assert.equal(unloaded.exitCode, 0, unloaded.text);
+    await loadModules(vm);
     const second = await ready();
-    assert.equal(await metric('vfioscope_probe_attached'), ALL_POINTS);
+    assert.equal(await metric('vfioscope_probe_attached'), watched);
     assert.ok((await definitions()) <= before, 'those of the old loading are gone');
     const created = await records('mdev.create', 'end');
     const storm = await new Storm(vm, { rounds: 3, types: TYPES }).done;
@@ -226,6 +221,7 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
         writeFileSync(`${other}/agent/${file}`, changed);
       }
       const foreign = await ready(['--pin'], other);
+      const watched = await metric('vfioscope_probe_attached');
       await foreign.end('SIGTERM');
       await new Storm(vm, { rounds: 2, types: TYPES }).done;
       const agent = await ready();
@@ -237,7 +233,7 @@ describe('pinned probes on a real kernel', { timeout: 580_000 }, () => {
         await metric('vfioscope_events_lost_total{reason="malformed"}'),
         replaced.records,
       );
-      assert.equal(await metric('vfioscope_probe_attached'), ALL_POINTS);
+      assert.equal(await metric('vfioscope_probe_attached'), watched);
       await agent.end('SIGTERM');
     } finally {
       rmSync(other, { recursive: true });
