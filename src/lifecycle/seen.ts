@@ -83,6 +83,12 @@ function changedAt(device: Device): number {
   );
 }
 
+/** A UUID can be used anew, and an mdev never moves: the one that was known has ended unseen. */
+function isOnAnotherParent(device: Device, event: EventCursor): boolean {
+  const parent = event.name('parent');
+  return device.isMdev && device.parentName !== '' && parent !== '' && parent !== device.parentName;
+}
+
 /** What told of its end until then was about a device of the same name, or was taken back. */
 function forgetRemoval(device: Device, time: number): void {
   device.unregisterBegan = 0;
@@ -131,6 +137,12 @@ function holdSeen(world: World, look: Look, open: Open, event: EventCursor): voi
   const holder = isTold ? vm : (device.vm ?? world.groups.get(device.groupId)?.vm);
   if (event.time >= device.heldAt) hold(device, holder, event.time);
   open.vm ??= device.vm;
+}
+
+function endDeviceUnseen(world: World, device: Device, event: EventCursor): void {
+  device.state = 'released';
+  device.releasedAt = event.time;
+  world.endDevice(device);
 }
 
 function endUnseen(world: World, open: Open, event: EventCursor): void {
@@ -270,11 +282,8 @@ function endLookAtDevices(world: World, look: Look, event: EventCursor): void {
     if (isReady || isDoubtful(device, look)) world.creating.delete(tid);
   }
   for (const device of world.devices) {
-    if (isDoubtful(device, look)) {
-      device.state = 'released';
-      device.releasedAt = event.time;
-      world.endDevice(device);
-    } else if (device.foundBy === look.number && device.state === 'removing') {
+    if (isDoubtful(device, look)) endDeviceUnseen(world, device, event);
+    else if (device.foundBy === look.number && device.state === 'removing') {
       // It waits for its users, since when is not known.
       if (device.openCount > 0 && device.unregisterBegan === 0) {
         device.unregisterBegan = device.removeBegan;
@@ -365,7 +374,11 @@ export const SEEN_HANDLERS: Handlers = {
     if (!look) return;
     const name = event.name('device');
     let device = world.devicesByName.get(name);
-    if (!device) {
+    if (device && isOnAnotherParent(device, event)) {
+      if (event.time < device.firstSeen) return;
+      endDeviceUnseen(world, device, event);
+      device = undefined;
+    } else if (!device) {
       if (look.endedNames.has(name)) return;
       device = world.creationOf(name, event.name('parent'));
     }
