@@ -7,7 +7,7 @@ import { setTimeout as later } from 'node:timers/promises';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 import { loadModules, TYPES } from './storms.ts';
-import { KERNEL } from './traits.ts';
+import { KERNEL, traitsOf } from './traits.ts';
 import { buildProbes, copyAgent, OTHER_WIRE } from './variant.ts';
 
 const DIST = 'dist';
@@ -71,7 +71,25 @@ async function until(what: string, holds: () => Promise<boolean>, more = () => '
   assert.fail(`waited in vain until ${what} ${more()}`);
 }
 
-describe(`pinned probes on ${KERNEL}`, { timeout: 580_000 }, () => {
+const { deviceHoldsVm, keepsPinned } = traitsOf(KERNEL);
+
+describe(
+  `pinned probes on ${KERNEL}`,
+  { timeout: 580_000 },
+  keepsPinned.value ? areKept : areRefused,
+);
+
+function areRefused(): void {
+  it('are refused, with what to do instead', async () => {
+    const vm = await bootLab({ kernel: KERNEL, timeoutMs: 60_000 });
+    const agent = new Agent(vm, ['--pin'], DIST);
+    assert.equal((await agent.process.exit).exitCode, 2);
+    assert.match(agent.text, /cannot be pinned on Linux .*\n.*what to do: run without --pin/);
+    await vm.close();
+  });
+}
+
+function areKept(): void {
   let vm: Vm;
   let url = '';
   before(async () => {
@@ -165,8 +183,9 @@ describe(`pinned probes on ${KERNEL}`, { timeout: 580_000 }, () => {
       assert.equal(await records('vfio.device.close', phase), did.closes, phase);
       assert.equal(await records('kvm.vm.destroy', phase), did.vmEnds, phase);
     }
-    // A device gives its VM back by the same function.
-    assert.equal(await records('kvm.put', 'begin'), did.puts + did.closes);
+    // A device that holds its VM gives it back by the same function.
+    const ofDevices = deviceHoldsVm.value ? did.closes : 0;
+    assert.equal(await records('kvm.put', 'begin'), did.puts + ofDevices);
     await agent.end('SIGTERM');
   });
 
@@ -276,4 +295,4 @@ describe(`pinned probes on ${KERNEL}`, { timeout: 580_000 }, () => {
   it('left the kernel without complaint', async () => {
     assert.deepEqual(await vm.problems(), []);
   });
-});
+}

@@ -15,6 +15,7 @@ const TRAIT_NAMES = {
   clearedKvm: 'to take the VM from an open device is',
   opensWhileLeaving: 'a device can be opened while its removal waits',
   removeRacesCreate: '`remove` can come before `create` has returned',
+  keepsPinned: 'pinned probes (`--pin`) go on without an agent',
 } as const;
 
 const target = new URL('../../docs/kernel-support.md', import.meta.url);

@@ -22,6 +22,8 @@ export interface Traits {
   readonly opensWhileLeaving: Trait<boolean>;
   /** `remove` can be written before `create` has returned. */
   readonly removeRacesCreate: Trait<boolean>;
+  /** A pinned kprobe goes on without the agent that made it. */
+  readonly keepsPinned: Trait<boolean>;
 }
 
 const NEW: Traits = {
@@ -39,6 +41,7 @@ const NEW: Traits = {
     value: true,
     because: 'the file `remove` appears with the device, before its driver has set it up',
   },
+  keepsPinned: { value: true, because: 'since 5.15 a kprobe can belong to a link (bpf_perf_link)' },
 };
 
 const V6_1: Traits = {
@@ -70,6 +73,7 @@ const V5_10: Traits = {
     value: false,
     because: 'the file `remove` is the last thing that a create makes, so the race is all but lost',
   },
+  keepsPinned: { value: false, because: 'a kprobe ends with the descriptor that it was made by' },
 };
 
 const TRAITS: Readonly<Record<string, Traits>> = { '5.10': V5_10, '6.1': V6_1 };
