@@ -180,6 +180,8 @@ export const OPEN_HANDLERS: Handlers = {
     if (open.adopted && open.state === 'opening') open.state = 'open';
     open.state = next(OPEN, open.state, 'close begins', open, moment);
     open.closeBegan = event.time;
+    // It was for this open; the begin of the next capture may be lost.
+    device.vmOffered = undefined;
     world.closing.set(event.tid, open);
     device.timeline.add(event, device.vm?.serial ?? 0);
     moment.device = device;
