@@ -22,13 +22,10 @@ const builtins: Plugin = {
     order: 'pre',
     handler(id, importer, { kind }) {
       if (!isBuiltin(id) || importer?.includes('rolldown')) return undefined;
-      // It can run subcommands that are programs of their own. None of ours is.
-      if (id === 'node:child_process' && importer?.includes('/commander/')) return '\0nothing';
       return `\0${kind === 'require-call' ? 'require' : 'import'}:${id.replace(/^node:/, '')}`;
     },
   },
   load(id) {
-    if (id === '\0nothing') return 'export default {};';
     const [, kind, name] = /^\0(require|import):(.+)$/.exec(id) ?? [];
     if (name === undefined) return undefined;
     const module = `/* @__PURE__ */ process.getBuiltinModule('${name}')`;
@@ -38,6 +35,72 @@ const builtins: Plugin = {
       (key) => `const _${key} = /* @__PURE__ */ (() => it.${key})(); export { _${key} as ${key} };`,
     );
     return [`const it = ${module};`, 'export default it;', ...lines].join('\n');
+  },
+};
+
+/** What packages load that we never ask of them, and what they get instead. */
+const UNUSED: readonly { readonly of: string; readonly id: RegExp; readonly instead: string }[] = [
+  // Subcommands that are programs of their own. None of ours is.
+  { of: '/commander/', id: /^node:child_process$/, instead: 'export default {};' },
+  // Loggers that run in other threads. Ours runs in the main one.
+  { of: '/pino/', id: /\/(transport|multistream)(\.js)?$/, instead: 'export default {};' },
+  { of: '/pino/', id: /^worker_threads$/, instead: 'export const isMainThread = true;' },
+];
+
+const unused: Plugin = {
+  name: 'unused',
+  resolveId: {
+    order: 'pre',
+    handler(id, importer) {
+      const at = UNUSED.findIndex((one) => importer?.includes(one.of) && one.id.test(id));
+      return at < 0 ? undefined : `\0unused:${at}`;
+    },
+  },
+  load(id) {
+    return id.startsWith('\0unused:') ? UNUSED[Number(id.slice(8))].instead : undefined;
+  },
+};
+
+/**
+ * koffi's package is looked for, and finds out whether this is glibc or musl, which at each start takes
+ * longer than to load its addon. That for glibc lies in a known place; where it does not, or does not
+ * load, the package is asked after all.
+ */
+const LOAD_ADDON = `
+function loadAddon(host) {
+  const path = \`\${import.meta.dirname}/../../node_modules/@koromix/koffi-\${host}/\${host.replace('-', '_')}/koffi.node\`;
+  const module = { exports: {} };
+  try { process.dlopen(module, path); } catch { return undefined; }
+  return module.exports;
+}`;
+
+const koffi: Plugin = {
+  name: 'koffi',
+  transform: {
+    filter: { id: /koffi\/src\/static\.js$/ },
+    handler: (code) => {
+      const addon = /require\('@koromix\/koffi-(linux-(?:x64|arm64))'\)/g;
+      const direct = (asked: string, host: string) => `loadAddon('${host}') ?? ${asked}`;
+      return { code: code.replace(addon, direct) + LOAD_ADDON, map: null };
+    },
+  },
+};
+
+/**
+ * OpenTelemetry asks for gRPC at run time, where it would be looked for in node_modules, and be a
+ * second copy beside the one in the bundle, whose classes do not know each other.
+ */
+const grpc: Plugin = {
+  name: 'grpc',
+  transform: {
+    filter: { id: /otlp-grpc-exporter-base/ },
+    handler(code) {
+      const asked = '__require("@grpc/grpc-js")';
+      if (!code.includes(asked)) return undefined;
+      const given = code.replaceAll(asked, 'grpcJs');
+      // Lines stay where they are, so their map does.
+      return { code: `import * as grpcJs from '@grpc/grpc-js';${given}`, map: null };
+    },
   },
 };
 
@@ -59,7 +122,7 @@ rmSync('dist/agent', { recursive: true, force: true });
 await build({
   input: 'agent/main.ts',
   platform: 'node',
-  plugins: [builtins],
+  plugins: [unused, builtins, koffi, grpc],
   // koffi's native addons, found through node_modules.
   external: [/^@koromix\//],
   output: {
@@ -68,7 +131,11 @@ await build({
     sourcemap: true,
     sourcemapExcludeSources: true,
     // Less to read and to keep. Names stay, for a stack that somebody reports.
-    minify: { compress: true, mangle: false, codegen: { removeWhitespace: true } },
+    minify: {
+      compress: true,
+      mangle: { keepNames: { function: true, class: true } },
+      codegen: { removeWhitespace: true },
+    },
     codeSplitting: {
       groups: [
         {

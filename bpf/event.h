@@ -123,7 +123,7 @@ struct event {
 	__u64 vdev;		/* struct vfio_device */
 	__u64 parent;		/* struct device that offers the mdev */
 	__u64 kvm;		/* struct kvm */
-	__u64 file;		/* one device file: struct vfio_device_file, before 6.6 struct file */
+	__u64 file;		/* a device file: vfio_device_file, before 6.6 file; where an mdev is named: its sysfs inode number */
 	__u64 cgroup;		/* cgroup v2 id of the caller */
 	__s32 vm_pid;		/* kvm::userspace_pid, the thread that made the VM */
 	__u32 uid;		/* the caller's user, initial user namespace */

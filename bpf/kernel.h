@@ -14,6 +14,7 @@ struct kobject {
 	const char *name;
 	struct kobject *parent;
 	struct kset *kset;
+	struct kernfs_node *sd;
 };
 
 struct kset {

@@ -15,6 +15,18 @@
 
 #include "common.h"
 
+/*
+ * All is built twice: with TYPED for kernels from 6.1 on whose modules tell their types. What
+ * is not there need not be looked at by the verifier, which is much of what loading costs.
+ */
+#ifdef TYPED
+#define BY_POSITION false
+#define STEP static __always_inline
+#else
+#define BY_POSITION true
+#define STEP static __noinline
+#endif
+
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
 
@@ -53,28 +65,41 @@ static __always_inline const void *pointer_at(const void *object, __u32 offset)
 	return pointer;
 }
 
-static __noinline bool is_device(const struct device *dev)
+STEP bool is_device(const struct device *dev)
 {
 	return dev && is_named(BPF_CORE_READ(dev, kobj.kset, kobj.name), "devices");
 }
 
-/* @return the number at the end of a name such as "12" or "noiommu-12", or -1 */
-static __noinline int number_in(const char *from)
-{
-	char name[20] = {};
-	int number = -1;
+#define EACH_BYTE(value) ((value) * 0x0101010101010101ULL)
 
-	read_name(name, from);
-#pragma unroll
-	for (int i = 0; i < (int)sizeof(name); i++) {
-		if (!name[i])
-			break;
-		if (name[i] < '0' || name[i] > '9')
-			number = -1;
-		else
-			number = (number < 0 ? 0 : number) * 10 + name[i] - '0';
-	}
-	return number;
+/*
+ * @return the number that is the name, also behind "noiommu-", or -1. Of up to seven digits, all at
+ * once: in a loop, or one after the other, they would take the verifier of 7.2 longer than all else.
+ */
+STEP int number_in(const char *from)
+{
+	TEXT(name, 8) = {};
+	TEXT(prefix, 8) = { "noiommu-" };
+	__u64 digits;
+	long length;
+
+	bpf_probe_read_kernel(name.chars, sizeof(name), from);
+	if (name.words[0] == prefix.words[0])
+		from += sizeof(name);
+	name.words[0] = 0;
+	length = read_name(name.chars, from) - 1;
+	if (length < 1 || length > 7)
+		return -1;
+	/* Zeros before them make it eight; the first is in the lowest byte. */
+	digits = name.words[0] << (64 - 8 * length) | EACH_BYTE('0') >> (8 * length);
+	if ((digits & EACH_BYTE(0xf0)) != EACH_BYTE('0') ||
+	    ((digits + EACH_BYTE(6)) & EACH_BYTE(0xf0)) != EACH_BYTE('0'))
+		return -1;
+	digits &= EACH_BYTE(0x0f);
+	/* Pairs, fours, eight. */
+	digits = (digits * 10 + (digits >> 8)) & 0x00ff00ff00ff00ffULL;
+	digits = (digits * 100 + (digits >> 16)) & 0x0000ffff0000ffffULL;
+	return (int)(digits * 10000 + (digits >> 32));
 }
 
 static __always_inline int iommu_group_id(const struct iommu_group *group)
@@ -83,13 +108,13 @@ static __always_inline int iommu_group_id(const struct iommu_group *group)
 }
 
 /* Its number and its name say the same, as nothing else does. */
-static __noinline bool is_iommu_group(const struct iommu_group *group)
+STEP bool is_iommu_group(const struct iommu_group *group)
 {
 	return group && number_in(BPF_CORE_READ(group, kobj.name)) == BPF_CORE_READ(group, id);
 }
 
 /* A group loses its iommu_group when its last device leaves. */
-static __noinline int group_id(const struct vfio_group *group)
+STEP int group_id(const struct vfio_group *group)
 {
 	const struct iommu_group *iommu_group;
 
@@ -97,6 +122,8 @@ static __noinline int group_id(const struct vfio_group *group)
 		return -1;
 	if (bpf_core_field_exists(group->iommu_group))
 		return iommu_group_id(BPF_CORE_READ(group, iommu_group));
+	if (!BY_POSITION)
+		return -1;
 	/* From 6.0 on it begins with its own struct device, named after the number. */
 	if (is_device((const void *)group))
 		return number_in(BPF_CORE_READ((const struct device *)group, kobj.name));
@@ -108,7 +135,7 @@ static __noinline int group_id(const struct vfio_group *group)
 }
 
 /* Whether what a character device's file leads to is a group. */
-static __noinline bool is_group(const void *object)
+STEP bool is_group(const void *object)
 {
 	const struct device *dev = object;
 
@@ -116,7 +143,7 @@ static __noinline bool is_group(const void *object)
 		return false;
 	if (is_device(dev))
 		return is_named(BPF_CORE_READ(dev, class, name), "vfio");
-	return is_iommu_group(pointer_at(object, 16));
+	return BY_POSITION && is_iommu_group(pointer_at(object, 16));
 }
 
 /*
@@ -131,12 +158,14 @@ static __always_inline const struct kvm *group_kvm(const struct vfio_group *grou
 }
 
 /* struct vfio_device begins with its struct device, in all kernels. */
-static __noinline const struct device *device_of(const struct vfio_device *vdev)
+STEP const struct device *device_of(const struct vfio_device *vdev)
 {
 	const struct device *dev;
 
 	if (bpf_core_field_exists(vdev->dev))
 		return BPF_CORE_READ(vdev, dev);
+	if (!BY_POSITION)
+		return NULL;
 	dev = pointer_at(vdev, 0);
 	if (is_device(dev))
 		return dev;
@@ -175,7 +204,7 @@ struct device_file {
  * 6.6 on to a vfio_device_file that leads there. Both begin with a pointer, and
  * only one of them leads to a device.
  */
-static __noinline bool look_behind(const struct file *file, struct device_file *found)
+STEP bool look_behind(const struct file *file, struct device_file *found)
 {
 	const void *private = BPF_CORE_READ(file, private_data);
 	const void *first = private ? pointer_at(private, 0) : NULL;
@@ -206,12 +235,14 @@ static __always_inline bool is_type(const struct kobject *kobj)
 }
 
 /* The directory of an mdev type, whose parent's parent is the device that offers it. */
-static __noinline const struct kobject *type_directory(const struct mdev_type *type)
+STEP const struct kobject *type_directory(const struct mdev_type *type)
 {
 	const struct kobject *kobj;
 
 	if (bpf_core_type_exists(struct mdev_type))
 		return (const void *)type + bpf_core_field_offset(struct mdev_type, kobj);
+	if (!BY_POSITION)
+		return NULL;
 	/* Behind two names and the parent. */
 	kobj = (const void *)type + 24;
 	if (is_type(kobj))
@@ -221,13 +252,15 @@ static __noinline const struct kobject *type_directory(const struct mdev_type *t
 }
 
 /* @return NULL where it is not there any more, too */
-static __noinline const struct kobject *type_directory_if_any(const struct mdev_device *mdev)
+STEP const struct kobject *type_directory_if_any(const struct mdev_device *mdev)
 {
 	const struct kobject *kobj;
 	__u32 size;
 
 	if (bpf_core_field_exists(mdev->type))
 		return type_directory(BPF_CORE_READ(mdev, type));
+	if (!BY_POSITION)
+		return NULL;
 	size = bpf_core_type_size(struct device);
 	/* 5.10: parent, uuid, data, list, then the directory of its type. */
 	kobj = pointer_at(mdev, size + 48);
@@ -247,12 +280,14 @@ static __always_inline const struct kobject *type_directory_of(const struct mdev
 	return kobj;
 }
 
-static __noinline const struct device *device_of_parent(const struct mdev_parent *parent)
+STEP const struct device *device_of_parent(const struct mdev_parent *parent)
 {
 	const struct device *dev;
 
 	if (bpf_core_field_exists(parent->dev))
 		return BPF_CORE_READ(parent, dev);
+	if (!BY_POSITION)
+		return NULL;
 	dev = pointer_at(parent, 0);
 	if (is_device(dev))
 		return dev;
@@ -264,7 +299,7 @@ static __noinline const struct device *device_of_parent(const struct mdev_parent
  * From 6.1 on it stands behind what it offers and its four functions, and is on the bus
  * "mdev". @return NULL where that is not so
  */
-static __noinline const char *name_of_mdev_driver(const struct mdev_driver *mdev_driver)
+STEP const char *name_of_mdev_driver(const struct mdev_driver *mdev_driver)
 {
 	const struct device_driver *driver;
 
@@ -272,13 +307,15 @@ static __noinline const char *name_of_mdev_driver(const struct mdev_driver *mdev
 		return NULL;
 	if (bpf_core_field_exists(mdev_driver->driver))
 		return BPF_CORE_READ(mdev_driver, driver.name);
+	if (!BY_POSITION)
+		return NULL;
 	driver = (const void *)mdev_driver + 48;
 	return is_named(BPF_CORE_READ(driver, bus, name), "mdev") ? BPF_CORE_READ(driver, name) :
 								     NULL;
 }
 
 /* @return the driver that a parent offers its types by; NULL where that is not known */
-static __noinline const char *name_of_offering_driver(const struct mdev_parent *parent)
+STEP const char *name_of_offering_driver(const struct mdev_parent *parent)
 {
 	if (!parent)
 		return NULL;

@@ -47,6 +47,7 @@ static __always_inline int begin_typed(__u8 point, const struct mdev_device *mde
 	struct call call = {
 		.dev = opaque(mdev),
 		.parent = opaque(parent),
+		.file = BPF_CORE_READ(dev, kobj.sd, id),
 		.group_id = -1,
 	};
 	struct named_event *named = begin_named(point, &call);

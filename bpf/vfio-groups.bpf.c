@@ -12,12 +12,11 @@
 static __always_inline int group_id_of_file(const struct inode *inode, const struct file *file)
 {
 	const struct kobject *kobj = BPF_CORE_READ(inode, i_cdev, kobj.parent);
-	const struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 
 	if (kobj && is_device(device_of_kobject(kobj)))
 		return number_in(BPF_CORE_READ(kobj, name));
-	if (is_named(BPF_CORE_READ(inode, i_sb, s_type, name), "devtmpfs"))
-		return number_in((const char *)BPF_CORE_READ(dentry, d_name.name));
+	if (BY_POSITION && is_named(BPF_CORE_READ(inode, i_sb, s_type, name), "devtmpfs"))
+		return number_in((const char *)BPF_CORE_READ(file, f_path.dentry, d_name.name));
 	return -1;
 }
 

@@ -78,6 +78,14 @@ static __always_inline void tell_open(const struct call *request, long fd)
 SEC("kretprobe")
 int BPF_KRETPROBE(get_fd_end, long ret)
 {
+	end(VFIO_GROUP_UNSET_CONTAINER, ret);
+	return end(VFIO_DEVICE_GET_FD, ret);
+}
+
+/* Before 6.6, where an open returns to nobody else. */
+SEC("kretprobe")
+int BPF_KRETPROBE(get_fd_and_open_end, long ret)
+{
 	struct call call;
 	bool told = take(VFIO_DEVICE_OPEN, &call);
 
@@ -111,7 +119,7 @@ int BPF_KRETPROBE(open_end, int ret)
 	return end(VFIO_DEVICE_OPEN, ret);
 }
 
-/* 6.1: the first step of every open; get_fd_end tells its end. */
+/* 6.1: the first step of every open; get_fd_and_open_end tells its end. */
 SEC("kprobe")
 int BPF_KPROBE(assign_begin, const struct vfio_device *vdev)
 {

@@ -75,15 +75,16 @@ static __always_inline int begin_dev(__u8 point, const struct device *dev)
 
 static __always_inline int begin_file(__u8 point, const struct vfio_device *vdev, const void *key)
 {
+	const struct device *dev = device_of(vdev);
 	struct call call = { .file = opaque(key) };
 
+	if (!dev)
+		return 0;
 	if (point == VFIO_DEVICE_OPEN)
 		describe_opened(&call, vdev);
 	else
 		describe_captured(&call, vdev);
-	if (!call.dev)
-		return 0;
-	return submit_named(begin_named(point, &call), device_of(vdev));
+	return submit_named(begin_named(point, &call), dev);
 }
 
 /* 6.1: every vfio_device comes to be here, also one that its driver embeds and uses again. */
@@ -216,7 +217,7 @@ int BPF_KPROBE(vdev_release_begin, const struct device *own)
 {
 	const struct vfio_device *vdev = NULL;
 
-	if (!bpf_core_field_exists(vdev->device))
+	if (BY_POSITION && !bpf_core_field_exists(vdev->device))
 		return begin_dev(VFIO_RELEASE, BPF_CORE_READ(own, parent));
 	vdev = (const void *)own - bpf_core_field_offset(struct vfio_device, device);
 	return begin_vdev(VFIO_RELEASE, vdev);

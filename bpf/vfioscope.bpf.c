@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * All programs in one object, because to parse the kernel's BTF is most of what
- * loading costs. The agent loads those that the running kernel has a use for.
+ * All programs in one object, because to search the kernel's BTF is most of what
+ * libbpf does when it loads one. The agent loads those that the running kernel has a
+ * use for, of this object or of the one that is built with TYPED (layout.h).
  */
 #include "mdev.bpf.c"
 #include "vfio.bpf.c"

@@ -204,6 +204,7 @@ check_files() {
   done
   ok 'no compiler, no npm'
   [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope.bpf.o ]] || wrong 'the probes are there'
+  [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope-typed.bpf.o ]] || wrong 'the probes for newer kernels are there'
   ok 'the probes are there'
   found=$(cd "$root/usr/lib/vfioscope/node_modules" && echo * @*/*)
   [[ $found == '@koromix koffi @koromix/koffi-linux-'* ]] || wrong 'of node_modules only koffi is there' "$found"

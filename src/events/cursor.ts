@@ -48,6 +48,12 @@ export class EventCursor extends EventFields {
     return (this.u32[at] | this.u32[at + 1]) !== 0;
   }
 
+  /** Where an mdev is named: the inode number of its directory in sysfs, 0 once it has none. */
+  get inode(): number {
+    const at = this.word + FILE;
+    return this.u32[at] + this.u32[at + 1] * 2 ** 32;
+  }
+
   /** Bytes of a name field (an offset in NAMES); only when {@link isNamed}. */
   name(field: Exclude<keyof typeof NAMES, 'uuid'>): string {
     return textOf(this.words, this.word + NAME_AT[field], NAME_WORDS[field]);
@@ -60,6 +66,7 @@ export class EventCursor extends EventFields {
 }
 
 const COMM = EVENT.comm >> 2;
+const FILE = EVENT.file >> 2;
 const COMM_WORDS = 4;
 
 /** By name field, in 32-bit words. */

@@ -31,6 +31,9 @@ export interface PointStatus {
   readonly limited: boolean;
 }
 
+/** What is watched, without what it took the kernel to count. */
+export type PointState = Omit<PointStatus, 'missed'>;
+
 export interface SourceListener {
   /** One record. The cursor is valid only during the call. */
   record(event: EventCursor): void;

@@ -2,9 +2,8 @@
  * Kernel functions as places to attach programs to. A place is opened first, which
  * shows whether the kernel has the function, and a program is attached to it later.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { kernelVersion } from './host.ts';
-import { isInImage } from './kernel-modules.ts';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { isSince } from './host.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
 import { closeFd, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
 import type { Hook } from './probe-table.ts';
@@ -15,6 +14,7 @@ const TRACEFS = ['/sys/kernel/tracing', '/sys/kernel/debug/tracing'];
 const GROUP = 'vfioscope_';
 /** Of this process only: in containers, pids come again, and a name that is taken would get two probes. */
 const MARK = `${process.pid}_${randomBytes(3).toString('hex')}`;
+const OWN_GROUP = `${GROUP}${MARK}`;
 export const TRACEPOINT = 'tracepoint';
 /** How long the kernel is given to let go of a link. */
 const UNDEFINE_MS = 1000;
@@ -51,26 +51,27 @@ export interface Attachment {
 export type AttachMethod = 'auto' | 'kprobe' | 'tracefs';
 
 function needsTracefs(hook: Hook): boolean {
-  return hook.blocks || !linksCountMisses();
+  return hook.blocks || !isSince(LINKS_COUNT_MISSES);
 }
 
 /**
  * Opens the place of a hook.
+ * @param target its function, as {@link Naming} tells
  * @throws when the kernel has no such function (see {@link isMissing}), or refuses
  */
-export function openPlace(module: string, hook: Hook, method: AttachMethod): Place {
+export function openPlace(target: string, hook: Hook, method: AttachMethod): Place {
   const wanted = method === 'tracefs' || (method === 'auto' && needsTracefs(hook));
   const tracefs = wanted ? findTracefs() : undefined;
   if (method === 'tracefs' && !tracefs) throw new Error('tracefs is not mounted, or not readable');
   if (tracefs) {
     try {
-      return definePlace(module, hook, tracefs);
+      return definePlace(target, hook, tracefs);
     } catch (error) {
       if (isMissing(error) || method === 'tracefs') throw error;
       // tracefs may be read-only, as in a container: fewer instances are better than none.
     }
   }
-  const fd = openKprobe(functionOf(module, hook), hook.atReturn);
+  const fd = openKprobe(target, hook.atReturn);
   return { method: methodOf(hook), fd };
 }
 
@@ -125,19 +126,8 @@ export function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
-/** As the kernel wants it named. */
-function functionOf(module: string, { symbol, core }: Hook): string {
-  return core || isInImage(module) ? symbol : `${module}:${symbol}`;
-}
-
 function methodOf({ atReturn }: Hook): string {
   return atReturn ? 'kretprobe' : 'kprobe';
-}
-
-function linksCountMisses(): boolean {
-  const [major, minor] = kernelVersion();
-  const [since, sinceMinor] = LINKS_COUNT_MISSES;
-  return major > since || (major === since && minor >= sinceMinor);
 }
 
 /**
@@ -145,17 +135,16 @@ function linksCountMisses(): boolean {
  * instances, and on older kernels the only way to learn of misses. Such a
  * definition outlives us unless we take it back.
  */
-function definePlace(module: string, hook: Hook, tracefs: string): Place {
+function definePlace(target: string, hook: Hook, tracefs: string): Place {
   const { symbol, atReturn, blocks } = hook;
-  const group = `${GROUP}${MARK}`;
   // The profile names no groups, and another agent may be there.
   const name = `${symbol}_${atReturn ? 'return' : 'entry'}_${MARK}`;
   const definitions = `${tracefs}/kprobe_events`;
   const command = (text: string) => writeFileSync(definitions, `${text}\n`, { flag: 'a' });
   const instances = blocks ? BLOCKING_INSTANCES : '';
   const kind = atReturn ? `r${instances}` : 'p';
-  const definition = `${group}/${name}`;
-  command(`${kind}:${definition} ${functionOf(module, hook)}`);
+  const definition = `${OWN_GROUP}/${name}`;
+  command(`${kind}:${definition} ${target}`);
   try {
     const id = Number(readFileSync(`${tracefs}/events/${definition}/id`, 'utf8'));
     const method = methodOf(hook) + (instances && `:${instances}`);
@@ -191,7 +180,7 @@ export function removeStaleDefinitions(): number {
   if (!tracefs) return 0;
   let removed = 0;
   for (const group of readdirSync(`${tracefs}/events`)) {
-    if (!group.startsWith(GROUP)) continue;
+    if (!group.startsWith(GROUP) || group === OWN_GROUP) continue;
     for (const name of readdirSync(`${tracefs}/events/${group}`)) {
       if (name === 'enable' || name === 'filter') continue;
       try {
@@ -210,7 +199,7 @@ export function removeStaleDefinitions(): number {
  * Before 5.19 the kernel leaves out those for want of an instance.
  */
 export function missProfile(): ReadonlyMap<string, number> {
-  const tracefs = linksCountMisses() ? undefined : findTracefs();
+  const tracefs = isSince(LINKS_COUNT_MISSES) ? undefined : findTracefs();
   if (!tracefs) return new Map();
   const lines = readFileSync(`${tracefs}/kprobe_profile`, 'utf8').trim().split('\n');
   return new Map(
@@ -221,14 +210,9 @@ export function missProfile(): ReadonlyMap<string, number> {
   );
 }
 
+/** Asked anew each time: it may be mounted while the agent runs. */
 function findTracefs(): string | undefined {
-  return TRACEFS.find((path) => {
-    try {
-      return readdirSync(`${path}/events`).length > 0;
-    } catch {
-      return false;
-    }
-  });
+  return TRACEFS.find((path) => existsSync(`${path}/kprobe_events`));
 }
 
 function attachment(

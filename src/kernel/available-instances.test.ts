@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
@@ -50,6 +58,18 @@ it('asks again only for an answer that is newer', async () => {
   assert.deepEqual(await answered(instances, bootTime()), { 'mtty-1': 23 });
 });
 
+it('tells what it knows while the driver is asked anew', async () => {
+  offer('mtty-1', '24\n');
+  const instances = new AvailableInstances(root);
+  assert.equal(instances.lately('mtty', bootTime()), undefined);
+  await answered(instances, 0);
+  offer('mtty-1', '23\n');
+  const since = bootTime();
+  assert.equal(instances.lately('mtty', since)?.get('mtty-1'), 24);
+  await answered(instances, since);
+  assert.equal(instances.lately('mtty', since)?.get('mtty-1'), 23);
+});
+
 it('leaves out a type whose driver does not tell, or says no number', async () => {
   offer('mtty-1', '24\n');
   offer('mtty-2', 'many\n');
@@ -69,6 +89,42 @@ it('waits for no driver', async () => {
   assert.equal(instances.of('mtty', now), undefined);
   writeFileSync(file, '7\n');
   assert.deepEqual(await answered(instances, now), { 'mtty-1': 7 });
+});
+
+it('asks a driver that does not answer for one type only: each takes a thread', async () => {
+  const files = ['mtty-1', 'mtty-2', 'mtty-3'].map((type) => join(root, TYPES, type));
+  for (const file of files) {
+    mkdirSync(file, { recursive: true });
+    execFileSync('mkfifo', [join(file, 'available_instances')]);
+  }
+  new AvailableInstances(root).of('mtty', bootTime());
+  // Longer than a driver may take for one.
+  await setTimeout(1300);
+  const asked = files.filter((file) => {
+    try {
+      const { O_WRONLY, O_NONBLOCK } = constants;
+      closeSync(openSync(join(file, 'available_instances'), O_WRONLY | O_NONBLOCK));
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  assert.equal(asked.length, 1);
+});
+
+it('asks a driver that did not answer in time again, when it has', async () => {
+  mkdirSync(join(root, TYPES, 'mtty-1'), { recursive: true });
+  const file = join(root, TYPES, 'mtty-1', 'available_instances');
+  execFileSync('mkfifo', [file]);
+  const instances = new AvailableInstances(root);
+  const lately = () => instances.lately('mtty', 0)?.get('mtty-1');
+  assert.equal(lately(), undefined);
+  await setTimeout(1300);
+  writeFileSync(file, '7\n');
+  rmSync(file);
+  offer('mtty-1', '6\n');
+  for (let i = 0; i < 100 && lately() === undefined; i++) await setTimeout(5);
+  assert.equal(lately(), 6);
 });
 
 it('knows nothing of a parent that is not there', async () => {

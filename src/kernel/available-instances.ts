@@ -3,7 +3,7 @@
  * asked in the background.
  */
 import { bootTime } from './os.ts';
-import { answer, list } from './sysfs-files.ts';
+import { answer, isUnanswered, list } from './sysfs-files.ts';
 
 /** How many more of each type, by the names of their directories. */
 type Offer = ReadonlyMap<string, number>;
@@ -13,6 +13,9 @@ interface Asked {
   readonly at: number;
   /** Undefined until the driver has answered, and when the parent is gone. */
   offer: Offer | undefined;
+  isAsking: boolean;
+  /** What it answered the time before. */
+  readonly before: Offer | undefined;
 }
 
 export class AvailableInstances {
@@ -32,17 +35,34 @@ export class AvailableInstances {
   of(parent: string, notBefore: number): Offer | undefined {
     const last = this.#asked.get(parent);
     if (last && last.at >= notBefore) return last.offer;
-    const asked: Asked = { at: bootTime(), offer: undefined };
+    const asked: Asked = {
+      ...{ at: bootTime(), offer: undefined, isAsking: true },
+      before: last?.offer ?? last?.before,
+    };
     this.#asked.set(parent, asked);
     const directory = `${this.#root}/sys/class/mdev_bus/${parent}/mdev_supported_types`;
-    ask(directory).then(
-      (offer) => {
+    ask(directory)
+      .then((offer) => {
         asked.offer = offer;
-      },
+      })
       // To be denied is not to know; whatever else reads sysfs has told it.
-      () => {},
-    );
+      .catch(() => {})
+      .finally(() => {
+        asked.isAsking = false;
+      });
     return undefined;
+  }
+
+  /**
+   * What a parent was last known to offer, for who asks now and then: a driver that is slow is not
+   * asked again before it has answered, and one that did not answer in time at the next occasion.
+   */
+  lately(parent: string, notBefore: number): Offer | undefined {
+    const last = this.#asked.get(parent);
+    const isKnown = last?.offer !== undefined && last.at >= notBefore;
+    if (!isKnown && last?.isAsking !== true) this.of(parent, bootTime());
+    const { offer, before } = this.#asked.get(parent) ?? {};
+    return offer ?? before;
   }
 }
 
@@ -51,7 +71,10 @@ async function ask(directory: string): Promise<Offer | undefined> {
   if (!types) return undefined;
   const offer = new Map<string, number>();
   for (const type of types) {
-    const said = await answer(`${directory}/${type}/available_instances`);
+    const file = `${directory}/${type}/available_instances`;
+    const said = await answer(file);
+    // To ask on would take one more thread for each type.
+    if (isUnanswered(file)) return undefined;
     const count = Number.parseInt(said ?? '', 10);
     if (!Number.isNaN(count)) offer.set(type, count);
   }

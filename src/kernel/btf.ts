@@ -33,7 +33,6 @@ const KIND = {
 
 interface BtfType {
   readonly kind: number;
-  readonly name: string;
   readonly length: number;
   /** Bytes for sized kinds, the id of another type for modifiers. */
   readonly sizeOrType: number;
@@ -63,8 +62,8 @@ export class Btf {
   readonly #view: DataView;
   readonly #strings: number;
   readonly #stringsEnd: number;
-  /** Index 0 is void. */
-  readonly #types: (BtfType | undefined)[] = [undefined];
+  /** Where each type is, by its id; 0 is void. Few are ever looked at. */
+  readonly #types: number[] = [0];
 
   /** @param bytes raw BTF as in an ELF `.BTF` section, little endian @throws if they are not BTF, or damaged */
   constructor(bytes: Uint8Array) {
@@ -84,18 +83,9 @@ export class Btf {
     if (bytes[this.#stringsEnd - 1] !== 0) throw damaged('its last name has no end');
     for (let at = types; at < end; ) {
       if (at + TYPE_BYTES > end) throw damaged('its last type is cut short');
+      this.#types.push(at);
       const info = view.getUint32(at + 4, true);
-      const kind = (info >>> 24) & 0x1f;
-      const length = info & 0xffff;
-      const data = at + TYPE_BYTES;
-      this.#types.push({
-        kind,
-        name: this.#string(view.getUint32(at, true)),
-        length,
-        sizeOrType: view.getUint32(at + 8, true),
-        data,
-      });
-      at = data + extraBytes(kind, length);
+      at += TYPE_BYTES + extraBytes(kindOf(info), lengthOf(info));
       if (at > end) throw damaged('its last type is cut short');
     }
   }
@@ -122,7 +112,26 @@ export class Btf {
   }
 
   #find(kind: number, name: string): BtfType | undefined {
-    return this.#types.find((type) => type?.kind === kind && type.name === name);
+    const id = this.#types.findIndex(
+      (at) =>
+        at !== 0 &&
+        kindOf(this.#view.getUint32(at + 4, true)) === kind &&
+        this.#isNamed(this.#view.getUint32(at, true), name),
+    );
+    return this.#type(id);
+  }
+
+  /** @returns undefined for void, and for an id that there is not */
+  #type(id: number): BtfType | undefined {
+    const at = this.#types[id];
+    if (!at) return undefined;
+    const info = this.#view.getUint32(at + 4, true);
+    return {
+      kind: kindOf(info),
+      length: lengthOf(info),
+      sizeOrType: this.#view.getUint32(at + 8, true),
+      data: at + TYPE_BYTES,
+    };
   }
 
   #flatten(type: BtfType, base: number, into: Field[], depth = 0): void {
@@ -143,10 +152,10 @@ export class Btf {
 
   /** Follows typedefs and qualifiers to the type that has a size. */
   #resolve(id: number): BtfType | undefined {
-    let type = this.#types[id];
+    let type = this.#type(id);
     for (let depth = 0; type && isModifier(type.kind); depth++) {
       checkDepth(depth);
-      type = this.#types[type.sizeOrType];
+      type = this.#type(type.sizeOrType);
     }
     return type;
   }
@@ -160,13 +169,35 @@ export class Btf {
     return this.#size(element, depth + 1) * this.#view.getUint32(type.data + 8, true);
   }
 
-  #string(offset: number): string {
+  /** @param name of ASCII characters */
+  #isNamed(offset: number, name: string): boolean {
+    const start = this.#start(offset);
+    for (let i = 0; i < name.length; i++) {
+      if (this.#view.getUint8(start + i) !== name.charCodeAt(i)) return false;
+    }
+    return this.#view.getUint8(start + name.length) === 0;
+  }
+
+  #start(offset: number): number {
     const start = this.#strings + offset;
     if (start >= this.#stringsEnd) throw damaged('a name lies outside');
+    return start;
+  }
+
+  #string(offset: number): string {
+    const start = this.#start(offset);
     let end = start;
     while (this.#view.getUint8(end) !== 0) end++;
     return Buffer.from(this.#view.buffer, this.#view.byteOffset + start, end - start).toString();
   }
+}
+
+function kindOf(info: number): number {
+  return (info >>> 24) & 0x1f;
+}
+
+function lengthOf(info: number): number {
+  return info & 0xffff;
 }
 
 function damaged(how: string): Error {

@@ -39,7 +39,7 @@ export class HostPrograms {
     return [{ programs: [MODULE_LOAD], attach, refused() {} }];
   }
 
-  /** Made anew when a module has come: with its types, more can be read of files that were there. */
+  /** Takes the place of the one before. */
   filesUnit(): Unit {
     const refused = (reason: string) => {
       this.#seenFiles = new Error(reason);

@@ -21,6 +21,12 @@ export function kernelVersion(text = release()): readonly [number, number] {
   return [major, minor];
 }
 
+/** Whether the running kernel is of that version or newer. */
+export function isSince([major, minor]: readonly [number, number]): boolean {
+  const [ours, oursMinor] = kernelVersion();
+  return ours > major || (ours === major && oursMinor >= minor);
+}
+
 /** The live host, as rules ask about it. */
 export function liveHost(): Host {
   const groups = new ControlGroups();

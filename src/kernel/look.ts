@@ -4,7 +4,7 @@
  * VMs also from debugfs.
  */
 import { EventCursor } from '../events/cursor.ts';
-import { encodeRecord, type RecordNames } from '../events/encoder.ts';
+import { encodeRecord, type RecordFields } from '../events/encoder.ts';
 import { DEVICE, SEEN } from '../events/look-bits.ts';
 import { FLAG, WIRE } from '../events/wire.gen.ts';
 import { POINTS, type PointName } from '../lifecycle/points.ts';
@@ -12,6 +12,7 @@ import { readDebugVms } from './debugfs.ts';
 import { bootTime } from './os.ts';
 import type { SeenFiles } from './seen-files.ts';
 import { type HostDevice, type HostParent, readDevices, readParents } from './sysfs.ts';
+import { inode } from './sysfs-files.ts';
 
 export interface Found {
   /**
@@ -82,13 +83,14 @@ function deviceRecord(device: HostDevice): Uint8Array {
   return record('seen.device', {
     ret,
     groupId,
+    inode: bus === 'mdev' ? inode(`/sys/bus/mdev/devices/${name}`) : 0,
     names: { device: name, bus, type, parent, driver },
   });
 }
 
 function record(
   point: PointName,
-  fields: { flags?: number; ret?: number; groupId?: number; vmPid?: number; names?: RecordNames },
+  fields: Partial<Pick<RecordFields, 'flags' | 'ret' | 'groupId' | 'inode' | 'vmPid' | 'names'>>,
 ): Uint8Array {
   return encodeRecord({
     ...fields,

@@ -94,9 +94,10 @@ export class Mapping {
     this.buffer = koffi.view(address, length);
   }
 
-  /** The buffer must not be touched afterwards. */
+  /** The buffer has no bytes afterwards, so that whoever reads it finds nothing instead of crashing. */
   unmap(): void {
-    c.munmap(this.#address, this.buffer.byteLength);
+    const { byteLength } = this.buffer.transfer();
+    c.munmap(this.#address, byteLength);
   }
 }
 
@@ -249,30 +250,40 @@ export function openTracepoint(id: number): number {
 
 /**
  * A perf event on a kernel function.
- * @param target the function, as "module:function", because static ones may share a name
+ * @param target the function: its name, or where it is as 0x…
  * @throws {SystemError} with code ENOENT when there is no such function
  */
 export function openKprobe(target: string, atReturn: boolean): number {
   kprobeSource ??= readKprobeSource();
   const { type, atReturn: config } = kprobeSource;
-  return openPerfEvent({ type, config: atReturn ? config : 0, function: target });
+  const place = target.startsWith('0x') ? { address: BigInt(target) } : { function: target };
+  return openPerfEvent({ type, config: atReturn ? config : 0, ...place });
 }
 
-function openPerfEvent(event: { type: number; config: number; function?: string }): number {
+interface PerfEvent {
+  readonly type: number;
+  readonly config: number;
+  readonly function?: string;
+  /** Instead of a function's name. */
+  readonly address?: bigint;
+}
+
+function openPerfEvent(event: PerfEvent): number {
   const number = SYSCALL_PERF_EVENT_OPEN[process.arch];
   if (number === undefined) throw new Error(`perf_event_open is unknown on ${process.arch}`);
+  const isTracepoint = event.type === PERF_TYPE_TRACEPOINT;
   const attr = {
     type: event.type,
     size: PERF_EVENT_ATTR_SIZE,
     config: event.config,
-    sample_period: event.function === undefined ? 1 : 0,
+    sample_period: isTracepoint ? 1 : 0,
     sample_type: 0,
     read_format: 0,
     flags: 0,
-    wakeup_events: event.function === undefined ? 1 : 0,
+    wakeup_events: isTracepoint ? 1 : 0,
     bp_type: 0,
     kprobe_func: event.function ?? null,
-    probe_offset: 0,
+    probe_offset: event.address ?? 0,
   };
   return check(
     'perf_event_open',

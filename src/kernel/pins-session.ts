@@ -2,7 +2,6 @@
  * What one agent leaves to the next in a map beside the pinned ring: how far it has
  * read, and what is pinned. Agents write it; no program in the kernel does.
  */
-import { crc32 } from 'node:zlib';
 import type { WireDescription } from '../events/wire-description.ts';
 import { Libbpf, mapOptions } from './libbpf.ts';
 import { Mapping, PAGE_SIZE } from './os.ts';
@@ -45,6 +44,9 @@ export interface Description {
   /** By point; also those about to be pinned. */
   readonly points: Readonly<Record<string, readonly PinnedLink[]>>;
 }
+
+/** Asked for only here: to load node:zlib takes as long as to open two probes. */
+const checksum = (bytes: Buffer) => process.getBuiltinModule('node:zlib').crc32(bytes);
 
 /** Losses that have no place in the sequence and have been told, as the kernel counts them. */
 export type Told = Record<'missed' | 'callsFull' | 'unreadable', number>;
@@ -101,7 +103,9 @@ export class Session {
     const length = this.#bytes.readUInt32LE(at);
     const start = at + DESCRIPTION_HEAD;
     const json = this.#bytes.subarray(start, start + Math.min(length, DESCRIPTION));
-    if (crc32(json) !== this.#bytes.readUInt32LE(at + 4)) throw new Error('its session is damaged');
+    if (checksum(json) !== this.#bytes.readUInt32LE(at + 4)) {
+      throw new Error('its session is damaged');
+    }
     return JSON.parse(json.toString()) as Description;
   }
 
@@ -114,7 +118,7 @@ export class Session {
     const other = 1 - (this.#words[AT.described >> 2] & 1);
     const at = this.#place(other);
     this.#bytes.writeUInt32LE(json.length, at);
-    this.#bytes.writeUInt32LE(crc32(json), at + 4);
+    this.#bytes.writeUInt32LE(checksum(json), at + 4);
     json.copy(this.#bytes, at + DESCRIPTION_HEAD);
     Atomics.store(this.#words, AT.described >> 2, other);
     this.#words[AT.format >> 2] = FORMAT;

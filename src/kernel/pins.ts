@@ -8,7 +8,7 @@ import { WIRE } from '../events/wire.gen.ts';
 import { obstacleToReading } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
 import { type Attachment, mapEntries, missProfile, takeOver, undefine } from './attach.ts';
-import { kernelVersion } from './host.ts';
+import { isSince, kernelVersion } from './host.ts';
 import { Lanes } from './lanes.ts';
 import { closeFd, pause } from './os.ts';
 import { mapOf, PinDirectory } from './pins-directory.ts';
@@ -292,11 +292,10 @@ export function ownOrExplain(path: string, cpus: number): PinDirectory {
 
 /** @throws {UserProblem} */
 function checkKernel(): void {
-  const [major, minor] = kernelVersion();
-  const [since, sinceMinor] = LINKS_CAN_BE_PINNED;
-  if (major > since || (major === since && minor >= sinceMinor)) return;
+  if (isSince(LINKS_CAN_BE_PINNED)) return;
+  const [ours, since] = [kernelVersion(), LINKS_CAN_BE_PINNED].map((one) => one.join('.'));
   throw new UserProblem(
-    `probes cannot be pinned on Linux ${major}.${minor}: the kernel lets go of a kprobe with its agent before ${since}.${sinceMinor}`,
+    `probes cannot be pinned on Linux ${ours}: the kernel lets go of a kprobe with its agent before ${since}`,
     'run without --pin: what happens while no agent runs is not seen, and the next one finds the state again by looking at the host',
   );
 }

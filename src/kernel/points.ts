@@ -7,7 +7,7 @@
  * loaded; a function that is missing costs one point.
  */
 import { statSync } from 'node:fs';
-import type { PointStatus } from '../events/source.ts';
+import type { PointState, PointStatus } from '../events/source.ts';
 import type { PointName } from '../lifecycle/points.ts';
 import {
   type AttachMethod,
@@ -32,6 +32,7 @@ import {
   type ProbeModule,
   type ProbePoint,
 } from './probe-table.ts';
+import { naming } from './symbols.ts';
 
 type State =
   | Attached
@@ -67,11 +68,12 @@ export class Points {
     const units: Unit[] = [];
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
+    const name = naming();
     const open = (module: ProbeModule, hook: Hook) => {
       // The kernel's own functions are there also when nothing yet needs them watched; and
       // 5.10 and 6.1 grant a probe in a module that is not there, and never run it.
       if (loadingOf(module) === undefined) throw missing(notLoaded(module));
-      return openPlace(module, hook, this.#method);
+      return openPlace(name(module, hook), hook, this.#method);
     };
     const kernel = { version: kernelVersion(), open, close: closePlace };
     for (const [point, state] of this.#states) {
@@ -135,7 +137,16 @@ export class Points {
 
   statuses(): PointStatus[] {
     const profile = missProfile();
-    return PROBE_TABLE.map((entry) => this.#status(entry, profile));
+    return PROBE_TABLE.map((entry) => {
+      const state = this.#states.get(entry.point);
+      const missed = state?.state === 'attached' ? missedBy(state.attachments, profile) : 0;
+      return { ...this.#state(entry), missed };
+    });
+  }
+
+  /** What asks the kernel nothing. */
+  states(): PointState[] {
+    return PROBE_TABLE.map((entry) => this.#state(entry));
   }
 
   /** Detaches everything; what is pinned is left as it is. */
@@ -193,10 +204,9 @@ export class Points {
     }
   }
 
-  #status(entry: ProbePoint, profile: ReadonlyMap<string, number>): PointStatus {
-    const { point, module, meaning } = entry;
+  #state({ point, module, meaning }: ProbePoint): PointState {
     const state = this.#states.get(point);
-    const base = { point, module, meaning, limited: false, missed: 0 };
+    const base = { point, module, meaning, limited: false };
     if (!state) return { ...base, state: 'failed', reason: 'it was not tried' };
     if ('reason' in state) return { ...base, ...state };
     const { toldBy, because } = state.candidate;
@@ -214,7 +224,6 @@ export class Points {
       symbol: symbolsOf(candidate),
       method: [...methods, ...(toldBy ? [`told by ${toldBy}`] : [])].join('+'),
       limited: candidate.hooks.some(({ blocks }) => blocks) && methods.includes('kretprobe'),
-      missed: missedBy(attachments, profile),
     };
   }
 

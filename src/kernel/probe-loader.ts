@@ -1,11 +1,17 @@
 /** Loads probe objects, whose maps are all the same, and hands each program to whoever wants it. */
+import { existsSync } from 'node:fs';
 import { WIRE } from '../events/wire.gen.ts';
 import { describeWire, wireDifference } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
+import { isSince } from './host.ts';
 import { SHARED_MAPS } from './pins.ts';
 import { type OpaqueKeys, ProbeObject } from './probe-object.ts';
+import { PROBE_MODULES } from './probe-table.ts';
 
-const KERNEL_BTF = '/sys/kernel/btf/vmlinux';
+const BTF = '/sys/kernel/btf';
+
+/** The kernels that the smaller object is made for. */
+const TYPED_SINCE = [6, 1] as const;
 
 /** Programs that are of use only together, and what to do once the kernel has or has not taken them. */
 export interface Unit {
@@ -87,8 +93,9 @@ export class ProbeLoader {
   /** Opens the object and makes sure that it speaks our wire format. */
   #open(): ProbeObject {
     const { directory, moduleBtf } = this.#options;
-    const path = `${directory}/vfioscope.bpf.o`;
-    const object = ProbeObject.open(path, moduleBtf ? undefined : KERNEL_BTF);
+    const name = moduleBtf && modulesTellTypes() ? 'vfioscope-typed' : 'vfioscope';
+    const path = `${directory}/${name}.bpf.o`;
+    const object = ProbeObject.open(path, moduleBtf ? undefined : `${BTF}/vmlinux`);
     try {
       const difference = wireDifference(WIRE, describeWire(object.btf()));
       if (difference) {
@@ -120,6 +127,16 @@ export class ProbeLoader {
     this.#onLoaded(this.#maps);
     for (const unit of units) unit.attach(object);
   }
+}
+
+/** Whether offsets in all modules that are loaded can be had from their types; bpf/layout.h tells the rest. */
+function modulesTellTypes(): boolean {
+  return (
+    isSince(TYPED_SINCE) &&
+    PROBE_MODULES.every(
+      (module) => !existsSync(`/sys/module/${module}`) || existsSync(`${BTF}/${module}`),
+    )
+  );
 }
 
 /** What to try next: all but what the reason names, and that alone; halves where it names nothing. */

@@ -203,9 +203,9 @@ function words({ hooks, toldBy }: Candidate): string {
   return [symbols, toldBy && `← ${toldBy}`].filter(Boolean).join(' ');
 }
 
-/** The names of all programs in the compiled object. */
-function programs(): Set<string> {
-  const path = new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname;
+/** The names of all programs in a compiled object. */
+function programs(file: string): Set<string> {
+  const path = new URL(`../../dist/bpf/${file}`, import.meta.url).pathname;
   const libbpf = Libbpf.get();
   const object = libbpf.checkPointer(path, (calls) =>
     calls.objectOpen(path, openOptions(undefined)),
@@ -227,9 +227,19 @@ describe('the table of probe points', () => {
   const candidates = PROBE_TABLE.flatMap((entry) => entry.candidates);
   const hooks = candidates.flatMap((candidate) => candidate.hooks);
 
-  it('names the programs of the compiled object, all of them', () => {
-    const named = new Set(hooks.map(({ program }) => program));
-    assert.deepEqual([...programs()].sort(), [...named, SEEN_FILES, 'module_load'].sort());
+  for (const file of ['vfioscope.bpf.o', 'vfioscope-typed.bpf.o']) {
+    it(`names the programs of ${file}, all of them`, () => {
+      const named = new Set(hooks.map(({ program }) => program));
+      assert.deepEqual([...programs(file)].sort(), [...named, SEEN_FILES, 'module_load'].sort());
+    });
+  }
+
+  it('has a program of its own for the end of an open before 6.6 only', () => {
+    const end = (version: string) =>
+      chosen(version).using.get('vfio.device.get_fd')?.hooks.at(-1)?.program;
+    const versions = ['5.10', '6.1', '6.12', '7.2'];
+    const [one, two] = ['get_fd_and_open_end', 'get_fd_end'];
+    assert.deepEqual(versions.map(end), [one, one, two, two]);
   });
 
   it('refers to points that stand before, and to functions that these may use', () => {

@@ -1,17 +1,13 @@
 /**
  * Which kernel function stands for which logical point: the one table.
  *
- * Points are kprobes at entry and kretprobes at return, never fentry and fexit: a
- * BPF trampoline skips a program in silence when it is preempted inside it and
- * another task on the same CPU comes by (9 to 18 % of events lost under load on
- * preemptible kernels, measured), while a kprobe runs with preemption off.
- * Kprobes also attach ten times faster, need no BTF to attach, and do not hold
- * the module that they probe.
+ * Points are kprobes at entry and kretprobes at return, never fentry and fexit: a BPF trampoline skips
+ * a program in silence when it is preempted inside it and another task on the same CPU comes by, while
+ * a kprobe runs with preemption off. docs/architecture.md compares them.
  *
- * `blocks` marks functions that sleep, for minutes or only for a lock. Each call in
- * flight occupies one instance of a kretprobe, and the default number of instances is
- * small, so those get their own, large number of them: a hundred tools that create
- * devices or VMs at the same time are all in there at once.
+ * `blocks` marks functions that sleep, for minutes or only for a lock. Each call in flight occupies one
+ * instance of a kretprobe, and there are few by default, so those get their own, large number of them: a
+ * hundred tools that create devices or VMs at the same time are all in there at once.
  */
 import type { PointName } from '../lifecycle/points.ts';
 
@@ -52,7 +48,7 @@ export interface ProbePoint {
   readonly candidates: readonly Candidate[];
 }
 
-interface Options extends Pick<Candidate, 'where'> {
+interface Options extends Pick<Candidate, 'where' | 'before'> {
   readonly blocks?: boolean;
 }
 
@@ -98,6 +94,8 @@ const blocks = { blocks: true };
 const OLD_REGISTER = { where: ['vfio.register', 'vfio_add_group_dev'] } as const;
 /** Until 6.5 the core looked no further than the group when it opened a device. */
 const OLD_OPEN = { where: ['vfio.device.open', 'vfio_device_assign_container'] } as const;
+/** Later ones have a function that every open returns from. */
+const NO_OPEN_END = { ...blocks, before: [6, 6] } as const;
 
 export const PROBE_TABLE: readonly ProbePoint[] = [
   {
@@ -247,7 +245,10 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'vfio.device.get_fd',
     module: 'vfio',
     meaning: 'a process asks a group for a device file',
-    candidates: [both('vfio_group_fops_unl_ioctl', 'get_fd', blocks)],
+    candidates: [
+      spanned('vfio_group_fops_unl_ioctl', 'get_fd_begin', 'get_fd_and_open_end', NO_OPEN_END),
+      both('vfio_group_fops_unl_ioctl', 'get_fd', blocks),
+    ],
   },
   {
     point: 'vfio.group.unset_container',
@@ -275,7 +276,13 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'vfio',
     meaning: 'drivers that asked to be told the VM of a group are told',
     candidates: [
-      core(spanned('blocking_notifier_call_chain', 'notify_begin', 'notify_end', OLD_REGISTER)),
+      // Much else is told by the same function, and may sleep in it.
+      core(
+        spanned('blocking_notifier_call_chain', 'notify_begin', 'notify_end', {
+          ...blocks,
+          ...OLD_REGISTER,
+        }),
+      ),
       told('vfio.group.set_kvm', 'this kernel tells a driver no VM, it gives it one at open', {}),
     ],
   },

@@ -1,5 +1,5 @@
 /** All probes of this agent: the points, the ring that they write to, and who they are left to. */
-import type { PointStatus } from '../events/source.ts';
+import type { PointState, PointStatus } from '../events/source.ts';
 import { UserProblem } from '../problem.ts';
 import type { AttachMethod } from './attach.ts';
 import { HOST_PROGRAMS, HostPrograms } from './host-programs.ts';
@@ -10,7 +10,7 @@ import { PinnedPoints } from './pinned-points.ts';
 import { type PinOptions, type PinReport, Pins } from './pins.ts';
 import type { Session } from './pins-session.ts';
 import { Points } from './points.ts';
-import { type LoaderOptions, ProbeLoader } from './probe-loader.ts';
+import { type LoaderOptions, ProbeLoader, type Unit } from './probe-loader.ts';
 import { OpaqueKeys } from './probe-object.ts';
 import { PROBE_MODULES, type ProbeModule } from './probe-table.ts';
 import { RingReader } from './ring.ts';
@@ -31,6 +31,8 @@ export class Probes {
   readonly #host: HostPrograms;
   readonly #loader: ProbeLoader;
   readonly #pins: Pins | undefined;
+  /** With a module that has come, more can be read of files that were there. */
+  #filesAreOld = true;
 
   /** Makes the ring and attaches whatever can be. @throws when nothing at all can work here */
   constructor({ pin, method, ...asked }: ProbesOptions) {
@@ -51,8 +53,7 @@ export class Probes {
     this.#loader = new ProbeLoader(options, { keys, cpus, maps: kept?.maps }, (maps) =>
       this.#points.describe(maps),
     );
-    const host = [...this.#host.moduleLoadUnits(), this.#host.filesUnit()];
-    this.#loader.load([...host, ...this.#points.open(PROBE_MODULES)]);
+    this.#load([...this.#host.moduleLoadUnits(), ...this.#points.open(PROBE_MODULES)]);
     this.#points.describe(this.#loader.maps);
     this.#points.dropUnknown(...HOST_PROGRAMS);
     this.ringBytes = options.ringBytes;
@@ -61,14 +62,18 @@ export class Probes {
     this.lanes = new Lanes(this.#loader.map('lanes'), cpus);
   }
 
+  #load(units: readonly Unit[]): void {
+    if (units.length > 0) this.#loader.load(units);
+  }
+
   /** Attaches to modules that have come, lets go of those that have left. @returns which changed */
   refresh(): ProbeModule[] {
     const changed = this.#points.changed();
     if (changed.length === 0) return [];
     for (const module of changed) this.#points.stop(module);
-    const units = this.#points.open(changed);
-    if (units.length > 0) this.#loader.load([this.#host.filesUnit(), ...units]);
+    this.#load(this.#points.open(changed));
     this.#points.describe(this.#loader.maps);
+    this.#filesAreOld = true;
     return changed;
   }
 
@@ -91,8 +96,18 @@ export class Probes {
     return this.#points.statuses();
   }
 
-  /** What looks into the files of all processes; an error where the kernel refuses that. */
+  /** Sooner told, because the kernel is asked for no counts. */
+  states(): PointState[] {
+    return this.#points.states();
+  }
+
+  /**
+   * What looks into the files of all processes; an error where the kernel refuses that. It is
+   * the largest program, and loaded only when it is asked for: the probes do not wait for it.
+   */
   get seenFiles(): SeenFiles | Error {
+    if (this.#filesAreOld) this.#load([this.#host.filesUnit()]);
+    this.#filesAreOld = false;
     return this.#host.seenFiles;
   }
 

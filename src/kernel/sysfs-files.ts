@@ -5,7 +5,7 @@
  * Looks are synchronous: they run no driver's code, and take a few µs against hundreds on
  * libuv's threads. Loops over them call a pacer.
  */
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
@@ -42,6 +42,11 @@ export function exists(path: string): boolean {
   return unlessGone(path, () => lstatSync(path, { throwIfNoEntry: false })) !== undefined;
 }
 
+/** The inode number of what a path leads to, 0 when there is nothing. */
+export function inode(path: string): number {
+  return unlessGone(path, () => statSync(path, { throwIfNoEntry: false }))?.ino ?? 0;
+}
+
 /** What a file says, without the end of line; undefined when there is no such file. */
 export function text(file: string): string | undefined {
   return unlessGone(file, () => readFileSync(file, 'utf8').trimEnd());
@@ -58,6 +63,11 @@ export async function answer(file: string, within = ANSWER): Promise<string | un
     .then((said) => said.trimEnd(), unlessDenied(file))
     .finally(() => unanswered.delete(file));
   return Promise.race([reading, setTimeout(within, undefined, { ref: false })]);
+}
+
+/** Whether a driver that was asked has not answered yet. */
+export function isUnanswered(file: string): boolean {
+  return unanswered.has(file);
 }
 
 /** @returns to be awaited once in each round of a loop: gives others a turn when one is due */

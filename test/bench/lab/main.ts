@@ -44,7 +44,7 @@ interface Row {
   readonly digits: number;
 }
 
-const { kernels, rounds } = readArguments();
+const { kernels, rounds, attachOnly } = readArguments();
 for (const kernel of kernels) await compare(kernel);
 
 async function compare(kernel: string): Promise<void> {
@@ -55,9 +55,12 @@ async function compare(kernel: string): Promise<void> {
     const doctor = await sh(vm, `${AGENT} doctor --json`);
     const hooks = hooksOf((JSON.parse(doctor) as DoctorReport).points);
     const plain = await bpftrace(vm, 'plain', plainProgram(hooks));
-    const full = await bpftrace(vm, 'full', fullProgram(hooks));
-    const own = new Set(hooks.map(({ program }) => program.slice(0, PROGRAM_NAME)));
-    const rows = [await attachRow(vm, plain), ...(await loadRows(vm, full, own))];
+    const rows = [await attachRow(vm, plain)];
+    if (!attachOnly) {
+      const full = await bpftrace(vm, 'full', fullProgram(hooks));
+      const own = new Set(hooks.map(({ program }) => program.slice(0, PROGRAM_NAME)));
+      rows.push(...(await loadRows(vm, full, own)));
+    }
     print(`${kernel} (${vm.kernel.release}), ${places(hooks).size} places, ${rounds} rounds`, rows);
   } finally {
     await vm.close();
@@ -154,12 +157,24 @@ async function sh(vm: Vm, command: string): Promise<string> {
   return stdout;
 }
 
-function readArguments(): { readonly kernels: readonly string[]; readonly rounds: number } {
+interface Arguments {
+  readonly kernels: readonly string[];
+  readonly rounds: number;
+  /** Leave out all but the time to attach. */
+  readonly attachOnly: boolean;
+}
+
+function readArguments(): Arguments {
   const { values } = parseArgs({
     options: {
       kernel: { type: 'string', multiple: true, default: Object.keys(readMatrix().kernels) },
       rounds: { type: 'string', default: '5' },
+      'attach-only': { type: 'boolean', default: false },
     },
   });
-  return { kernels: values.kernel, rounds: Number(values.rounds) };
+  return {
+    kernels: values.kernel,
+    rounds: Number(values.rounds),
+    attachOnly: values['attach-only'],
+  };
 }
