@@ -19,7 +19,8 @@ function shortStory(story = new Story()): Story {
 
 /** Tells a short story, then something happens to the process. */
 class Told implements Source {
-  stopped = 0;
+  /** How it was ended. */
+  readonly ends: string[] = [];
   readonly #after: () => void;
 
   constructor(after: () => void) {
@@ -37,7 +38,11 @@ class Told implements Source {
   }
 
   async stop(): Promise<void> {
-    this.stopped++;
+    this.ends.push('stop');
+  }
+
+  close(): void {
+    this.ends.push('close');
   }
 }
 
@@ -64,7 +69,7 @@ describe('vfioscope record', () => {
         new RegExp(`\\nrecorded ${RECORDS} records in 0\\.\\d s: ${size} bytes in `),
       );
       assert.match(out, /\nlost 4 \(probe_missed\)$/);
-      assert.equal(source.stopped, 1);
+      assert.deepEqual(source.ends, ['stop', 'close']);
       const { notes, problem } = played(file);
       assert.equal(problem, undefined);
       assert.equal(notes.records.length, RECORDS);
@@ -75,7 +80,7 @@ describe('vfioscope record', () => {
     writeFileSync(file, 'precious');
     const source = new Told(() => {});
     await assert.rejects(run(file, source), { name: 'UserProblem', message: /is there already/ });
-    assert.equal(source.stopped, 1);
+    assert.deepEqual(source.ends, ['close']);
   });
 
   it('does not write to standard output, and makes no file of that name', async () => {
@@ -89,6 +94,6 @@ describe('vfioscope record', () => {
       name: 'UserProblem',
       message: /cannot write \/dev\/full: ENOSPC \(no space left\)/,
     });
-    assert.equal(source.stopped, 1);
+    assert.deepEqual(source.ends, ['close']);
   });
 });

@@ -23,6 +23,7 @@ export interface Source {
   points(): readonly PointStatus[];
   start(listener: SourceListener): void;
   stop(): Promise<void>;
+  close(): void;
 }
 
 export interface RecordHostOptions {
@@ -65,7 +66,7 @@ export async function record(options: RecordOptions, open: () => Source): Promis
     const header = describe(source.points(), ringBytes);
     recorder = new Recorder({ path: file, header, overwrite: force });
   } catch (error) {
-    await source.stop();
+    source.close();
     throw error;
   }
   const began = recorder.until;
@@ -81,6 +82,7 @@ export async function record(options: RecordOptions, open: () => Source): Promis
     await stopped;
   } finally {
     await source.stop();
+    source.close();
     recorder.end();
   }
   console.log(summary(file, recorder, bootTime() - began));

@@ -28,7 +28,7 @@ async function play(kernel: string) {
   const [major, minor] = header.kernel.split('.').map(Number);
   const host = { kernel: [major, minor] as const, pidsWithKvmFiles: () => undefined };
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
-  const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host));
+  const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host), header.bootId);
   const illegal: string[] = [];
   pipeline.addSink(({ illegal: step }) => {
     if (step) illegal.push(`${step.automaton}: ${step.input} while ${step.from}`);

@@ -12,7 +12,7 @@ export function tellLive(pipeline: Pipeline, start: number): void {
     const { msg, evidence = [] } = JSON.parse(line) as { msg: string; evidence?: string[] };
     say([msg, ...evidence].join('\n    '));
   };
-  const log = new LifeLog(pino({ base: null, timestamp: false }, { write }));
+  const log = new LifeLog(pino({ base: null, timestamp: false }, { write }), pipeline.ids);
   pipeline.addSink(log.take);
   pipeline.rules.onViolation = (violation, change) => log.violation(violation, change);
   pipeline.onLoss = (reason, count) => say(`lost     ${count} events (${reason})`);

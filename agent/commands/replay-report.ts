@@ -35,7 +35,7 @@ const QUALITY: Readonly<Record<Quality, string>> = {
 /** One document; the order in it is that in which things began. */
 export function documentOf({ file, header, host, player, playback, pipeline }: Replayed) {
   const { world, rules } = pipeline;
-  const views = new Views(world, () => header.clock.wall - header.clock.boot, host);
+  const views = new Views(world, () => header.clock.wall - header.clock.boot, host, pipeline.ids);
   const { agent, kernel, arch, bootId, ringBytes } = header;
   const { problem, records } = player;
   return {

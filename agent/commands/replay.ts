@@ -36,6 +36,7 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
     const pipeline = new Pipeline(
       { endedLives: settings.keep.ended },
       { ...engineOptions(settings, host), run: runOf(header.bootId, header.startedAt) },
+      header.bootId,
     );
     pipeline.rules.onMistake = (rule, error) => {
       console.error(

@@ -22,27 +22,27 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
   const { createLog, ProbeLog } = await import('../runtime/log.ts');
   const { log, dropped, flush } = await createLog(config.log);
   const probeLog = new ProbeLog(log);
-  probeLog.tell(source.points());
+  probeLog.tell(source.states());
   // Now: to load what follows leaves no time to write.
   flush();
   const [{ Agent }, { startTracing }] = await Promise.all([
     import('../runtime/agent.ts'),
     import('../runtime/tracing.ts'),
   ]);
-  const options = { config, source, log, probeLog, logLinesDropped: dropped, version: VERSION };
-  const agent = new Agent(options);
-  let stopTracing = async () => {};
+  const tracing = await startTracing(log, config.otel);
+  const common = { config, source, log, probeLog, version: VERSION };
+  const agent = new Agent({ ...common, logLinesDropped: dropped, tracing });
   try {
-    stopTracing = await startTracing(log);
     await agent.start();
     await stopped;
     log.info('stopping');
   } catch (error) {
     throw listenProblem(error, config.listen);
   } finally {
-    await agent.stop();
-    await stopTracing();
+    const isDone = await agent.stop();
     flush();
+    // What still waits for a collector that does not answer would keep the process; an error is told first.
+    if (!isDone) setImmediate(() => process.exit());
   }
 }
 

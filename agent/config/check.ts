@@ -27,6 +27,8 @@ export type Value<S> = S extends { readonly properties: infer Properties }
         : never;
 
 interface Primitives {
+  /** One without `properties`: its keys are not ours to name. */
+  readonly object: Readonly<Record<string, unknown>>;
   readonly string: string;
   readonly boolean: boolean;
   readonly number: number;

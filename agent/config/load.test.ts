@@ -50,6 +50,7 @@ const DEFAULTS = {
   attach: { method: 'auto', module_btf: true },
   pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
   metrics: { per_device: true, max_devices: 1000 },
+  otel: {},
   keep: { ended: 1000, violations: 1000 },
   rules: {
     disabled: [],
@@ -99,7 +100,7 @@ describe('settings', () => {
 
   it('are all told in the help, with default and meaning', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 23);
+    assert.equal(lines.length, 24);
     assert.ok(lines.some((line) => /^ {2}ring\.bytes +room for events .* \(1048576\)$/.test(line)));
     for (const line of lines) assert.doesNotMatch(line, /undefined/);
   });
@@ -111,7 +112,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /known here: listen, log, ring, attach, pin, metrics, keep, rules/,
+      /known here: listen, log, ring, attach, pin, metrics, otel, keep, rules/,
     ],
     [
       'an unknown key further in',
@@ -193,6 +194,30 @@ describe('a file that is wrong', () => {
       'listen: a:1\nlog: *missing\n',
       /^vfioscope\.yaml:2: .*alias/i,
       /correct the YAML/,
+    ],
+    [
+      'a variable of OpenTelemetry with a value that is none of its own',
+      'otel:\n  OTEL_SERVICE_NAME: gpu-host\n  OTEL_EXPORTER_OTLP_PROTOCOL: http/json\n',
+      /^vfioscope\.yaml:3: otel\.OTEL_EXPORTER_OTLP_PROTOCOL must be one of http\/protobuf, grpc, not "http\/json"$/,
+      /it is: `http\/protobuf` or `grpc`/,
+    ],
+    [
+      'a variable that OpenTelemetry does not have',
+      'otel:\n  OTEL_EXPORTER_OLTP_ENDPOINT: http://127.0.0.1:4318\n',
+      /^vfioscope\.yaml:2: otel\.OTEL_EXPORTER_OLTP_ENDPOINT is none of the variables/,
+      /OTEL_EXPORTER_OTLP_ENDPOINT/,
+    ],
+    [
+      'a certificate that is not there',
+      'otel:\n  OTEL_EXPORTER_OTLP_CERTIFICATE: /no/such/file.pem\n',
+      /^vfioscope\.yaml:2: otel\.OTEL_EXPORTER_OTLP_CERTIFICATE names \/no\/such\/file\.pem, which cannot be read \(ENOENT\)$/,
+      /authorities/,
+    ],
+    [
+      'a list of variables',
+      'otel: [OTEL_SDK_DISABLED]\n',
+      /^vfioscope\.yaml:1: otel must be object/,
+      /OTEL_/,
     ],
     [
       'an address without port',

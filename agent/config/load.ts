@@ -53,7 +53,9 @@ async function check(settings: unknown, place: (path: readonly string[]) => stri
     const { description = `settings: ${knownKeys(path).join(', ')}` } = schemaAt(path);
     throw new UserProblem(`${place(path)}: ${key} ${message}`, `it is: ${description}`);
   }
-  const { disabled } = (filled as Config).rules;
+  const { rules, otel } = filled as Config;
+  if (Object.keys(otel).length > 0) await checkOtel(otel, place);
+  const { disabled } = rules;
   if (disabled.length === 0) return;
   const { RULES } = await import('../../src/rules/catalogue.ts');
   const unknown = disabled.find((id) => !RULES.some((rule) => rule.id === id));
@@ -61,6 +63,20 @@ async function check(settings: unknown, place: (path: readonly string[]) => stri
     throw new UserProblem(
       `${place(['rules', 'disabled'])}: rules.disabled names ${unknown}, which is no rule`,
       `rules are: ${RULES.map((rule) => rule.id).join(', ')}`,
+    );
+  }
+}
+
+async function checkOtel(
+  otel: Config['otel'],
+  place: (path: readonly string[]) => string,
+): Promise<void> {
+  const { OTEL_VARIABLES, otelFaults } = await import('./otel.ts');
+  for (const { name, message } of otelFaults(otel)) {
+    const known = Object.hasOwn(OTEL_VARIABLES, name) ? OTEL_VARIABLES[name] : undefined;
+    throw new UserProblem(
+      `${place(['otel', name])}: otel.${name} ${message}`,
+      known ? `it is: ${known.meaning}` : `known here: ${Object.keys(OTEL_VARIABLES).join(', ')}`,
     );
   }
 }

@@ -64,15 +64,20 @@ export const CONFIG_SCHEMA = section({
     per_device: {
       type: 'boolean',
       default: true,
-      description: 'series for single devices and VMs',
+      description: 'series for single devices, VMs and open violations',
     },
     max_devices: {
       type: 'integer',
       default: 1000,
       minimum: 0,
-      description: 'most devices, and most VMs, with series of their own',
+      description: 'most devices, VMs and open violations with series of their own',
     },
   }),
+  otel: {
+    type: 'object',
+    default: {},
+    description: 'OTEL_… variables of OpenTelemetry, by their names; the environment wins',
+  },
   keep: section({
     ended: {
       type: 'integer',

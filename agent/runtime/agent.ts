@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { PointStatus } from '../../src/events/source.ts';
 import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
+import { AvailableInstances } from '../../src/kernel/available-instances.ts';
 import { liveHost } from '../../src/kernel/host.ts';
 import { readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
@@ -11,18 +12,21 @@ import { SECOND } from '../../src/rules/rule.ts';
 import { runOf } from '../../src/rules/run.ts';
 import { LifeLog } from '../../src/telemetry/life-log.ts';
 import { Looks } from '../../src/telemetry/looks.ts';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { Metrics } from '../../src/telemetry/metrics.ts';
 import type { ProbeLog } from '../../src/telemetry/probe-log.ts';
-import { LifeTraces } from '../../src/telemetry/traces.ts';
+import type { LifeTraces } from '../../src/telemetry/traces.ts';
 import type { Config } from '../config/schema.ts';
 import type { LiveSource, LookReport } from './live.ts';
 import { tellPinning } from './pinning.ts';
 import { Pipeline } from './pipeline.ts';
 import { engineOptions } from './rule-options.ts';
+import type { Tracing } from './tracing.ts';
 
 /** One warning about lost events per so many ms, with the sum since the last. */
 const LOSS_WARNING_MS = 1000;
 const FLUSH_MS = 1000;
+/** How old may be what a driver said of its free instances before it is asked again, ns. */
+const INSTANCES_FRESH = 60 * SECOND;
 
 export interface AgentOptions {
   readonly config: Config;
@@ -32,6 +36,8 @@ export interface AgentOptions {
   readonly probeLog: ProbeLog;
   /** Lines that nobody read in time. */
   readonly logLinesDropped: () => number;
+  /** Undefined where no collector is named. */
+  readonly tracing: Tracing | undefined;
   readonly version: string;
 }
 
@@ -43,9 +49,12 @@ export class Agent {
   readonly #pipeline: Pipeline;
   readonly #served: ServerSource;
   #server: FastifyInstance | undefined;
-  readonly #traces: LifeTraces;
+  readonly #tracing: Tracing | undefined;
+  readonly #traces: LifeTraces | undefined;
+  readonly #lifeLog: LifeLog;
   readonly #views: Views;
   readonly #looks = new Looks();
+  readonly #instances = new AvailableInstances();
   #wallOffset = wallOffset();
   #timer: NodeJS.Timeout | undefined;
   #lossWarningAt = 0;
@@ -53,25 +62,27 @@ export class Agent {
   readonly #mistaken = new Set<string>();
   readonly #lossesToTell = new Map<string, number>();
 
-  constructor({ config, source, log, probeLog, logLinesDropped, version }: AgentOptions) {
+  constructor(options: AgentOptions) {
+    const { config, source, log, probeLog, logLinesDropped, tracing, version } = options;
     this.#config = config;
     this.#log = log;
     this.#logLinesDropped = logLinesDropped;
     this.#source = source;
-    const { stale } = source;
-    if (stale > 0)
-      log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
     tellPinning(log, this.#source.pinned, config);
     const host = liveHost();
     this.#pipeline = new Pipeline(
       { endedLives: config.keep.ended },
       { ...engineOptions(config, host), run: runOf(bootId(), bootTime()) },
+      bootId(),
     );
     this.#pipeline.world.isLosing = () => source.dropped() > this.#pipeline.sequence.lost;
     this.#pipeline.sequence.goOnAt(this.#source.account()?.next() ?? []);
     const offset = () => this.#wallOffset;
-    this.#views = new Views(this.#pipeline.world, offset, host);
-    this.#traces = new LifeTraces(offset);
+    const { world, ids } = this.#pipeline;
+    this.#views = new Views(world, offset, host, ids);
+    this.#lifeLog = new LifeLog(log, ids);
+    this.#tracing = tracing;
+    this.#traces = tracing?.follow({ world, ids, wallOffset: offset });
     this.#pipeline.onWatching = probeLog.tell;
     this.#served = this.#wire(version);
   }
@@ -79,31 +90,38 @@ export class Agent {
   /** Tells listeners apart and joins them to the pipeline. */
   #wire(version: string): ServerSource {
     const { world, rules, events, losses, sequence } = this.#pipeline;
-    const lifeLog = new LifeLog(this.#log);
+    const lifeLog = this.#lifeLog;
     const probes = () => this.#source.points();
-    const { registry, durations } = createMetrics(
+    const ruleStates = () => this.#pipeline.ruleStates(probes());
+    const metrics = new Metrics(
       {
         version,
         world,
         rules,
         events,
         lost: losses,
-        lastLoss: () => this.#sinceEpoch(this.#pipeline.lastLossAt),
+        lastLossAt: () => this.#pipeline.lastLossAt,
+        sinceEpoch: (at) => this.#sinceEpoch(at),
+        now: bootTime,
         looks: this.#looks,
         sequenceGaps: () => sequence.byCpu(),
         lanes: () => this.#source.lanes(),
         ring: () => this.#source.ring(),
         pinned: () => this.#source.account(),
         probes,
-        activeRules: () =>
-          new Map(this.#pipeline.ruleStates(probes()).map(({ id, active }) => [id, active])),
+        ruleStates,
+        availableInstances: (parent) =>
+          this.#instances.lately(parent, bootTime() - INSTANCES_FRESH),
         logLinesDropped: this.#logLinesDropped,
+        logLinesHeldBack: lifeLog.heldBack,
+        exported: this.#tracing?.counts,
+        traceIdOf: this.#pipeline.ids.traceIdOf,
       },
       { perDevice: this.#config.metrics.per_device, maxDevices: this.#config.metrics.max_devices },
     );
-    this.#pipeline.addSink((moment) => durations.take(moment));
+    this.#pipeline.addSink((moment) => metrics.durations.take(moment));
     this.#pipeline.addSink(lifeLog.take);
-    this.#pipeline.addSink(this.#traces.take);
+    if (this.#traces) this.#pipeline.addSink(this.#traces.take);
     this.#pipeline.onLoss = (reason, count) => {
       this.#lossesToTell.set(reason, (this.#lossesToTell.get(reason) ?? 0) + count);
     };
@@ -118,28 +136,38 @@ export class Agent {
     };
     rules.onViolation = (violation, change) => {
       lifeLog.violation(violation, change);
-      if (change === 'raised') this.#traces.violated(violation);
+      metrics.violation(violation, change);
+      this.#traces?.violated(violation, change);
     };
     return {
       world,
       rules,
-      registry,
+      metrics,
       version,
       views: this.#views,
       probes,
-      ruleStates: () => this.#pipeline.ruleStates(probes()),
+      ruleStates,
       modules: () =>
         readKernelModules()
           .filter(({ loaded }) => loaded)
           .map((module) => ({ ...module, held: whoHolds(module), heldByUs: false })),
       notReady: () => notReady(probes()),
       losses: () => ({ ...losses, last: this.#views.time(this.#pipeline.lastLossAt) }),
+      failed: (path, error) =>
+        this.#log.error(
+          { event: 'http.failed', path, error },
+          `the answer to ${path} failed, which is a bug: please report it (${error.message})`,
+        ),
     };
   }
 
   /** Begins to read events and to listen. @throws when the address cannot be had */
   async start(): Promise<void> {
     this.#source.start(this.#pipeline);
+    const { stale } = this.#source;
+    if (stale > 0) {
+      this.#log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
+    }
     this.#timer = setInterval(() => this.#tick(), FLUSH_MS);
     const { host, port } = splitAddress(this.#config.listen);
     // The largest part to load, and events do not wait for it.
@@ -149,22 +177,30 @@ export class Agent {
     this.#log.info({ event: 'agent.listening', url }, `listening on ${url}`);
   }
 
-  async stop(): Promise<void> {
+  /** @returns whether nothing waits for the collector any more */
+  async stop(): Promise<boolean> {
     clearInterval(this.#timer);
-    await this.#source.stop();
     await this.#server?.close();
-    this.#traces.endAll(bootTime());
+    await this.#source.stop();
+    this.#lifeLog.tick(Number.POSITIVE_INFINITY);
+    this.#traces?.endOver();
+    // At last, because what all of them tell is read from the kernel's memory.
+    this.#source.close();
+    return (await this.#tracing?.stop()) ?? true;
   }
 
   #tick(): void {
     this.#wallOffset = wallOffset();
-    this.#traces.flush();
+    const now = bootTime();
+    this.#traces?.tick(now);
+    this.#tracing?.tell();
+    this.#lifeLog.tick(now);
     this.#tellLosses();
   }
 
-  /** Seconds since 1970 of a time on the boot-time clock, 0 for never. */
+  /** Seconds since 1970 of a time on the boot-time clock. */
   #sinceEpoch(at: number): number {
-    return at === 0 ? 0 : (at + this.#wallOffset) / SECOND;
+    return (at + this.#wallOffset) / SECOND;
   }
 
   /** The state of all objects is known again, as far as it could be looked at. */

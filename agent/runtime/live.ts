@@ -5,7 +5,7 @@
  */
 import { setImmediate as immediately, setTimeout as later } from 'node:timers/promises';
 import type { EventCursor } from '../../src/events/cursor.ts';
-import type { PointStatus, SourceListener } from '../../src/events/source.ts';
+import type { PointState, PointStatus, SourceListener } from '../../src/events/source.ts';
 import { POINT } from '../../src/events/wire.gen.ts';
 import { removeStaleDefinitions } from '../../src/kernel/attach.ts';
 import type { LaneCounts } from '../../src/kernel/lanes.ts';
@@ -77,13 +77,12 @@ export class LiveSource {
   #lookEnded = 0;
   #againAt = Number.POSITIVE_INFINITY;
   #moduleCame = false;
-  /** Probe definitions of an agent that was killed, which were taken back. */
-  readonly stale: number;
+  /** Probe definitions of an agent that was killed, which were taken back at the start. */
+  stale = 0;
   onLook: (report: LookReport) => void = () => {};
 
   /** Attaches the probes. @throws when nothing can work on this host */
   constructor(options: ProbesOptions) {
-    this.stale = removeStaleDefinitions();
     this.#probes = new Probes(options);
     this.#waiter = new Waiter(this.#probes.ringFd);
     this.#lostBefore = this.#probes.session?.progress.lost ?? 0;
@@ -104,6 +103,11 @@ export class LiveSource {
     return this.#probes.statuses();
   }
 
+  /** Sooner told, because the kernel is asked for no counts. */
+  states(): PointState[] {
+    return this.#probes.states();
+  }
+
   lanes(): LaneCounts[] {
     return this.#probes.lanes.counts();
   }
@@ -120,6 +124,8 @@ export class LiveSource {
   /** Begins to read. */
   start(listener: SourceListener): void {
     this.#listener = listener;
+    // Not sooner: no probe waits for it.
+    this.stale = removeStaleDefinitions();
     listener.watching(this.points());
     const { pinned } = this;
     if (pinned?.state === 'replaced' && pinned.records > 0) {
@@ -130,6 +136,7 @@ export class LiveSource {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
   }
 
+  /** Reads what there is, and no more. */
   async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#timer);
@@ -139,6 +146,10 @@ export class LiveSource {
     this.#countLosses(this.lanes());
     while (this.#drain() === BATCH) await immediately();
     this.#catchUp();
+  }
+
+  /** Lets go of the probes and of the kernel's memory, so nothing can be asked afterwards. */
+  close(): void {
     this.#waiter.close();
     this.#probes.close();
   }

@@ -9,7 +9,7 @@ import { Pipeline } from './pipeline.ts';
 
 it('a record that means nothing is counted as lost, and the next one is taken in', () => {
   const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
-  const pipeline = new Pipeline({ endedLives: 10 }, { rules: [], host });
+  const pipeline = new Pipeline({ endedLives: 10 }, { rules: [], host }, 'boot');
   const told: string[] = [];
   pipeline.onLoss = (reason, count) => told.push(`${count} ${reason}`);
   const ingest = (point: number, seq: number) => {
@@ -34,7 +34,7 @@ it('a rule does not judge on a kernel on which it cannot be broken', () => {
     let asked = 0;
     const host = { kernel, pidsWithKvmFiles: () => undefined };
     const rules = [{ ...rule, onClock: () => asked++ }];
-    const pipeline = new Pipeline({ endedLives: 10 }, { rules, host });
+    const pipeline = new Pipeline({ endedLives: 10 }, { rules, host }, 'boot');
     pipeline.watching([]);
     pipeline.caughtUp(1, []);
     assert.equal(asked > 0, active);

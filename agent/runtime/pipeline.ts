@@ -8,6 +8,7 @@ import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
 import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
 import type { KernelVersion } from '../../src/rules/rule.ts';
+import { LifeIds } from '../../src/telemetry/life-ids.ts';
 import { type RuleState, ruleStates } from './rule-options.ts';
 
 /** Sees each moment before the rules judge it, so that a log reads in order; keeps nothing of it. */
@@ -18,6 +19,7 @@ export type LossReason = 'ring_full' | UncountedLoss;
 
 export class Pipeline implements SourceListener {
   readonly world: World;
+  readonly ids: LifeIds;
   readonly rules: RuleEngine;
   readonly sequence = new SequenceCheck();
   /** Events by moment index. */
@@ -38,9 +40,11 @@ export class Pipeline implements SourceListener {
   readonly #sinks: Sink[] = [];
   readonly #kernel: KernelVersion;
 
-  constructor(world: WorldOptions, rules: EngineOptions) {
+  /** @param bootId of the kernel that the records are of */
+  constructor(world: WorldOptions, rules: EngineOptions, bootId: string) {
     this.world = new World(world);
-    this.rules = new RuleEngine(this.world, rules);
+    this.ids = new LifeIds(bootId, this.world);
+    this.rules = new RuleEngine(this.world, { ...rules, traceIdOf: this.ids.traceIdOf });
     this.#kernel = rules.host.kernel;
   }
 

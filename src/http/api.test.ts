@@ -56,6 +56,17 @@ describe('/api/v1/devices', () => {
     assert.deepEqual([events.at(-1)?.phase, events.at(-1)?.result], ['end', 0]);
   });
 
+  it('names the trace of a device, of its violation and of its VM', async () => {
+    const telling = stalled();
+    const { body } = await telling.get<{ device: Json }>(`/api/v1/devices/${UUID}`);
+    const { body: list } = await telling.get<{ violations: Json[] }>('/api/v1/violations');
+    const { body: machines } = await telling.get<{ vms: Json[] }>('/api/v1/vms');
+    assert.match(String(body.device.trace), /^[0-9a-f]{32}$/);
+    assert.equal(list.violations[0].trace, body.device.trace);
+    assert.match(String(machines.vms[0].trace), /^[0-9a-f]{32}$/);
+    assert.notEqual(machines.vms[0].trace, body.device.trace);
+  });
+
   it('finds a device by its UUID in capitals', async () => {
     const { status, body } = await stalled().get<{ device: Json }>(
       `/api/v1/devices/${UUID.toUpperCase()}`,

@@ -1,9 +1,9 @@
 /** The server over a world in which a story is told. */
-import { Registry } from 'prom-client';
 import type { PointStatus } from '../events/source.ts';
-import { RULES } from '../rules/catalogue.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
 import type { Host } from '../rules/rule.ts';
-import { Telling } from '../rules/telling.ts';
+import { LifeIds } from '../telemetry/life-ids.ts';
+import { Measured, type MeasuredOptions } from '../telemetry/measured.ts';
 import { createServer } from './server.ts';
 import { Views } from './views.ts';
 
@@ -23,30 +23,35 @@ interface Answer<Body> {
 
 export type Json = Readonly<Record<string, unknown>>;
 
-export class Served extends Telling {
+export class Served extends Measured {
   notReady: string | undefined;
-  readonly registry = new Registry();
-  readonly #server;
+  /** Paths and what their answers failed with. */
+  readonly failures: string[] = [];
+  readonly server;
 
-  constructor(host?: Host) {
-    super({ rules: RULES, ...(host ? { host } : {}) }, { endedLives: 5 });
-    this.#server = createServer({
+  constructor(options: MeasuredOptions = {}) {
+    let ids: LifeIds | undefined;
+    const traceIdOf = (life: Device | Vm) => ids?.traceIdOf(life);
+    super({ endedLives: 5, traceIdOf, ...options });
+    ids = new LifeIds('boot', this.world);
+    this.server = createServer({
       world: this.world,
       rules: this.engine,
-      views: new Views(this.world, () => 1.763e18, this.host),
-      registry: this.registry,
+      views: new Views(this.world, () => 1.763e18, this.host, ids),
+      metrics: this.metrics,
       version: '1.2.3',
       probes: () => [POINT],
       ruleStates: () => [],
       modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
       losses: () => ({ ring_full: 7, last: undefined }),
+      failed: (path, { message }) => this.failures.push(`${path}: ${message}`),
     });
   }
 
   async get<Body = Json>(url: string): Promise<Answer<Body>> {
     this.live();
-    const { statusCode, headers, body } = await this.#server.inject(url);
+    const { statusCode, headers, body } = await this.server.inject(url);
     const type = String(headers['content-type']);
     const json = type.startsWith('application/json');
     return {
@@ -60,7 +65,7 @@ export class Served extends Telling {
 
 /** A removal that waits for a VM's device. */
 export function stalled(host?: Host): Served {
-  const telling = new Served(host);
+  const telling = new Served(host ? { host } : {});
   telling.tell((story) => {
     const device = story.create(story.parent({ name: 'gpu0', driver: 'nv' }), { uuid: UUID });
     story.open(device, { vm: story.createVm() });

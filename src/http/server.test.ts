@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Counter } from 'prom-client';
 import { POINT, Served, stalled, UUID } from './served.ts';
 
 /** The paths of all values that no client can use. */
@@ -24,14 +23,6 @@ describe('the server', () => {
     const links = [...page.text.matchAll(/href="([^"]+)"/g)].map(([, link]) => link);
     assert.ok(links.length >= 8);
     for (const link of links) assert.equal((await telling.get(link)).status, 200, link);
-  });
-
-  it('hands out metrics in the format of Prometheus', async () => {
-    const telling = new Served();
-    new Counter({ name: 'a_total', help: 'b', registers: [telling.registry] }).inc(3);
-    const { status, type, text } = await telling.get('/metrics');
-    assert.deepEqual([status, type], [200, 'text/plain; version=0.0.4; charset=utf-8']);
-    assert.match(text, /^a_total 3$/m);
   });
 
   it('is healthy whenever it answers', async () => {

@@ -1,10 +1,12 @@
 /** The HTTP side: metrics for Prometheus, health for whoever restarts us, JSON for tools. */
-import fastify, { type FastifyInstance } from 'fastify';
-import type { Registry } from 'prom-client';
+import fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import type { PointStatus } from '../events/source.ts';
 import type { World } from '../lifecycle/world.ts';
 import { UserProblem } from '../problem.ts';
 import type { RuleEngine } from '../rules/engine.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { giveLastAnswers } from './last-answers.ts';
+import { serveMetrics } from './scrape.ts';
 import type { Views } from './views.ts';
 import { violationFilter } from './violation-filter.ts';
 
@@ -13,7 +15,7 @@ export interface ServerSource {
   readonly world: World;
   readonly rules: RuleEngine;
   readonly views: Views;
-  readonly registry: Registry;
+  readonly metrics: Metrics;
   readonly version: string;
   probes(): readonly PointStatus[];
   /** Which rules can work with them, and which cannot and why. */
@@ -24,18 +26,19 @@ export interface ServerSource {
   notReady(): string | undefined;
   /** What was lost so far, by reason, and when last. */
   losses(): object;
+  /** Takes what an answer failed with, which is a bug. */
+  failed(path: string, error: Error): void;
 }
 
 export function createServer(source: ServerSource): FastifyInstance {
   const server = fastify({ logger: false, forceCloseConnections: true });
-  const { world, rules, views, registry } = source;
+  giveLastAnswers(server);
+  const { world, rules, views } = source;
 
   server.get('/', async (_request, reply) => {
     reply.type('text/html').send(landingPage(source.version));
   });
-  server.get('/metrics', async (_request, reply) => {
-    reply.type(registry.contentType).send(await registry.metrics());
-  });
+  serveMetrics(server, source.metrics);
   server.get('/-/healthy', async () => ({ status: 'healthy' }));
   server.get('/-/ready', async (_request, reply) => {
     const reason = source.notReady();
@@ -95,6 +98,14 @@ export function createServer(source: ServerSource): FastifyInstance {
     lost: source.losses(),
   }));
 
+  server.setErrorHandler<FastifyError>((error, { url }, reply) => {
+    const status = error.statusCode ?? 500;
+    if (status < 500) return reply.code(status).send({ error: error.message });
+    source.failed(url, error);
+    return reply.code(status).send({
+      error: 'this answer failed, which is a bug: the log of the agent says what happened',
+    });
+  });
   server.setNotFoundHandler((request, reply) =>
     reply.code(404).send({ error: `there is nothing at ${request.url}; see / for what there is` }),
   );

@@ -11,6 +11,7 @@ import type { Host } from '../rules/rule.ts';
 import { shownBlocked, shownHolder, shownParty, shownTask } from '../rules/shown.ts';
 import type { Holder, Violation } from '../rules/violation.ts';
 import { vmId } from '../rules/words.ts';
+import type { LifeIds } from '../telemetry/life-ids.ts';
 import { stateOf } from './violation-filter.ts';
 
 export class Views {
@@ -18,23 +19,27 @@ export class Views {
   readonly #wallOffset: () => number;
   readonly #host: Host;
   readonly #culprits: Culprits;
+  readonly #ids: LifeIds;
 
   /**
    * Makes views of one world.
    * @param wallOffset ns from the boot-time clock to 1970
    * @param host tells of processes where they belong
+   * @param ids of the traces that tell the same lives
    */
-  constructor(world: World, wallOffset: () => number, host: Host) {
+  constructor(world: World, wallOffset: () => number, host: Host, ids: LifeIds) {
     this.#world = world;
     this.#wallOffset = wallOffset;
     this.#host = host;
     this.#culprits = new Culprits(world, host);
+    this.#ids = ids;
   }
 
   device(device: Device) {
     return {
       id: device.name,
       life: device.serial,
+      trace: this.#ids.traceIdOf(device),
       bus: device.bus,
       type: device.type || undefined,
       parent: device.parentName || undefined,
@@ -76,6 +81,7 @@ export class Views {
   vm(vm: Vm) {
     return {
       id: vmId(vm),
+      trace: this.#ids.traceIdOf(vm),
       state: vm.state,
       quality: this.#world.qualityOf(vm),
       madeBy: this.#task(vm.task),
@@ -100,6 +106,7 @@ export class Views {
       severity: violation.severity,
       state: stateOf(violation),
       quality: violation.quality,
+      trace: violation.trace,
       device: violation.device,
       parent: violation.parent || undefined,
       type: violation.type || undefined,

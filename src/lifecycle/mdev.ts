@@ -83,6 +83,7 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
   if (known && !world.isAnother(known, event)) {
     // VFIO events may have made it known first; they do not know the type.
     if (known.type === '' && event.isNamed) describe(world, known, event);
+    if (event.isNamed) learnInode(known, event);
     return known;
   }
   if (!event.isNamed) return undefined;
@@ -95,8 +96,14 @@ function mdevOf(world: World, event: EventCursor): Device | undefined {
     newMdev(world, event, true);
   device.name = name;
   if (device.type === '' || !device.parent) describe(world, device, event);
+  learnInode(device, event);
   world.enterDevice(device, event);
   return device;
+}
+
+/** A device that goes has no directory any more. */
+function learnInode(device: Device, event: EventCursor): void {
+  if (device.inode === 0) device.inode = event.inode;
 }
 
 /** What is set up under another key than that of its namesake is another device. */
@@ -245,6 +252,7 @@ export const MDEV_HANDLERS: Handlers = {
     if (made && made.keyLow === 0 && made.keyHigh === 0) world.enterDevice(made, event);
     const device = made ?? mdevOf(world, event);
     if (!device) return;
+    learnInode(device, event);
     // Before it is bound, its own driver is unknown on kernels that name it nowhere else.
     if (device.driver === '') device.driver = event.name('driver');
     // To be set up without having been known is to be created by a call whose begin was not seen.

@@ -127,6 +127,8 @@ export class Device extends Life {
   driver = '';
   parentName = '';
   parent: Parent | undefined;
+  /** Of an mdev's directory in sysfs: no other of this boot has it. 0 while it is not known. */
+  inode = 0;
   state: DeviceState = 'bound';
 
   createBegan = 0;

@@ -9,42 +9,21 @@
  * arrived need no look to be right, so it takes nothing from them.
  */
 import type { EventCursor } from '../events/cursor.ts';
-import { DEVICE, SEEN } from '../events/look-bits.ts';
+import { DEVICE } from '../events/look-bits.ts';
 import { EVENT } from '../events/wire.gen.ts';
 import { joinGroup } from './groups.ts';
 import { KeyTable } from './key-table.ts';
-import { newVm, vmOf } from './kvm.ts';
+import { vmOf } from './kvm.ts';
+import { endDeviceUnseen, endOpenUnseen, found, wasMissed } from './look.ts';
 import type { Moment } from './moment.ts';
-import { Device, type Life, Open, Parent, taskOf, Vm } from './objects.ts';
-import { countOpens, countSeenOpens, enterOpen, forget, hold, settle } from './opens.ts';
+import { Device, Open, Parent, taskOf, Vm } from './objects.ts';
+import { countOpens, countSeenOpens, enterOpen, hold, settle } from './opens.ts';
+import { endLook } from './unseen.ts';
 import { deviceOf } from './vfio.ts';
 import type { Handlers, Look, World } from './world.ts';
 
 const KEY_FILE = EVENT.file >> 2;
 const KEY_KVM = EVENT.kvm >> 2;
-
-/** Whether events about it may be missing that happened before the look. */
-function wasMissed(life: Life, look: Look): boolean {
-  return life.lossesBefore < look.losses;
-}
-
-/** Its state is as the look saw it, and losses before that no longer matter. */
-function found(life: Life, look: Look): void {
-  // What it was first known by is as old as the look: losses during the look concern it.
-  if (life.adopted && life.foundBy === 0 && life.lossesBefore > look.losses) {
-    life.lossesBefore = look.losses;
-  }
-  life.foundBy = look.number;
-  if (!wasMissed(life, look)) return;
-  if (life instanceof Device) look.checked.add(life);
-  life.lossesBefore = look.losses;
-  life.adopted = true;
-}
-
-/** Whether events about it may be missing, so that only the look tells whether it still is. */
-function isDoubtful(life: Life, look: Look): boolean {
-  return life.foundBy !== look.number && wasMissed(life, look) && life.firstSeen < look.began;
-}
 
 function adoptDevice(world: World, event: EventCursor, name: string): Device {
   const device = new Device(event.time, true, world.losses);
@@ -139,18 +118,6 @@ function holdSeen(world: World, look: Look, open: Open, event: EventCursor): voi
   open.vm ??= device.vm;
 }
 
-function endDeviceUnseen(world: World, device: Device, event: EventCursor): void {
-  device.state = 'released';
-  device.releasedAt = event.time;
-  world.endDevice(device);
-}
-
-function endUnseen(world: World, open: Open, event: EventCursor): void {
-  open.state = 'closed';
-  open.closedAt = event.time;
-  forget(world, open);
-}
-
 /** Whether what the look saw under this key has ended since; else it is another of the same address. */
 function hasEnded(look: Look, event: EventCursor, key: number): boolean {
   const life = look.endedKeys.find(event.u32, event.word + key);
@@ -164,7 +131,7 @@ function findOpen(world: World, look: Look, event: EventCursor): Open | undefine
   if (known?.device.name === event.name('device')) return known;
   if (known && event.time < known.firstSeen) return undefined;
   // Its address belongs to another by now, so its close was missed.
-  if (known) endUnseen(world, known, event);
+  if (known) endOpenUnseen(world, known, event);
   if (hasEnded(look, event, KEY_FILE)) return undefined;
   const isNew = !world.devicesByName.has(event.name('device'));
   if (isNew && look.endedNames.has(event.name('device'))) return undefined;
@@ -203,129 +170,6 @@ function findVm(world: World, event: EventCursor, moment: Moment, hasFd: boolean
   }
   foundInUse(vm, look);
   moment.vm = vm;
-}
-
-function knownVms(world: World, tid: number): number {
-  let known = 0;
-  for (const vm of world.vms) if (vm.makerTid === tid) known++;
-  return known;
-}
-
-/** A device may still point to a VM that is gone, where it holds no reference. */
-function dropDangling(world: World, look: Look, event: EventCursor): void {
-  for (const vm of look.vmsOfDevices) {
-    if (look.vmEntries.has(vm.makerTid)) continue;
-    for (const device of vm.devices) {
-      for (const open of device.opens) if (open.vm === vm) open.vm = undefined;
-      hold(device, undefined, event.time);
-    }
-    world.vms.delete(vm);
-    world.vmKeys.delete(vm.keyLow, vm.keyHigh, vm);
-  }
-}
-
-/** The VMs that nobody has a file of, as far as could be seen, but that the kernel lists. */
-function endLookAtVms(world: World, look: Look, event: EventCursor, listed: boolean): void {
-  if (listed) dropDangling(world, look, event);
-  for (const [tid, entries] of look.vmEntries) {
-    for (const vm of world.vms) if (vm.makerTid === tid) found(vm, look);
-    if (look.endedMakers.has(tid)) continue;
-    for (let known = knownVms(world, tid); known < entries; known++) {
-      const vm = newVm(world, event, true);
-      vm.makerTid = tid;
-      vm.state = 'running';
-      found(vm, look);
-    }
-  }
-  for (const vm of world.vms) {
-    const isUnheld = vm.adopted && vm.foundBy === look.number && !look.vmsWithFd.has(vm);
-    if (isUnheld && vm.state === 'running') {
-      vm.state = 'released';
-      vm.fdClosedAt = look.began;
-    }
-    if (!listed || !isDoubtful(vm, look)) continue;
-    vm.state = 'destroyed';
-    vm.destroyBegan = event.time;
-    world.endVm(vm);
-  }
-}
-
-/** An open of which events may be missing, and that is still in flight, comes back with its end. */
-function endLookAtOpens(world: World, look: Look, event: EventCursor): void {
-  for (const [tid, open] of world.opening) {
-    if (open.state !== 'opening' || isDoubtful(open, look)) world.opening.delete(tid);
-  }
-  for (const device of world.devices) {
-    const isChecked = look.checked.has(device) || isDoubtful(device, look);
-    for (const open of device.opens.filter((one) => isDoubtful(one, look))) {
-      endUnseen(world, open, event);
-    }
-    if (!isChecked) continue;
-    // The kernel's own count stays if it is that new: a file may be on its way in a socket.
-    if (device.countedAt < look.began) countSeenOpens(device);
-    settle(device);
-    if (device.openCount === 0 && device.heldAt < look.began) hold(device, undefined, event.time);
-  }
-}
-
-/** Only events about devices on their way out told of it, so it does not show because it goes, too. */
-function isWithdrawn(parent: Parent): boolean {
-  if (!parent.adopted || parent.foundBy > 0) return false;
-  for (const device of parent.devices) if (device.createBegan > 0) return false;
-  return true;
-}
-
-function endLookAtDevices(world: World, look: Look, event: EventCursor): void {
-  // A creation whose end may be missing, and whose device is ready or is not there.
-  for (const [tid, device] of world.creating) {
-    const isReady = look.checked.has(device) && device.state !== 'creating';
-    if (isReady || isDoubtful(device, look)) world.creating.delete(tid);
-  }
-  for (const device of world.devices) {
-    if (isDoubtful(device, look)) endDeviceUnseen(world, device, event);
-    else if (device.foundBy === look.number && device.state === 'removing') {
-      // It waits for its users, since when is not known.
-      if (device.openCount > 0 && device.unregisterBegan === 0) {
-        device.unregisterBegan = device.removeBegan;
-      }
-    }
-  }
-  for (const parent of world.parents) {
-    if (!isDoubtful(parent, look) && !isWithdrawn(parent)) continue;
-    if (parent.devices.size > 0) {
-      // One that is being withdrawn does not show, but is there until its last device is gone.
-      parent.state = 'unregistering';
-      found(parent, look);
-    } else {
-      parent.state = 'gone';
-      world.endParent(parent);
-    }
-  }
-  world.knowsParents = true;
-}
-
-/**
- * The VM of a group is believed only if a file of that VM was found: it may be gone by
- * now, and where no BTF tells its place (5.10) it may be no VM at all.
- */
-function tieGroups(world: World, look: Look): void {
-  for (const { group, low, high, time } of look.groupVms) {
-    const vm = world.vmKeys.find(Uint32Array.of(low, high), 0);
-    if (!vm || time < group.setAt) continue;
-    group.vm = vm;
-    group.setLosses = look.losses;
-    for (const device of group.devices) {
-      if (device.vmOfGroup && device.opens.length > 0) hold(device, vm, time);
-    }
-  }
-  for (const group of world.groups.values()) {
-    if (group.vm && group.setLosses < look.losses) {
-      // What was lost may have taken it away, and nothing that was found says otherwise.
-      group.vm = undefined;
-      group.setAt = 0;
-    }
-    if (!group.vm && group.devices.size === 0) world.groups.delete(group.id);
-  }
 }
 
 export const SEEN_HANDLERS: Handlers = {
@@ -400,6 +244,7 @@ export const SEEN_HANDLERS: Handlers = {
       joinGroup(world, device, event.groupId);
       correct(device, event);
     }
+    if (device.isMdev && device.inode === 0) device.inode = event.inode;
     found(device, look);
     moment.device = device;
   },
@@ -448,15 +293,5 @@ export const SEEN_HANDLERS: Handlers = {
     if (!look) return;
     look.vmEntries.set(event.vmPid, (look.vmEntries.get(event.vmPid) ?? 0) + 1);
   },
-  'seen.snapshot:end'(world, event) {
-    const { look } = world;
-    if (!look) return;
-    if (event.ret & SEEN.files) endLookAtOpens(world, look, event);
-    if (event.ret & SEEN.sysfs) endLookAtDevices(world, look, event);
-    tieGroups(world, look);
-    if (event.ret & SEEN.files) endLookAtVms(world, look, event, (event.ret & SEEN.debugfs) !== 0);
-    if ((event.ret & SEEN.sysfs) !== 0 && (event.ret & SEEN.files) !== 0)
-      world.lossesPutRight = look.losses;
-    world.look = undefined;
-  },
+  'seen.snapshot:end': (world, event) => endLook(world, event),
 };

@@ -53,6 +53,8 @@ export class EndedLives<T> {
   readonly limit: number;
   readonly #forget: (life: T) => void;
   readonly #lives: T[] = [];
+  /** How many ever ended. */
+  total = 0;
 
   /** @param forget called for each life that has to make room */
   constructor(limit: number, forget: (life: T) => void = () => {}) {
@@ -61,6 +63,7 @@ export class EndedLives<T> {
   }
 
   add(life: T): void {
+    this.total++;
     this.#lives.push(life);
     if (this.#lives.length < this.limit * 2) return;
     for (const old of this.#lives.splice(0, this.#lives.length - this.limit)) this.#forget(old);
@@ -68,6 +71,12 @@ export class EndedLives<T> {
 
   list(): readonly T[] {
     return this.#lives.slice(-this.limit);
+  }
+
+  /** Those that ended since {@link total} had this value. */
+  since(total: number): readonly T[] {
+    const count = Math.min(this.total - total, this.limit);
+    return count === 0 ? [] : this.#lives.slice(-count);
   }
 }
 

@@ -183,7 +183,7 @@ function reasons(topics: readonly Topic[], trials: readonly Trials[]): string {
 }
 
 /** Text that Markdown shows as it is, but for `code`. */
-function plain(text: string): string {
+export function plain(text: string): string {
   return text
     .split('`')
     .map((part, i) => (i % 2 === 1 ? part : part.replace(/[<*[]|(?<![a-z0-9])_/gi, '\\$&')))

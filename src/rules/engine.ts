@@ -1,6 +1,6 @@
 /** Runs the rules over the moments of the world and keeps what they found. */
 import type { Moment } from '../lifecycle/moment.ts';
-import type { Life, Quality } from '../lifecycle/objects.ts';
+import type { Device, Life, Quality, Vm } from '../lifecycle/objects.ts';
 import { MOMENT_COUNT, type MomentName, momentIndexOf } from '../lifecycle/points.ts';
 import type { TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -25,6 +25,8 @@ export interface EngineOptions {
   readonly host: Host;
   readonly thresholds?: Thresholds;
   readonly drivers?: DriverKnowledge;
+  /** The id of the trace that tells a life; undefined where nothing tells which life it is. */
+  readonly traceIdOf?: (life: Device | Vm) => string | undefined;
   /** Tells the ids of this run's violations from those of others; may be left out where there is one. */
   readonly run?: string;
   /** How many violations are kept; the oldest resolved ones go first, then the oldest acts. */
@@ -81,6 +83,7 @@ export class RuleEngine {
   readonly #limit: number;
   readonly #world: World;
   readonly #culprits: Culprits;
+  readonly #traceIdOf: NonNullable<EngineOptions['traceIdOf']>;
   readonly #run: string;
   #count = 0;
 
@@ -90,6 +93,7 @@ export class RuleEngine {
     this.#limit = options.limit ?? 1000;
     this.#run = options.run === undefined ? '' : `-${options.run}`;
     this.#culprits = new Culprits(world, options.host);
+    this.#traceIdOf = options.traceIdOf ?? (() => undefined);
     this.#installed = options.rules.map((rule) => this.#install(rule, options));
     this.activate(() => true);
   }
@@ -191,12 +195,14 @@ export class RuleEngine {
     }
     const culprits = this.#culprits;
     const { task } = finding;
+    const traced = finding.device ?? finding.vm;
     const violation: Violation = {
       id: `v${++this.#count}${this.#run}`,
       rule: rule.id,
       title: rule.title,
       severity,
       life: finding.device?.serial,
+      trace: traced && this.#traceIdOf(traced),
       device: finding.device?.name,
       parent: finding.device?.parentName ?? finding.parent?.name,
       type: finding.device?.type,

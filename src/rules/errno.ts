@@ -1,5 +1,9 @@
-/** The errnos that the calls we watch return, by number: asm-generic/errno*.h. */
+import { constants } from 'node:os';
+
+/** The errnos that the calls we watch are known to return, by number: asm-generic/errno*.h. */
 const NAMES: Readonly<Record<number, string>> = {
+  // A driver may return any; where a number has two names, the one below is the kernel's.
+  ...Object.fromEntries(Object.entries(constants.errno).map(([name, errno]) => [errno, name])),
   1: 'EPERM',
   2: 'ENOENT',
   3: 'ESRCH',
@@ -42,7 +46,11 @@ export const EMFILE = 24;
 export const ENOSPC = 28;
 export const EUSERS = 87;
 
-/** @param errno positive */
-export function errnoName(errno: number): string {
-  return NAMES[errno] ?? `errno ${errno}`;
+/**
+ * The name of an error.
+ * @param errno positive
+ * @param unknown what a number without a name is called
+ */
+export function errnoName(errno: number, unknown = `errno ${errno}`): string {
+  return NAMES[errno] ?? unknown;
 }

@@ -3,8 +3,8 @@ import type { RecordNames } from '../events/encoder.ts';
 import type { ToldDevice } from './told.ts';
 
 export function mdevNames(device: ToldDevice): RecordNames {
-  const { name = '', driver = '' } = device.parent ?? {};
-  return { device: device.uuid, bus: 'mdev', type: `${name}-1`, parent: name, driver };
+  const { name = '', driver = '', type = '' } = device.parent ?? {};
+  return { device: device.uuid, bus: 'mdev', type, parent: name, driver };
 }
 
 export function plainMdev(device: ToldDevice) {

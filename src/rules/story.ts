@@ -51,8 +51,13 @@ export class Story {
   }
 
   /** @param options at: one that is gone, whose address it gets */
-  parent({ name = 'mtty', driver = 'mtty', at = { key: this.#key() } } = {}): ToldParent {
-    const parent = { key: at.key, name, driver };
+  parent({
+    name = 'mtty',
+    driver = 'mtty',
+    type = '',
+    at = { key: this.#key() },
+  } = {}): ToldParent {
+    const parent = { key: at.key, name, driver, type: type || `${name}-1` };
     const fields = { parent: parent.key, names: { parent: name, driver } };
     this.#begin('mdev.parent.register', SHELL, fields);
     this.#end('mdev.parent.register', SHELL, { parent: parent.key });
@@ -129,7 +134,8 @@ export class Story {
   }
 
   createFails(parent: ToldParent, errno: number, { uuid = this.#uuid(), as = SHELL } = {}): void {
-    const names = { uuid, type: `${parent.name}-1`, parent: parent.name, driver: parent.driver };
+    const { name, driver, type } = parent;
+    const names = { uuid, type, parent: name, driver };
     this.#begin('mdev.create', as, { parent: parent.key, names });
     this.#end('mdev.create', as, { parent: parent.key, ret: -errno });
   }

@@ -17,6 +17,8 @@ export interface ToldParent {
   readonly key: number;
   readonly name: string;
   readonly driver: string;
+  /** Of the mdevs that it gives. */
+  readonly type: string;
 }
 
 export interface ToldDevice {

@@ -11,6 +11,8 @@ export interface Violation extends Behind {
   severity: Severity;
   /** Serial number of the device's life: its name may be another device's, too. */
   readonly life: number | undefined;
+  /** The id of the trace of the device's life, or of the VM's where it is about no device. */
+  readonly trace: string | undefined;
   /** The device's UUID or bus address. */
   readonly device: string | undefined;
   readonly parent: string | undefined;

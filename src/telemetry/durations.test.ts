@@ -6,8 +6,10 @@ import { FLAG } from '../events/wire.gen.ts';
 import { Moment } from '../lifecycle/moment.ts';
 import { type MomentName, momentIndexOf, POINTS } from '../lifecycle/points.ts';
 import { Durations } from './durations.ts';
+import type { MetricsSource } from './metrics/metric.ts';
 
 const BOUNDS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600];
+const LE = '0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1.0 5.0 10.0 60.0 600.0 +Inf'.split(' ');
 const MS = 1e6;
 
 interface Row {
@@ -28,89 +30,91 @@ function moment(name: MomentName, duration: number, ret = 0): Moment {
   return moment;
 }
 
-async function row(durations: Durations, operation: string, result: string): Promise<Row> {
-  const { values } = (await durations.get()) as {
-    values: { metricName?: string; labels: Record<string, string | number>; value: number }[];
-  };
-  const own = values.filter(
-    ({ labels }) => labels.operation === operation && labels.result === result,
+/** What a scrape shows: the rest of the source is not needed for durations without traces. */
+const SOURCE = { traceIdOf: () => undefined } as unknown as MetricsSource;
+
+/** By operation and result. */
+function rows(durations: Durations): Map<string, Row> {
+  const found = new Map<string, { buckets: [string, number][]; sum: number; count: number }>();
+  durations.show(
+    {
+      show: () => assert.fail('a histogram has no samples but its parts'),
+      part(suffix, value, [operation, result, le] = []) {
+        const key = `${operation} ${result}`;
+        const row = found.get(key) ?? { buckets: [], sum: Number.NaN, count: Number.NaN };
+        found.set(key, row);
+        if (suffix === '_bucket') row.buckets.push([le, value]);
+        else row[suffix === '_sum' ? 'sum' : 'count'] = value;
+      },
+    },
+    SOURCE,
   );
-  const single = (suffix: string) => own.find(({ metricName }) => metricName?.endsWith(suffix));
-  return {
-    buckets: own
-      .filter(({ metricName }) => metricName?.endsWith('_bucket'))
-      .map(({ labels, value }) => [String(labels.le), value]),
-    sum: single('_sum')?.value ?? Number.NaN,
-    count: single('_count')?.value ?? Number.NaN,
-  };
+  return found;
+}
+
+function row(durations: Durations, operation: string, result: string): Row {
+  return rows(durations).get(`${operation} ${result}`) ?? assert.fail(`no ${operation} ${result}`);
 }
 
 describe('Durations', () => {
-  it('has every bucket from the start, all of them empty', async () => {
-    const { buckets, sum, count } = await row(new Durations(), 'create', 'ok');
+  it('has every bucket from the start, all of them empty', () => {
+    const { buckets, sum, count } = row(new Durations(), 'create', 'ok');
     assert.deepEqual(
       buckets,
-      [...BOUNDS, '+Inf'].map((le) => [String(le), 0]),
+      LE.map((le) => [le, 0]),
     );
     assert.deepEqual([sum, count], [0, 0]);
   });
 
-  it('counts what lies on a bound below it, as Prometheus wants', async () => {
+  it('counts what lies on a bound below it, as Prometheus wants', () => {
     const durations = new Durations();
     for (const bound of BOUNDS) durations.take(moment('mdev.create:end', bound * 1e9));
-    const { buckets } = await row(durations, 'create', 'ok');
+    const { buckets } = row(durations, 'create', 'ok');
     assert.deepEqual(
       buckets.map(([, value]) => value),
       [...BOUNDS.map((_, i) => i + 1), BOUNDS.length],
     );
   });
 
-  it('counts what lies beyond a bound in the next bucket', async () => {
+  it('counts what lies beyond a bound in the next bucket', () => {
     const durations = new Durations();
     for (const bound of BOUNDS) durations.take(moment('mdev.create:end', bound * 1e9 + 1000));
-    const { buckets } = await row(durations, 'create', 'ok');
+    const { buckets } = row(durations, 'create', 'ok');
     assert.deepEqual(
       buckets.map(([, value]) => value),
       [...BOUNDS.keys(), BOUNDS.length],
     );
   });
 
-  it('sums seconds', async () => {
+  it('sums seconds', () => {
     const durations = new Durations();
     for (const ms of [1, 20, 300]) durations.take(moment('vfio.device.open:end', ms * MS));
-    const { sum, count } = await row(durations, 'open', 'ok');
+    const { sum, count } = row(durations, 'open', 'ok');
     assert.ok(Math.abs(sum - 0.321) < 1e-12, `${sum}`);
     assert.equal(count, 3);
   });
 
-  it('tells failed operations from those that worked', async () => {
+  it('tells failed operations from those that worked', () => {
     const durations = new Durations();
     durations.take(moment('mdev.create:end', 2 * MS, -17));
     durations.take(moment('mdev.create:end', 3 * MS));
     durations.take(moment('kvm.vm.create:end', 3 * MS, 11));
-    assert.deepEqual((await row(durations, 'create', 'error')).count, 1);
-    assert.deepEqual((await row(durations, 'create', 'error')).sum, 0.002);
-    assert.deepEqual((await row(durations, 'create', 'ok')).count, 1);
-    assert.deepEqual(
-      (await row(durations, 'vm_create', 'ok')).count,
-      1,
-      'a descriptor is no error',
-    );
+    assert.deepEqual(row(durations, 'create', 'error').count, 1);
+    assert.deepEqual(row(durations, 'create', 'error').sum, 0.002);
+    assert.deepEqual(row(durations, 'create', 'ok').count, 1);
+    assert.deepEqual(row(durations, 'vm_create', 'ok').count, 1, 'a descriptor is no error');
   });
 
-  it('takes no notice of moments that end nothing, or whose begin was not seen', async () => {
+  it('takes no notice of moments that end nothing, or whose begin was not seen', () => {
     const durations = new Durations();
     durations.take(moment('mdev.create:begin', 5));
     durations.take(moment('kvm.put:begin', 5));
     durations.take(moment('mdev.create:end', -1));
-    const { values } = (await durations.get()) as { values: { value: number }[] };
-    assert.equal(
-      values.reduce((sum, { value }) => sum + value, 0),
-      0,
-    );
+    for (const [key, { sum, count }] of rows(durations))
+      assert.deepEqual([sum, count], [0, 0], key);
   });
 
-  it('keeps each operation apart', async () => {
+  it('keeps each operation apart', () => {
     const operations = {
       'mdev.create:end': 'create',
       'mdev.probe:end': 'bind',
@@ -119,6 +123,7 @@ describe('Durations', () => {
       'mdev.remove:end': 'remove',
       'mdev.remove_child:end': 'remove_child',
       'vfio.unregister:end': 'wait_for_users',
+      'mdev.release:end': 'release',
       'mdev.parent.unregister:end': 'parent_unregister',
       'kvm.vm.create:end': 'vm_create',
       'kvm.vm.destroy:end': 'vm_destroy',
@@ -127,9 +132,31 @@ describe('Durations', () => {
       const durations = new Durations();
       durations.take(moment(name as MomentName, MS));
       for (const other of Object.values(operations)) {
-        const { count } = await row(durations, other, 'ok');
+        const { count } = row(durations, other, 'ok');
         assert.equal(count, other === operation ? 1 : 0, `${name} in ${other}`);
       }
     }
+  });
+
+  it('counts failures by their errors, also of calls whose begin was not seen', () => {
+    const durations = new Durations();
+    durations.take(moment('mdev.create:end', MS, -17));
+    durations.take(moment('mdev.create:end', MS, -17));
+    durations.take(moment('mdev.create:end', -1, -110));
+    durations.take(moment('vfio.device.open:end', MS, -16));
+    assert.deepEqual(
+      [...durations.errors()],
+      [
+        { operation: 'create', errno: 'EEXIST', count: 2 },
+        { operation: 'create', errno: 'ETIMEDOUT', count: 1 },
+        { operation: 'open', errno: 'EBUSY', count: 1 },
+      ],
+    );
+  });
+
+  it('puts errors without a name together, whatever a driver makes up', () => {
+    const durations = new Durations();
+    for (const ret of [-600, -4000, -70000]) durations.take(moment('mdev.create:end', MS, ret));
+    assert.deepEqual([...durations.errors()], [{ operation: 'create', errno: 'other', count: 3 }]);
   });
 });

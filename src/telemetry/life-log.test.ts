@@ -3,9 +3,11 @@ import { describe, it } from 'node:test';
 import { pino } from 'pino';
 import { RULES } from '../rules/catalogue.ts';
 import { Telling } from '../rules/telling.ts';
+import { LifeIds } from './life-ids.ts';
 import { LifeLog } from './life-log.ts';
 
 const BASH = { pid: 700, comm: 'bash' };
+const BOOT = '00112233-4455-6677-8899-aabbccddeeff';
 const EEXIST = 17;
 const EAGAIN = 11;
 const EBUSY = 16;
@@ -21,12 +23,16 @@ interface Line {
 class Logged extends Telling {
   readonly lines: Line[] = [];
 
+  readonly log: LifeLog;
+
   constructor() {
-    super({ rules: RULES });
+    let ids: LifeIds | undefined;
+    super({ rules: RULES, traceIdOf: (life) => ids?.traceIdOf(life) });
+    ids = new LifeIds(BOOT, this.world);
     const write = (line: string) => this.lines.push(JSON.parse(line) as Line);
-    const log = new LifeLog(pino({ base: {}, timestamp: false }, { write }));
-    this.sink = log.take;
-    this.engine.onViolation = (violation, change) => log.violation(violation, change);
+    this.log = new LifeLog(pino({ base: {}, timestamp: false }, { write }), ids);
+    this.sink = this.log.take;
+    this.engine.onViolation = (violation, change) => this.log.violation(violation, change);
   }
 
   line(event: string): Line {
@@ -225,6 +231,42 @@ describe('the log of a violation', () => {
     const { msg, count, violation } = telling.line('violation.repeated');
     assert.deepEqual([count, violation], [102, 'v1']);
     assert.match(msg, /^again {4}v1 open-failed \(warning\), 102 times: /);
+  });
+
+  it('is held back where a rule has too many, and their number is told', () => {
+    const telling = new Logged();
+    const parent = telling.tell((story) => story.parent());
+    const { uuid } = telling.tell((story) => story.create(parent));
+    for (let i = 0; i < 40; i++) {
+      telling.tell((story) => story.createFails(parent, EEXIST, { uuid }));
+    }
+    const raised = telling.events().filter((event) => event === 'violation.raised');
+    assert.equal(raised.length, 30);
+    telling.log.tick(telling.world.now + 61e9);
+    const { rule, lines, msg } = telling.line('violation.held_back');
+    assert.deepEqual([rule, lines], ['duplicate-uuid', 10]);
+    assert.match(msg, /^held back 10 more lines about duplicate-uuid within a minute/);
+    assert.deepEqual([...telling.log.heldBack], [['duplicate-uuid', 10]]);
+  });
+
+  it('has the ids of the trace that it belongs to, as have the lines of that life', () => {
+    const telling = new Logged();
+    telling.tell((story) => {
+      const device = story.create(story.parent());
+      story.open(device, { vm: story.createVm() });
+      story.removeBegins(device, { as: BASH });
+      story.wait(11);
+    });
+    const events = ['device.created', 'device.opened', 'device.remove_waits', 'violation.raised'];
+    const lines = events.map((event) => telling.line(event));
+    for (const { trace_id, span_id } of lines) {
+      assert.match(String(trace_id), /^[0-9a-f]{32}$/);
+      assert.match(String(span_id), /^[0-9a-f]{16}$/);
+    }
+    assert.equal(new Set(lines.map((line) => line.trace_id)).size, 1);
+    // Each is about another part of the life; the violation is about all of it.
+    assert.equal(new Set(lines.map((line) => line.span_id)).size, 4);
+    assert.notEqual(telling.line('vm.created').trace_id, lines[0].trace_id);
   });
 
   for (const rule of RULES) {

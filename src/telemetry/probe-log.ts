@@ -1,6 +1,6 @@
 /** What is watched, as log lines: each module once, and again when it changes. */
 import type { Logger } from 'pino';
-import type { PointStatus } from '../events/source.ts';
+import type { PointState } from '../events/source.ts';
 
 export class ProbeLog {
   readonly #log: Logger;
@@ -11,7 +11,7 @@ export class ProbeLog {
     this.#log = log;
   }
 
-  readonly tell = (points: readonly PointStatus[]): void => {
+  readonly tell = (points: readonly PointState[]): void => {
     for (const module of new Set(points.map((point) => point.module))) {
       const own = points.filter((point) => point.module === module);
       const state = own.map((point) => point.state + (point.reason ?? '')).join();
@@ -21,7 +21,7 @@ export class ProbeLog {
     }
   };
 
-  #tellModule(module: string, points: readonly PointStatus[]): void {
+  #tellModule(module: string, points: readonly PointState[]): void {
     const seen = points.filter(({ state }) => state === 'attached' || state === 'implied');
     const failed = points.filter(({ state }) => state === 'failed');
     if (seen.length > 0) {

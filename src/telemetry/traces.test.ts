@@ -1,94 +1,122 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
-import { SpanStatusCode, trace } from '@opentelemetry/api';
+import { SpanStatusCode } from '@opentelemetry/api';
+import type { ReadableSpan } from '@opentelemetry/sdk-trace';
 import {
-  InMemorySpanExporter,
-  type ReadableSpan,
-  SimpleSpanProcessor,
-  TracerProvider,
-} from '@opentelemetry/sdk-trace';
-import { RULES } from '../rules/catalogue.ts';
-import { Telling } from '../rules/telling.ts';
-import { LifeTraces } from './traces.ts';
+  BASH,
+  BOOT,
+  EBUSY,
+  EEXIST,
+  forgetSent,
+  idsOf,
+  nanoseconds,
+  OFFSET,
+  spanExporter,
+  Traced,
+  wholeLife,
+} from './traced.ts';
 
-/** ns from boot to 1970: like any today, beyond what a double counts in single ns. */
-const OFFSET = Number(1_763_000_000_123_456_768n);
-const BASH = { pid: 700, comm: 'bash' };
-const EEXIST = 17;
-
-const exporter = new InMemorySpanExporter();
-const spanProcessors = [new SimpleSpanProcessor({ exporter })];
-trace.setGlobalTracerProvider(new TracerProvider({ spanProcessors }));
-
-class Traced extends Telling {
-  readonly traces = new LifeTraces(() => OFFSET);
-
-  constructor() {
-    super({ rules: RULES });
-    this.sink = this.traces.take;
-    this.engine.onViolation = (violation, change) => {
-      if (change === 'raised') this.traces.violated(violation);
-    };
-  }
-
-  /** The ended spans, once something unrelated has happened. */
-  spans(): ReadableSpan[] {
-    this.raw('module.load:begin', { names: { device: 'other' } });
-    return exporter.getFinishedSpans();
-  }
-
-  names(): string[] {
-    return this.spans().map(({ name }) => name);
-  }
-
-  named(name: string): ReadableSpan {
-    const [span, ...others] = this.spans().filter((one) => one.name === name);
-    assert.ok(span && others.length === 0, `one span ${name} among ${this.names()}`);
-    return span;
-  }
-}
-
-function nanoseconds([seconds, rest]: readonly [number, number]): bigint {
-  return BigInt(seconds) * 1_000_000_000n + BigInt(rest);
-}
-
-beforeEach(() => exporter.reset());
+beforeEach(forgetSent);
 
 describe('the trace of a device', () => {
-  it('has one span for the life and one inside it for each thing that took time', () => {
+  it('has a span for each phase, sent when the phase ends, and one for the life at its end', () => {
     const telling = new Traced();
-    telling.tell((story) => {
-      const vm = story.createVm();
-      const device = story.create(story.parent());
-      story.close(story.open(device, { vm }));
-      story.remove(device);
-    });
-    const phases = ['bind', 'create', 'open', 'wait_for_users', 'remove', 'life'];
+    wholeLife(telling);
+    const ofDevice = telling.names().filter((name) => name.startsWith('vfio.device.'));
+    const phases = ['bind', 'create', 'close', 'open', 'wait_for_users', 'release'];
+    phases.push('remove', 'life');
     assert.deepEqual(
-      telling.names(),
+      ofDevice,
       phases.map((phase) => `vfio.device.${phase}`),
     );
     const life = telling.named('vfio.device.life');
-    const { traceId, spanId } = life.spanContext();
     assert.equal(life.parentSpanContext, undefined);
-    for (const span of telling.spans()) {
-      if (span === life) continue;
-      assert.equal(span.spanContext().traceId, traceId);
-      assert.equal(span.parentSpanContext?.spanId, spanId);
+    assert.equal(life.attributes['vfio.span.part'], 'life');
+    const parts = telling.spans().filter((span) => span !== life && ofDevice.includes(span.name));
+    for (const span of parts) {
+      assert.equal(span.attributes['vfio.span.part'], 'phase');
+      assert.equal(span.spanContext().traceId, life.spanContext().traceId);
       assert.ok(nanoseconds(span.startTime) >= nanoseconds(life.startTime), span.name);
       assert.ok(nanoseconds(span.endTime) <= nanoseconds(life.endTime), span.name);
     }
   });
 
-  it('gives each life a trace of its own', () => {
+  it('is a tree: a phase lies in the one that it is a part of, else in the life', () => {
+    const telling = new Traced();
+    wholeLife(telling);
+    const parentOf = (name: string) => {
+      const { parentSpanContext } = telling.named(`vfio.device.${name}`);
+      return telling.spans().find((one) => one.spanContext().spanId === parentSpanContext?.spanId)
+        ?.name;
+    };
+    for (const [child, parent] of [
+      ['create', 'life'],
+      ['bind', 'create'],
+      ['open', 'life'],
+      ['close', 'open'],
+      ['remove', 'life'],
+      ['wait_for_users', 'remove'],
+    ] as const) {
+      assert.equal(parentOf(child), `vfio.device.${parent}`);
+    }
+  });
+
+  it('is linked to that of the VM that it was opened for, and the other way round', () => {
+    const telling = new Traced();
+    wholeLife(telling);
+    const open = telling.named('vfio.device.open');
+    const vm = telling.named('vfio.vm.life');
+    const contexts = (span: ReadableSpan) =>
+      span.links.map(({ context }) => `${context.traceId} ${context.spanId}`);
+    const contextOf = (span: ReadableSpan) =>
+      `${span.spanContext().traceId} ${span.spanContext().spanId}`;
+    assert.deepEqual(contexts(open), [contextOf(vm)]);
+    assert.deepEqual(contexts(vm), [contextOf(open)]);
+    assert.notEqual(vm.spanContext().traceId, open.spanContext().traceId);
+  });
+
+  it('has ids that another agent gives it as well, and another boot does not', () => {
+    const seen = [BOOT, BOOT, 'another'].map((boot) => {
+      spanExporter.reset();
+      const telling = new Traced(boot);
+      wholeLife(telling);
+      return idsOf(telling.spans());
+    });
+    assert.deepEqual(seen[0], seen[1]);
+    assert.equal(seen[2].filter((one) => seen[0].includes(one)).length, 0);
+    assert.equal(new Set(seen[0]).size, seen[0].length);
+  });
+
+  it('has the same id for an agent that comes late, by the inode of its directory', () => {
+    const uuid = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
+    const names = { device: uuid, bus: 'mdev', type: 't', parent: 'p' };
+    const early = new Traced();
+    early.raw('mdev.create:begin', { names: { ...names, uuid } });
+    early.raw('mdev.probe:begin', { dev: 1, inode: 4711, names });
+    early.raw('mdev.probe:end', { dev: 1 });
+    early.raw('mdev.create:end', {});
+    const late = new Traced();
+    late.raw('seen.snapshot:begin', {});
+    late.raw('seen.device:begin', { inode: 4711, names });
+    const next = new Traced();
+    next.raw('seen.snapshot:begin', {});
+    next.raw('seen.device:begin', { inode: 4712, names });
+    const [first, second, third] = [early, late, next].map(({ world, ids }) => {
+      const [device] = world.devices;
+      return ids.traceIdOf(device);
+    });
+    assert.match(String(first), /^[0-9a-f]{32}$/);
+    assert.equal(second, first);
+    assert.notEqual(third, first);
+  });
+
+  it('is another for the next life of the same name', () => {
     const telling = new Traced();
     telling.tell((story) => {
       const parent = story.parent();
-      const { uuid } = story.create(parent);
       const first = story.create(parent);
       story.remove(first);
       story.remove(story.create(parent, { uuid: first.uuid }));
-      assert.ok(uuid);
     });
     const lives = telling.spans().filter(({ name }) => name === 'vfio.device.life');
     assert.equal(lives.length, 2);
@@ -104,16 +132,24 @@ describe('the trace of a device', () => {
       story.close(story.open(device, { as: BASH }));
       story.remove(device);
     });
-    assert.deepEqual(telling.named('vfio.device.life').attributes, {
-      'vfio.device.id': device.uuid,
-      'vfio.device.type': 'gpu0-1',
-      'vfio.parent.name': 'gpu0',
-      'vfio.driver.name': 'nv',
+    const { 'vfio.life': serial, ...life } = telling.named('vfio.device.life').attributes;
+    assert.ok(Number(serial) > 0);
+    const about = {
+      ...{ 'vfio.device.name': device.uuid, 'vfio.device.bus': 'mdev' },
+      ...{ 'vfio.device.type': 'gpu0-1', 'vfio.device.parent': 'gpu0' },
+      'vfio.device.driver': 'nv',
+    };
+    const { 'vfio.device.iommu_group': group, ...rest } = life;
+    assert.ok(Number(group) >= 0);
+    assert.deepEqual(rest, {
+      ...{ 'vfio.span.part': 'life', 'vfio.quality': 'observed' },
+      ...{ 'vfio.device.state': 'released', 'vfio.device.opens': 1 },
+      ...about,
     });
     assert.deepEqual(telling.named('vfio.device.open').attributes, {
-      'process.pid': 700,
-      'process.executable.name': 'bash',
-      'vfio.device.fd': 20,
+      ...{ 'vfio.span.part': 'phase', 'vfio.life': serial, ...about },
+      ...{ 'process.pid': 700, 'thread.id': 700, 'thread.name': 'bash', 'process.user.id': 0 },
+      'vfio.file.descriptor': 20,
     });
   });
 
@@ -137,89 +173,66 @@ describe('the trace of a device', () => {
     }
   });
 
-  it('ends when the device is released only after its removal returned', () => {
+  it('waits at its end for what the rules say, and not longer', () => {
     const telling = new Traced();
-    const { key, uuid } = telling.tell((story) => story.create(story.parent()));
-    const fields = { dev: key, names: { device: uuid, bus: 'mdev' } };
-    telling.raw('mdev.remove:begin', fields);
-    telling.raw('mdev.remove:end', { dev: key });
-    assert.equal(telling.names().includes('vfio.device.life'), false);
-    telling.raw('mdev.release:begin', fields);
-    telling.raw('mdev.release:end', { dev: key });
-    assert.equal(telling.names().includes('vfio.device.life'), true);
+    telling.tell((story) => story.remove(story.create(story.parent())));
+    const sent = () => spanExporter.getFinishedSpans().some(({ name }) => name.endsWith('.life'));
+    telling.traces.tick(telling.world.now + 2e9);
+    assert.equal(sent(), false);
+    telling.traces.tick(telling.world.now + 4e9);
+    assert.equal(sent(), true);
   });
 
-  it('ends with its parent', () => {
+  it('waits longer for the end of a call, and is not sent twice', () => {
     const telling = new Traced();
-    telling.tell((story) => {
-      const parent = story.parent();
-      const device = story.create(parent);
-      const unregistering = story.parentUnregisterBegins(parent);
-      story.childRemoved(unregistering, device);
-      story.parentUnregisterEnds(unregistering);
-    });
-    assert.equal(telling.names().at(-1), 'vfio.device.life');
+    const vm = telling.tell((story) => story.createVm());
+    const { key } = vm;
+    telling.raw('kvm.vm.destroy:begin', { kvm: key });
+    telling.traces.tick(telling.world.now + 10e9);
+    telling.raw('kvm.vm.destroy:end', { time: telling.world.now + 12e9, kvm: key });
+    telling.traces.tick(telling.world.now + 4e9);
+    telling.raw('kvm.vm.destroy:end', { time: telling.world.now + 5e9, kvm: key });
+    telling.traces.tick(telling.world.now + 10e9);
+    assert.equal(telling.named('vfio.vm.destroy').attributes['vfio.end.seen'], undefined);
+    telling.named('vfio.vm.life');
   });
 
   it('fails where a step failed, with the name of the error', () => {
     const telling = new Traced();
     telling.tell((story) => story.createFails(story.parent(), EEXIST));
-    const { status } = telling.named('vfio.device.create');
-    assert.deepEqual(status, { code: SpanStatusCode.ERROR, message: 'EEXIST' });
+    const { status, attributes } = telling.named('vfio.device.create');
+    assert.deepEqual(status, { code: SpanStatusCode.ERROR, message: 'EEXIST, duplicate-uuid' });
+    assert.equal(attributes['error.type'], 'EEXIST');
     telling.named('vfio.device.life');
   });
 
-  it('is handed over, as far as it is known, when the agent stops', () => {
+  it('has the removal that failed and the one that succeeded, though they overlapped', () => {
+    const telling = new Traced();
+    const { key, uuid } = telling.tell((story) => story.create(story.parent()));
+    const fields = { dev: key, names: { device: uuid, bus: 'mdev' } };
+    telling.raw('mdev.remove:begin', { ...fields, pid: 1, tid: 1 });
+    telling.raw('mdev.remove:begin', { ...fields, pid: 2, tid: 2 });
+    telling.raw('mdev.remove:end', { dev: key, pid: 2, tid: 2, ret: -EBUSY });
+    telling.raw('mdev.remove:end', { dev: key, pid: 1, tid: 1 });
+    const removals = telling.spans().filter(({ name }) => name === 'vfio.device.remove');
+    assert.deepEqual(
+      removals.map(({ status }) => status.message),
+      ['EBUSY, remove-failed', undefined],
+    );
+  });
+
+  it('does not end with the agent', () => {
     const telling = new Traced();
     telling.tell((story) => story.create(story.parent()));
-    const { now } = telling.world;
-    telling.traces.endAll(now);
-    const { endTime } = telling.named('vfio.device.life');
-    assert.equal(nanoseconds(endTime), BigInt(OFFSET) + BigInt(now));
+    assert.equal(telling.names().includes('vfio.device.life'), false);
   });
-});
 
-describe('a violation', () => {
-  it('is an event in the life of its device, and fails it', () => {
+  it('ends also what no event told the end of, and says so', () => {
     const telling = new Traced();
     const device = telling.tell((story) => story.create(story.parent()));
-    const open = telling.tell((story) => story.open(device, { vm: story.createVm() }));
-    const removal = telling.tell((story) => story.removeBegins(device, { as: BASH }));
-    telling.tell((story) => story.wait(11));
-    telling.tell((story) => {
-      story.close(open);
-      story.removeEnds(removal);
-    });
-    const { status, events } = telling.named('vfio.device.life');
-    assert.deepEqual(status, { code: SpanStatusCode.ERROR, message: 'remove-stall' });
-    const [event, ...others] = events;
-    assert.equal(others.length, 0);
-    assert.equal(event.name, 'vfio.violation');
-    const { 'vfio.says': says, ...attributes } = event.attributes ?? {};
-    const [violation] = telling.violations();
-    assert.deepEqual(attributes, {
-      ...{ 'vfio.violation.id': violation.id, 'vfio.rule': 'remove-stall' },
-      'vfio.severity': 'warning',
-    });
-    assert.match(String(says), /has been waiting for 10 s: it is still held open by qemu/);
-    assert.equal(nanoseconds(event.time), BigInt(OFFSET) + BigInt(violation.firstSeen));
-  });
-
-  it('fails the creation that was refused, not the device that holds the UUID', () => {
-    const telling = new Traced();
-    telling.tell((story) => {
-      const parent = story.parent();
-      const device = story.create(parent);
-      story.createFails(parent, EEXIST, { uuid: device.uuid });
-      story.remove(device);
-    });
-    const lives = telling.spans().filter(({ name }) => name === 'vfio.device.life');
-    assert.deepEqual(
-      lives.map(({ status, events }) => [status.code, events.length]),
-      [
-        [SpanStatusCode.ERROR, 1],
-        [SpanStatusCode.UNSET, 0],
-      ],
-    );
+    telling.tell((story) => story.open(device));
+    const names = { device: device.uuid, bus: 'mdev' };
+    telling.raw('mdev.release:begin', { dev: device.key, names });
+    assert.equal(telling.named('vfio.device.open').attributes['vfio.end.seen'], false);
   });
 });

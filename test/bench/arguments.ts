@@ -36,7 +36,7 @@ function parse(): BenchArguments {
   };
 }
 
-function atLeastOne(option: string, text: string): number {
+export function atLeastOne(option: string, text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1) {
     throw new Error(`${option} needs a whole number above 0, not "${text}"`);

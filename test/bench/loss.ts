@@ -48,7 +48,7 @@ function sequenceOnly(): Reading {
 
 function wholePipeline(): Reading {
   const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
-  const pipeline = new Pipeline({ endedLives: 1000 }, { rules: RULES, host });
+  const pipeline = new Pipeline({ endedLives: 1000 }, { rules: RULES, host }, 'boot');
   const durations = new Durations();
   pipeline.addSink((moment) => durations.take(moment));
   const { sequence, record, rules, world } = pipeline;

@@ -10,7 +10,7 @@ import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { readArguments } from './arguments.ts';
 import { buildPrograms, removePrograms } from './build.ts';
 
-const PARTS = ['ring-read.ts', 'pipeline.ts', 'loss.ts'];
+const PARTS = ['ring-read.ts', 'pipeline.ts', 'loss.ts', 'scrape.ts'];
 
 const { rounds, seconds } = readArguments();
 const [load] = loadavg();

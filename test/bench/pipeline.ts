@@ -33,6 +33,7 @@ class Bench {
   readonly pipeline = new Pipeline(
     { endedLives: 1000 },
     { rules: RULES, host: { kernel: [6, 12], pidsWithKvmFiles: () => undefined } },
+    'boot',
   );
   passes = 0;
   readonly #tape: Tape;

@@ -1,0 +1,188 @@
+/** OpenTelemetry's SDK, set up as its variables say. Loaded only when something is to be sent. */
+import {
+  type Attributes,
+  createNoopLogger,
+  createNoopMeter,
+  DiagLogLevel,
+  diag,
+  type MeterProvider,
+} from '@opentelemetry/api';
+import { setGlobalErrorHandler } from '@opentelemetry/core';
+import {
+  detectResources,
+  envDetector,
+  hostDetector,
+  osDetector,
+  resourceFromAttributes,
+} from '@opentelemetry/resources';
+import { BatchLogRecordProcessor, LoggerProvider } from '@opentelemetry/sdk-logs';
+import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
+  BatchSpanProcessor,
+  type Sampler,
+  TraceIdRatioBasedSampler,
+  TracerProvider,
+} from '@opentelemetry/sdk-trace';
+import type { Logger } from 'pino';
+import { ChosenIds } from '../../src/telemetry/chosen-ids.ts';
+import type { ExportCounts, Signal } from '../../src/telemetry/export-counts.ts';
+import { LifeTraces } from '../../src/telemetry/traces.ts';
+import type { OtelSettings } from '../config/otel.ts';
+import { VERSION } from '../version.ts';
+import type { Exporting, Target, Targets } from './tracing.ts';
+
+export interface ExportingOptions {
+  readonly settings: OtelSettings;
+  readonly targets: Targets;
+  readonly counts: ExportCounts;
+  readonly log: Logger;
+}
+
+export async function createExporting(options: ExportingOptions): Promise<Exporting> {
+  const { settings, targets, counts, log } = options;
+  let lastError: string | undefined;
+  setGlobalErrorHandler((error) => {
+    lastError = inWords(error);
+  });
+  let isSetUp = false;
+  const say = (text: string, ...more: unknown[]) =>
+    // What happens later is counted, and told with the counts.
+    log[isSetUp ? 'debug' : 'warn']({ event: 'otlp.sdk' }, [text, ...more].join(' '));
+  const quiet = () => {};
+  diag.setLogger(
+    { error: say, warn: say, info: quiet, debug: quiet, verbose: quiet },
+    { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
+  );
+  const resource = resourceFromAttributes({
+    ...{ 'service.name': 'vfioscope', 'service.version': VERSION },
+  }).merge(detectResources({ detectors: [hostDetector, osDetector, envDetector] }));
+  const chosen = new ChosenIds();
+  const limits = {
+    attributeCountLimit: numberOf(settings, 'OTEL_ATTRIBUTE_COUNT_LIMIT'),
+    attributeValueLengthLimit: numberOf(settings, 'OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT'),
+  };
+  const tracers = new TracerProvider({
+    resource,
+    sampler: samplerOf(settings),
+    spanLimits: {
+      ...given(limits),
+      ...given({ linkCountLimit: numberOf(settings, 'OTEL_SPAN_LINK_COUNT_LIMIT') }),
+    },
+    idGenerator: chosen,
+    spanProcessors: targets.traces
+      ? [
+          new BatchSpanProcessor({
+            exporter: await spanExporter(targets.traces),
+            selfObsMeterProvider: countedBy(counts, 'traces'),
+            ...batchOptions(settings, 'OTEL_BSP'),
+          }),
+        ]
+      : [],
+  });
+  const loggers =
+    targets.logs &&
+    new LoggerProvider({
+      resource,
+      logRecordLimits: given(limits),
+      processors: [
+        new BatchLogRecordProcessor({
+          exporter: await logExporter(targets.logs),
+          selfObsMeterProvider: countedBy(counts, 'logs'),
+          ...batchOptions(settings, 'OTEL_BLRP'),
+        }),
+      ],
+    });
+  isSetUp = true;
+  return {
+    lastError: () => lastError,
+    follow: (followed) =>
+      new LifeTraces({
+        ...followed,
+        chosen,
+        tracer: tracers.getTracer('vfioscope', VERSION),
+        logger: loggers?.getLogger('vfioscope', VERSION) ?? createNoopLogger(),
+      }),
+    async shutdown() {
+      const ends = await Promise.allSettled([tracers.shutdown(), loggers?.shutdown()]);
+      const failed = ends.find((end) => end.status === 'rejected');
+      if (!failed) return;
+      lastError = inWords(failed.reason);
+      throw failed.reason;
+    },
+  };
+}
+
+/** The SDK's exporters read the variables of OTLP themselves. */
+async function spanExporter({ protocol }: Target) {
+  const { OTLPTraceExporter } =
+    protocol === 'grpc'
+      ? await import('@opentelemetry/exporter-trace-otlp-grpc')
+      : await import('@opentelemetry/exporter-trace-otlp-proto');
+  return new OTLPTraceExporter();
+}
+
+async function logExporter({ protocol }: Target) {
+  const { OTLPLogExporter } =
+    protocol === 'grpc'
+      ? await import('@opentelemetry/exporter-logs-otlp-grpc')
+      : await import('@opentelemetry/exporter-logs-otlp-proto');
+  return new OTLPLogExporter();
+}
+
+/** No life has a parent elsewhere, so what is based on a parent is based on what is without one. */
+function samplerOf(settings: OtelSettings): Sampler {
+  switch (settings.OTEL_TRACES_SAMPLER?.replace('parentbased_', '')) {
+    case 'always_off':
+      return new AlwaysOffSampler();
+    case 'traceidratio':
+      return new TraceIdRatioBasedSampler(numberOf(settings, 'OTEL_TRACES_SAMPLER_ARG') ?? 1);
+    default:
+      return new AlwaysOnSampler();
+  }
+}
+
+function batchOptions(settings: OtelSettings, prefix: 'OTEL_BSP' | 'OTEL_BLRP') {
+  return given({
+    scheduledDelayMillis: numberOf(settings, `${prefix}_SCHEDULE_DELAY`),
+    exportTimeoutMillis: numberOf(settings, `${prefix}_EXPORT_TIMEOUT`),
+    maxQueueSize: numberOf(settings, `${prefix}_MAX_QUEUE_SIZE`),
+    maxExportBatchSize: numberOf(settings, `${prefix}_MAX_EXPORT_BATCH_SIZE`),
+  });
+}
+
+function numberOf(settings: OtelSettings, name: string): number | undefined {
+  return settings[name] === undefined ? undefined : Number(settings[name]);
+}
+
+/** Without what is undefined, which the SDK would take for a value. */
+function given<T extends object>(options: T): { [Key in keyof T]?: NonNullable<T[Key]> } {
+  const all = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(all) as { [Key in keyof T]?: NonNullable<T[Key]> };
+}
+
+/** What a batch processor tells of itself, as our counts. */
+function countedBy(counts: ExportCounts, signal: Signal): MeterProvider {
+  const add = (count: number, attributes: Attributes = {}) => {
+    const error = attributes['error.type'];
+    const outcome = error === undefined ? 'sent' : error === 'queue_full' ? error : 'failed';
+    counts.add(signal, outcome, count);
+  };
+  const nothing = createNoopMeter();
+  const meter = Object.assign(Object.create(nothing) as typeof nothing, {
+    createCounter: (name: string) =>
+      name.endsWith('.processed') ? { add } : nothing.createCounter(name),
+  });
+  return { getMeter: () => meter };
+}
+
+function inWords(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message, cause } = error;
+  // Of several addresses that were tried, each has its own.
+  const inner = error instanceof AggregateError ? error.errors : cause ? [cause] : [];
+  return [message, ...inner.map(inWords)]
+    .filter((text) => text !== '')
+    .join(': ')
+    .replace(/\s+/g, ' ');
+}

@@ -1,0 +1,22 @@
+/** All metrics, in the order in which they are shown and documented. */
+import { AGENT, WATCHING } from './agent.ts';
+import { EVENTS } from './events.ts';
+import { HOST } from './host.ts';
+import { LIVES } from './lives.ts';
+import type { Described, LifeMetricGroup, MetricGroup } from './metric.ts';
+import { OPERATIONS } from './operations.ts';
+import { PROCESS } from './process.ts';
+import { VIOLATIONS } from './violations.ts';
+
+export const GROUPS: readonly (MetricGroup | LifeMetricGroup)[] = [
+  HOST,
+  OPERATIONS,
+  VIOLATIONS,
+  LIVES,
+  EVENTS,
+  WATCHING,
+  AGENT,
+  PROCESS,
+];
+
+export const METRICS = GROUPS.flatMap(({ metrics }): readonly Described[] => metrics);

@@ -1,0 +1,132 @@
+/** Metrics as prom-client writes them: in the text format of Prometheus, and in OpenMetrics 1.0. */
+import {
+  Counter,
+  Gauge,
+  Histogram,
+  type Metric as Known,
+  type LabelValues,
+  Registry,
+  type RegistryContentType,
+  Summary,
+} from 'prom-client';
+import { type Exemplar, type Metric, type Samples, type Scrape, unitOf } from './metric.ts';
+
+export type Format = 'text' | 'openmetrics';
+
+export const CONTENT_TYPE: Readonly<Record<Format, RegistryContentType>> = {
+  text: Registry.PROMETHEUS_CONTENT_TYPE,
+  openmetrics: Registry.OPENMETRICS_CONTENT_TYPE,
+};
+
+const CLASSES: Readonly<Record<Metric['type'], new (config: Config) => Known>> = {
+  counter: Counter,
+  gauge: Gauge,
+  histogram: Histogram,
+  summary: Summary,
+};
+
+interface Config {
+  readonly name: string;
+  readonly help: string;
+  readonly labelNames: readonly string[];
+  readonly registers: [];
+}
+
+/** A sample as prom-client writes it. */
+interface Value {
+  /** Undefined where it is that of the metric. */
+  readonly metricName: string | undefined;
+  readonly labels: LabelValues<string>;
+  readonly value: number;
+  readonly exemplar:
+    | {
+        readonly labelSet: LabelValues<string>;
+        readonly value: number;
+        /** Seconds since 1970. */
+        readonly timestamp: number;
+      }
+    | undefined;
+}
+
+/**
+ * One part of a document. All that is of the agent's own state is read before the first wait. The
+ * registry is of this part alone: one that is kept forgets `_total` once it was shown as OpenMetrics.
+ * It is asked for one metric after the other, because of units, and because it would end the document.
+ */
+export async function writeMetrics(
+  metrics: readonly Metric[],
+  scrape: Scrape,
+  format: Format,
+): Promise<string> {
+  const registry = new Registry<RegistryContentType>();
+  registry.setContentType(CONTENT_TYPE[format]);
+  const texts = await Promise.all(
+    metrics.map(async (metric) => {
+      const reading = new Reading(metric);
+      await metric.collect(scrape, reading);
+      registry.registerMetric(reading.in(format));
+      return `${unitLine(metric, format)}${await registry.getSingleMetricAsString(metric.name)}\n`;
+    }),
+  );
+  return texts.join('');
+}
+
+/** What was read of a metric. */
+class Reading implements Samples {
+  readonly #metric: Metric;
+  readonly #values: Value[] = [];
+
+  constructor(metric: Metric) {
+    this.#metric = metric;
+  }
+
+  show(value: number, labels: readonly string[] = [], exemplar?: Exemplar): void {
+    this.#take(undefined, value, this.#metric.labels, labels, exemplar);
+  }
+
+  part(
+    suffix: '_bucket' | '_sum' | '_count',
+    value: number,
+    labels: readonly string[] = [],
+    exemplar?: Exemplar,
+  ): void {
+    const { name, labels: own } = this.#metric;
+    this.#take(name + suffix, value, suffix === '_bucket' ? [...own, 'le'] : own, labels, exemplar);
+  }
+
+  /** The metric that has these values, which its class could not take all at once. */
+  in(format: Format): Known {
+    const { name, help, type, labels } = this.#metric;
+    const metric = new CLASSES[type]({ name, help, labelNames: labels, registers: [] });
+    const family = familyOf(this.#metric, format);
+    const get = async () => ({ name: family, help, type, values: this.#values });
+    // Histograms have a second one, which is preferred.
+    return Object.assign(metric, { get, getForPromString: get });
+  }
+
+  #take(
+    metricName: string | undefined,
+    value: number,
+    names: readonly string[],
+    texts: readonly string[],
+    exemplar: Exemplar | undefined,
+  ): void {
+    const labels = Object.fromEntries(names.map((name, i) => [name, texts[i]]));
+    const shown = exemplar && {
+      labelSet: { trace_id: exemplar.traceId },
+      value: exemplar.value,
+      timestamp: Math.round(exemplar.at * 1000) / 1000,
+    };
+    this.#values.push({ metricName, labels, value, exemplar: shown });
+  }
+}
+
+/** prom-client does not know units. */
+function unitLine(metric: Metric, format: Format): string {
+  const unit = unitOf(metric);
+  return unit && format === 'openmetrics' ? `# UNIT ${familyOf(metric, format)} ${unit}\n` : '';
+}
+
+function familyOf({ name, type }: Metric, format: Format): string {
+  return format === 'openmetrics' && type === 'counter' ? name.replace(/_total$/, '') : name;
+}

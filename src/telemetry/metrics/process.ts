@@ -1,0 +1,143 @@
+/** What prom-client measures of the process and of Node, under the names that other exporters use. */
+import {
+  Counter,
+  collectDefaultMetrics,
+  Histogram,
+  type MetricValueWithName,
+  Registry,
+} from 'prom-client';
+import { boundText, type Metric, type MetricGroup, type Samples } from './metric.ts';
+
+/** Once, however many scrapes and formats: it is read, and never written. */
+export const MEASURED = new Registry();
+
+/**
+ * ms, the longest that a timer takes: never. It would wake an idle agent 100 times a second by
+ * default, and count the time that it slept as lag.
+ */
+const NEVER = 2 ** 31 - 1;
+collectDefaultMetrics({ register: MEASURED, eventLoopMonitoringPrecision: NEVER });
+
+interface Row {
+  readonly labels?: readonly string[];
+  readonly query: string;
+  /** Where prom-client's own words do not say enough. */
+  readonly help?: string;
+}
+
+const ROWS: Readonly<Record<string, Row>> = {
+  process_cpu_user_seconds_total: { query: 'rate(process_cpu_user_seconds_total[5m])' },
+  process_cpu_system_seconds_total: { query: 'rate(process_cpu_system_seconds_total[5m])' },
+  process_cpu_seconds_total: { query: 'rate(process_cpu_seconds_total[5m])' },
+  process_start_time_seconds: { query: 'time() - process_start_time_seconds' },
+  process_resident_memory_bytes: { query: 'process_resident_memory_bytes' },
+  process_virtual_memory_bytes: { query: 'process_virtual_memory_bytes' },
+  process_heap_bytes: { query: 'process_heap_bytes' },
+  process_open_fds: { query: 'process_open_fds / process_max_fds > 0.8' },
+  process_max_fds: { query: 'process_max_fds' },
+  nodejs_eventloop_lag_seconds: {
+    query: 'max_over_time(nodejs_eventloop_lag_seconds[1h])',
+    help: 'How long what was to be done next had to wait for the scrape before this one',
+  },
+  nodejs_active_resources: {
+    labels: ['type'],
+    query: 'sum by (instance, type) (nodejs_active_resources)',
+  },
+  nodejs_active_handles: {
+    labels: ['type'],
+    query: 'sum by (instance, type) (nodejs_active_handles)',
+  },
+  nodejs_active_requests: {
+    labels: ['type'],
+    query: 'sum by (instance, type) (nodejs_active_requests)',
+  },
+  nodejs_heap_size_total_bytes: { query: 'nodejs_heap_size_total_bytes' },
+  nodejs_heap_size_used_bytes: { query: 'nodejs_heap_size_used_bytes' },
+  nodejs_external_memory_bytes: { query: 'nodejs_external_memory_bytes' },
+  nodejs_heap_space_size_total_bytes: {
+    labels: ['space'],
+    query: 'sum by (instance, space) (nodejs_heap_space_size_total_bytes)',
+  },
+  nodejs_heap_space_size_used_bytes: {
+    labels: ['space'],
+    query: 'nodejs_heap_space_size_used_bytes{space="old"}',
+  },
+  nodejs_heap_space_size_available_bytes: {
+    labels: ['space'],
+    query: 'nodejs_heap_space_size_available_bytes{space="old"}',
+  },
+  nodejs_version_info: {
+    labels: ['version', 'major', 'minor', 'patch'],
+    query: 'count by (version) (nodejs_version_info)',
+  },
+  nodejs_gc_duration_seconds: {
+    labels: ['kind'],
+    query: 'sum by (instance, kind) (rate(nodejs_gc_duration_seconds_sum[5m]))',
+    help: 'How long garbage was collected, by kind; of several collections in one turn of the event loop only the first',
+  },
+};
+
+/** What is not shown, and why. */
+export const LEFT_OUT = [
+  // Of the timer that never ends.
+  ...['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99'].map(
+    (which) => `nodejs_eventloop_lag_${which}_seconds`,
+  ),
+  // Gauges with the name of a counter, which are sums of those with a label.
+  'nodejs_active_resources_total',
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+];
+
+export const PROCESS: MetricGroup = {
+  title: 'The process and Node',
+  about:
+    'As prom-client measures them. Of its metrics those are left out that need a timer ' +
+    '(`nodejs_eventloop_lag_min_seconds` to `nodejs_eventloop_lag_p99_seconds`: it would wake an ' +
+    'idle agent 100 times a second), and the sums of `nodejs_active_*`, which end in `_total` and are ' +
+    'no counters. CPU time is counted from the moment that the probes are attached. Whether the agent ' +
+    'keeps up tell `nodejs_eventloop_busy_seconds_total` and `vfioscope_reader_lag_seconds`.',
+  metrics: [
+    ...MEASURED.getMetricsAsArray()
+      .filter(({ name }) => name in ROWS)
+      .map(({ name, help }) => row(name, help)),
+    {
+      name: 'nodejs_eventloop_busy_seconds_total',
+      type: 'counter',
+      labels: [],
+      help: 'Time that the event loop was not idle: its rate is the share that it is busy',
+      query: 'rate(nodejs_eventloop_busy_seconds_total[5m])',
+      collect(_scrape, samples) {
+        samples.show(performance.eventLoopUtilization().active / 1e3);
+      },
+    },
+  ],
+};
+
+function row(name: string, theirs: string): Metric {
+  const { labels = [], query, help = theirs.replace(/\.$/, '') } = ROWS[name];
+  return {
+    ...{ name, type: typeOf(name), labels, help, query },
+    collect: (_scrape, samples) => read(name, labels, samples),
+  };
+}
+
+function typeOf(name: string): Metric['type'] {
+  const metric = MEASURED.getSingleMetric(name);
+  if (metric instanceof Counter) return 'counter';
+  return metric instanceof Histogram ? 'histogram' : 'gauge';
+}
+
+/** What one is has been measured by one before it: they are read in the order of the registry. */
+async function read(name: string, labels: readonly string[], samples: Samples): Promise<void> {
+  const metric = await MEASURED.getSingleMetric(name)?.get();
+  const values: readonly MetricValueWithName<string>[] = metric?.values ?? [];
+  for (const { metricName = name, labels: own, value } of values) {
+    const texts = labels.map((label) => `${own[label]}`);
+    const suffix = metricName.slice(name.length);
+    if (suffix === '_bucket') {
+      samples.part(suffix, value, [...texts, boundText(Number(own.le))]);
+    } else if (suffix === '_sum' || suffix === '_count') samples.part(suffix, value, texts);
+    else samples.show(value, texts);
+  }
+}

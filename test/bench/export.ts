@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+/**
+ * What sending traces costs: time per life of a device, and memory, with no collector, one that
+ * takes everything, one that is not there, and one that never answers. Each in a process of its own.
+ *
+ *     node test/bench/export.ts
+ */
+import { execFileSync } from 'node:child_process';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createSocket } from 'node:net';
+import { setImmediate as immediately } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { Pipeline } from '../../agent/runtime/pipeline.ts';
+import { EventCursor } from '../../src/events/cursor.ts';
+import { Story } from '../../src/rules/story.ts';
+import { follow, tracingUnder } from '../collector/replayed.ts';
+
+const LIVES = 20_000;
+/** Lives between two turns of the event loop. */
+const TURN = 20;
+const CASES = ['nobody', 'takes all', 'not there', 'never answers'] as const;
+type Case = (typeof CASES)[number];
+
+const [, , which] = process.argv;
+if (which) await measure(which as Case);
+else for (const one of CASES) report(one);
+
+function report(one: Case): void {
+  const flags = ['--expose-gc', '--max-semi-space-size=2'];
+  const output = execFileSync(process.execPath, [...flags, fileURLToPath(import.meta.url), one]);
+  console.log(output.toString().trim());
+}
+
+async function measure(one: Case): Promise<void> {
+  const endpoint = await endpointOf(one);
+  const { tracing } = await tracingUnder(
+    endpoint ? { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: '100' } : {},
+  );
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const pipeline = new Pipeline({ endedLives: 100 }, { rules: [], host }, 'boot');
+  const traces = tracing && follow(tracing, pipeline, 1.763e18);
+  const story = new Story();
+  const parent = story.parent();
+  let told = 0;
+  let busy = 0;
+  let most = 0;
+  for (let i = 0; i < LIVES; i++) {
+    const device = story.create(parent);
+    story.close(story.open(device));
+    story.remove(device);
+    const began = performance.now();
+    for (; told < story.steps.length; told++) {
+      const step = story.steps[told];
+      if (step instanceof Uint8Array) {
+        pipeline.record(new EventCursor(step.buffer as ArrayBuffer));
+      }
+    }
+    traces?.endOver();
+    busy += performance.now() - began;
+    if (i % TURN === 0) await immediately();
+    if (i % 1000 === 999) {
+      story.steps.length = told = 0;
+      globalThis.gc?.();
+      const { heapUsed, arrayBuffers } = process.memoryUsage();
+      most = Math.max(most, heapUsed + arrayBuffers);
+    }
+  }
+  const { counts } = tracing ?? {};
+  const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+  const sent = ['sent', 'queue_full', 'failed'].map(
+    (outcome) => `${outcome} ${counts?.of('traces', outcome as 'sent') ?? 0}`,
+  );
+  console.log(
+    `${one.padEnd(14)} ${((busy * 1000) / LIVES).toFixed(1)} µs a life, heap at most ` +
+      `${mib(most)} MiB, resident ${mib(process.memoryUsage.rss())} MiB; spans: ${sent.join(', ')}`,
+  );
+  process.exit();
+}
+
+async function endpointOf(one: Case): Promise<string | undefined> {
+  if (one === 'nobody') return undefined;
+  if (one === 'not there') return 'http://127.0.0.1:1';
+  const server =
+    one === 'never answers'
+      ? createSocket()
+      : createServer((request, response) => {
+          request.resume();
+          request.on('end', () => response.end());
+        });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}

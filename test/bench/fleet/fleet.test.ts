@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { RECORDINGS } from '../../../dashboards/alerts/recording.ts';
+import { Fleet } from './fleet.ts';
+import { LIFE, MISTAKE, SimulatedHost } from './host.ts';
+import { fleetQueries, raw } from './queries.ts';
+
+const DEVICES = 20;
+
+describe('a simulated fleet', { timeout: 60_000 }, () => {
+  it('answers a scrape of each of its agents', async () => {
+    const fleet = await Fleet.start(2, DEVICES);
+    try {
+      const seen = new Set<string>();
+      for (const { address, labels } of fleet.targets) {
+        const response = await fetch(`http://${address}/metrics`);
+        assert.equal(response.status, 200);
+        const devices = [
+          ...(await response.text()).matchAll(/^vfioscope_device_info\{device="(.+?)"/gm),
+        ];
+        assert.equal(devices.length, DEVICES);
+        for (const [, device] of devices) seen.add(device);
+        seen.add(`${labels?.instance}`);
+      }
+      // No device and no host is there twice.
+      assert.equal(seen.size, 2 * (DEVICES + 1));
+    } finally {
+      fleet.stop();
+    }
+  });
+
+  it('lives: devices come and go, mistakes are made and end', async () => {
+    const host = new SimulatedHost(DEVICES, 1);
+    const { served } = host;
+    const first = new Set(served.world.devicesByName.keys());
+    for (let second = 0; second < LIFE; second++) host.beat();
+    const left = [...served.world.devicesByName.keys()].filter((name) => first.has(name));
+    // After one mean life about a third is left of those that were there.
+    assert.ok(left.length > 0 && left.length < DEVICES * 0.8, `${left.length}`);
+    assert.equal(served.world.devices.size, DEVICES);
+    const { 'rule="remove-stall",severity="warning"': stalls } = await served.series(
+      'vfioscope_violations_total',
+    );
+    assert.ok(stalls > 0 && stalls < (3 * LIFE) / MISTAKE, `${stalls}`);
+    assert.equal(served.world.isTainted, false);
+  });
+});
+
+describe('the queries that are compared', () => {
+  const queries = fleetQueries(3600, 15);
+
+  it('are those of the dashboard, of which some are recorded', () => {
+    const recorded = queries.filter(({ expr }) => raw(expr) !== expr);
+    assert.ok(recorded.length > 5 && recorded.length < queries.length);
+    assert.deepEqual(
+      queries.filter(({ expr }) => expr.includes('$')),
+      [],
+    );
+  });
+
+  it('ask for nothing that is recorded, when they do without', () => {
+    for (const { expr } of queries) {
+      for (const { record } of RECORDINGS) assert.ok(!raw(expr).includes(record), raw(expr));
+    }
+  });
+
+  it('work out when asked what would have been recorded', () => {
+    assert.equal(
+      raw('sum(state:vfioscope_devices:sum{a="1"})'),
+      'sum((sum without (parent, type) (vfioscope_devices{a="1"})))',
+    );
+    assert.equal(
+      raw('increase(instance:vfioscope_events_lost_total:sum{a="1"}[1h])'),
+      'sum without (reason) (increase(vfioscope_events_lost_total{a="1"}[1h]))',
+    );
+    assert.equal(
+      raw('max_over_time(rule_severity:vfioscope_violations:increase2m{a="1"}[1m])'),
+      'increase(vfioscope_violations_total{a="1"}[2m]) > 0',
+    );
+  });
+});

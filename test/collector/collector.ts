@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A real OpenTelemetry Collector, and what it received, read back. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { freePort } from '../daemon.ts';
+import { buildCollector } from './build.ts';
+
+type Value = {
+  readonly stringValue?: string;
+  readonly intValue?: string;
+  readonly boolValue?: boolean;
+  readonly arrayValue?: { readonly values: readonly Value[] };
+};
+export type Attributes = readonly { readonly key: string; readonly value: Value }[];
+
+/** As OTLP has them in JSON. */
+export interface ReceivedSpan {
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly parentSpanId?: string;
+  readonly name: string;
+  readonly startTimeUnixNano: string;
+  readonly endTimeUnixNano: string;
+  readonly attributes: Attributes;
+  readonly links?: readonly { readonly traceId: string; readonly spanId: string }[];
+  readonly status?: { readonly code?: number; readonly message?: string };
+}
+
+export interface ReceivedRecord {
+  readonly traceId?: string;
+  readonly spanId?: string;
+  readonly eventName?: string;
+  readonly severityNumber?: number;
+  readonly body?: Value;
+  readonly attributes: Attributes;
+}
+
+interface Request {
+  readonly resourceSpans?: readonly {
+    readonly resource: { readonly attributes: Attributes };
+    readonly scopeSpans: readonly { readonly spans: readonly ReceivedSpan[] }[];
+  }[];
+  readonly resourceLogs?: readonly {
+    readonly resource: { readonly attributes: Attributes };
+    readonly scopeLogs: readonly { readonly logRecords: readonly ReceivedRecord[] }[];
+  }[];
+}
+
+export class Collector {
+  readonly spans: ReceivedSpan[] = [];
+  readonly records: ReceivedRecord[] = [];
+  /** Attributes of the latest resource. */
+  resource: Attributes = [];
+  readonly grpc: string;
+  readonly http: string;
+  readonly #process: ChildProcess;
+  readonly #server: Server;
+
+  private constructor(process: ChildProcess, server: Server, ports: readonly number[]) {
+    this.#process = process;
+    this.#server = server;
+    this.grpc = `http://127.0.0.1:${ports[0]}`;
+    this.http = `http://127.0.0.1:${ports[1]}`;
+    server.on('request', (request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        this.#take(JSON.parse(Buffer.concat(chunks).toString()) as Request);
+        response.setHeader('content-type', 'application/json').end('{}');
+      });
+    });
+  }
+
+  /** @param host where it listens */
+  static async start(host = '127.0.0.1'): Promise<Collector> {
+    const program = await buildCollector();
+    const ports = [await freePort(), await freePort()];
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    // As the collector reads it, YAML, of which JSON is a part.
+    const config = {
+      receivers: {
+        otlp: {
+          protocols: {
+            grpc: { endpoint: `${host}:${ports[0]}` },
+            http: { endpoint: `${host}:${ports[1]}` },
+          },
+        },
+      },
+      exporters: {
+        otlphttp: { endpoint: `http://127.0.0.1:${port}`, encoding: 'json', compression: 'none' },
+      },
+      service: {
+        telemetry: { metrics: { level: 'none' } },
+        pipelines: {
+          traces: { receivers: ['otlp'], exporters: ['otlphttp'] },
+          logs: { receivers: ['otlp'], exporters: ['otlphttp'] },
+        },
+      },
+    };
+    const child = spawn(program, ['--config', `yaml:${JSON.stringify(config)}`], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    const collector = new Collector(child, server, ports);
+    let said = '';
+    child.stderr?.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString()).slice(-4000);
+    });
+    for (let i = 0; !said.includes('Everything is ready'); i++) {
+      if (i === 200 || child.exitCode !== null) throw new Error(`the collector says: ${said}`);
+      await pause(50);
+    }
+    return collector;
+  }
+
+  /** Waits until something has arrived. @throws when it does not within 30 s */
+  async until(what: string, holds: () => boolean): Promise<void> {
+    for (let i = 0; !holds(); i++) {
+      if (i === 300) throw new Error(`waited in vain until ${what}`);
+      await pause(100);
+    }
+  }
+
+  clear(): void {
+    this.spans.length = 0;
+    this.records.length = 0;
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill();
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #take({ resourceSpans = [], resourceLogs = [] }: Request): void {
+    for (const { resource, scopeSpans } of resourceSpans) {
+      this.resource = resource.attributes;
+      for (const { spans } of scopeSpans) this.spans.push(...spans);
+    }
+    for (const { resource, scopeLogs } of resourceLogs) {
+      this.resource = resource.attributes;
+      for (const { logRecords } of scopeLogs) this.records.push(...logRecords);
+    }
+  }
+}
+
+/** The attribute of that name, as text. */
+export function attribute(attributes: Attributes, name: string): string | undefined {
+  const value = attributes.find(({ key }) => key === name)?.value;
+  return value && (value.stringValue ?? value.intValue ?? String(value.boolValue));
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+/** What a real OpenTelemetry Collector receives of real kernels' recordings, read back. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, before, describe, it } from 'node:test';
+import { attribute, Collector, type ReceivedSpan } from './collector.ts';
+import { playTo, tracingUnder } from './replayed.ts';
+
+const KERNEL = '6.12';
+const TRUTH = JSON.parse(
+  readFileSync(new URL(`../recordings/${KERNEL}.json`, import.meta.url), 'utf8'),
+) as {
+  readonly lives: readonly { uuid: string; parent: string; end: string; opens: number }[];
+  readonly vms: number;
+  readonly violations: readonly { rule: string; severity: string; device: string }[];
+};
+/** As the recording is played at once, all of it waits at once. */
+const ROOM = { OTEL_BSP_MAX_QUEUE_SIZE: '20000', OTEL_BLRP_MAX_QUEUE_SIZE: '20000' };
+
+const isLife = ({ name }: ReceivedSpan) => name.endsWith('.life');
+const of = (span: ReceivedSpan, name: string) => attribute(span.attributes, name);
+
+describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
+  let collector: Collector;
+  /** What each protocol brought, to compare. */
+  const brought = new Map<string, string[]>();
+
+  before(async () => {
+    collector = await Collector.start();
+  });
+  after(() => collector.stop());
+
+  for (const protocol of ['http/protobuf', 'grpc'] as const) {
+    describe(`over ${protocol}`, () => {
+      before(async () => {
+        collector.clear();
+        const { tracing } = await tracingUnder({
+          ...ROOM,
+          OTEL_EXPORTER_OTLP_ENDPOINT: protocol === 'grpc' ? collector.grpc : collector.http,
+          OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
+          OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+          OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=lab',
+        });
+        assert.ok(tracing);
+        await playTo(tracing, KERNEL);
+        await tracing.stop();
+        const sent = (signal: 'traces' | 'logs') => tracing.counts.of(signal, 'sent');
+        assert.equal(tracing.counts.dropped('traces') + tracing.counts.dropped('logs'), 0);
+        await collector.until(
+          'all that was sent has arrived',
+          () =>
+            collector.spans.length === sent('traces') && collector.records.length === sent('logs'),
+        );
+        brought.set(
+          protocol,
+          collector.spans
+            .map(({ traceId, spanId, name, startTimeUnixNano: start }) =>
+              [traceId, spanId, name, start].join(' '),
+            )
+            .sort(),
+        );
+      });
+
+      it('receives one trace for each life of a device and of a VM', () => {
+        const lives = collector.spans.filter(isLife);
+        const devices = lives.filter(({ name }) => name === 'vfio.device.life');
+        assert.deepEqual(
+          devices
+            .map((span) =>
+              [
+                ...[of(span, 'vfio.device.name'), of(span, 'vfio.device.parent')],
+                ...[of(span, 'vfio.device.state'), of(span, 'vfio.device.opens')],
+              ].join(' '),
+            )
+            .sort(),
+          TRUTH.lives
+            .map(({ uuid, parent, end, opens }) => [uuid, parent, end, opens].join(' '))
+            .sort(),
+        );
+        assert.equal(lives.length - devices.length, TRUTH.vms);
+        assert.equal(new Set(lives.map(({ traceId }) => traceId)).size, lives.length);
+      });
+
+      it('can build the tree of each: every parent and every link is there', () => {
+        const ids = new Set(collector.spans.map(({ traceId, spanId }) => `${traceId} ${spanId}`));
+        assert.equal(ids.size, collector.spans.length);
+        for (const span of collector.spans) {
+          const { name, traceId, parentSpanId, links = [] } = span;
+          assert.equal(Boolean(parentSpanId), !isLife(span), name);
+          if (parentSpanId) assert.ok(ids.has(`${traceId} ${parentSpanId}`), name);
+          for (const link of links) assert.ok(ids.has(`${link.traceId} ${link.spanId}`), name);
+        }
+        const linked = collector.spans.filter(({ links }) => links?.length);
+        assert.ok(linked.some(({ name }) => name === 'vfio.device.open'));
+        assert.ok(linked.some(({ name }) => name === 'vfio.vm.life'));
+      });
+
+      it('receives each violation as a record of the life that it is about, which failed', () => {
+        const raised = collector.records.filter(
+          ({ eventName, attributes }) =>
+            eventName === 'vfio.violation' &&
+            attribute(attributes, 'vfio.violation.change') === 'raised',
+        );
+        assert.deepEqual(
+          raised
+            .map(({ attributes }) =>
+              [
+                attribute(attributes, 'vfio.violation.rule'),
+                attribute(attributes, 'vfio.device.name'),
+              ].join(' '),
+            )
+            .sort(),
+          TRUTH.violations.map(({ rule, device }) => `${rule} ${device}`).sort(),
+        );
+        for (const { traceId, spanId, attributes, body } of raised) {
+          const rule = String(attribute(attributes, 'vfio.violation.rule'));
+          const [life, span] = [isLife, (one: ReceivedSpan) => one.spanId === spanId].map((which) =>
+            collector.spans.find((one) => one.traceId === traceId && which(one)),
+          );
+          for (const one of [life, span]) {
+            assert.equal(one?.status?.code, 2, rule);
+            assert.ok(one.status.message?.includes(rule), rule);
+          }
+          assert.ok(body?.stringValue);
+        }
+      });
+
+      it('receives what lasted, in spans that came later', () => {
+        const began = collector.records.filter(({ eventName }) => eventName === 'vfio.phase.began');
+        assert.ok(began.length > 0);
+        for (const { spanId, attributes } of began) {
+          const span = collector.spans.find((one) => one.spanId === spanId);
+          assert.equal(span?.name, attribute(attributes, 'vfio.phase'));
+        }
+      });
+
+      it('knows who sent it', () => {
+        const { resource } = collector;
+        assert.equal(attribute(resource, 'service.name'), 'vfioscope');
+        assert.equal(attribute(resource, 'deployment.environment.name'), 'lab');
+        assert.ok(attribute(resource, 'host.name'));
+      });
+    });
+  }
+
+  it('receives the same from a replay of the same, whatever the protocol', () => {
+    const [first, second] = [...brought.values()];
+    assert.ok(first.length > 100);
+    assert.deepEqual(second, first);
+  });
+});

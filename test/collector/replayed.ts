@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A recording of a real kernel, sent to a collector as a running agent sends what it sees. */
+import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
+import { loadConfig } from '../../agent/config/load.ts';
+import { Pipeline } from '../../agent/runtime/pipeline.ts';
+import { Playback } from '../../agent/runtime/playback.ts';
+import { engineOptions } from '../../agent/runtime/rule-options.ts';
+import { startTracing, type Tracing } from '../../agent/runtime/tracing.ts';
+import { Player } from '../../src/capture/player.ts';
+import { RecordingReader } from '../../src/capture/reader.ts';
+import type { LifeTraces } from '../../src/telemetry/traces.ts';
+
+const DIRECTORY = fileURLToPath(new URL('../recordings', import.meta.url));
+
+export interface Line {
+  readonly event?: string;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+/** Tracing under these variables and no others, and what it logs. */
+export async function tracingUnder(
+  variables: Readonly<Record<string, string>>,
+  file: Readonly<Record<string, unknown>> = {},
+): Promise<{ readonly tracing: Tracing | undefined; readonly lines: Line[] }> {
+  const { env } = process;
+  for (const name of Object.keys(env)) if (name.startsWith('OTEL_')) delete env[name];
+  Object.assign(env, variables);
+  const lines: Line[] = [];
+  const write = (line: string) => lines.push(JSON.parse(line) as Line);
+  return { tracing: await startTracing(pino({}, { write }), file), lines };
+}
+
+/** Plays a recording. @returns the pipeline that it went through */
+export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline> {
+  const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
+  const { header } = reader;
+  const [major, minor] = header.kernel.split('.').map(Number);
+  const host = { kernel: [major, minor] as const, pidsWithKvmFiles: () => undefined };
+  const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
+  const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host), header.bootId);
+  const traces = follow(tracing, pipeline, header.clock.wall - header.clock.boot);
+  const player = new Player(reader);
+  const playback = new Playback(pipeline, header.startedAt);
+  while (player.step(playback)) traces.tick(pipeline.world.now);
+  reader.close();
+  traces.endOver();
+  return pipeline;
+}
+
+/** @param offset ns from the boot-time clock to 1970 */
+export function follow(tracing: Tracing, pipeline: Pipeline, offset: number): LifeTraces {
+  const { world, ids, rules } = pipeline;
+  const traces = tracing.follow({ world, ids, wallOffset: () => offset });
+  pipeline.addSink(traces.take);
+  rules.onViolation = (violation, change) => traces.violated(violation, change);
+  return traces;
+}

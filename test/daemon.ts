@@ -1,0 +1,107 @@
+/** A server that a test starts: in a directory of its own, at an address of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+
+/** Values by name; true for what is only switched on. */
+export type Flags = Readonly<Record<string, string | true>>;
+
+/** Of what a server says, the latest characters are kept for whoever waits in vain. */
+const KEPT = 4000;
+
+/** Where a server finds and leaves its files; gone when it stops. */
+export class Home {
+  readonly directory: string;
+  /** "address:port" that nobody else listens on. */
+  readonly address: string;
+
+  constructor(program: string, address: string) {
+    this.directory = mkdtempSync(join(tmpdir(), `vfioscope-${program}-`));
+    this.address = address;
+  }
+
+  /** @param content JSON is YAML, too @returns its path */
+  file(name: string, content: object | string): string {
+    const path = join(this.directory, name);
+    writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+    return path;
+  }
+}
+
+export class Daemon {
+  readonly url: string;
+  readonly directory: string;
+  readonly address: string;
+  /** What it complained of last. */
+  said = '';
+  readonly #process: ChildProcess;
+
+  private constructor(home: Home, child: ChildProcess) {
+    this.url = `http://${home.address}`;
+    this.address = home.address;
+    this.directory = home.directory;
+    this.#process = child;
+    // Also when a test fails so hard that nothing is stopped any more.
+    process.on('exit', this.#abandon);
+    child.stderr?.on('data', (chunk: Buffer) => {
+      this.said = (this.said + withoutInformation(chunk.toString())).slice(-KEPT);
+    });
+  }
+
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
+  /** Starts it, and waits until it answers. @throws when it cannot be started, or ends before that */
+  static async start(program: string, flagsOf: (home: Home) => Flags): Promise<Daemon> {
+    const home = new Home(program, `127.0.0.1:${await freePort()}`);
+    const words = Object.entries(flagsOf(home)).map(([name, value]) =>
+      value === true ? `--${name}` : `--${name}=${value}`,
+    );
+    const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const daemon = new Daemon(home, child);
+    await once(child, 'spawn');
+    while (!(await fetch(`${daemon.url}/-/healthy`).catch(() => undefined))?.ok) {
+      if (child.exitCode !== null) {
+        await daemon.stop();
+        throw new Error(`${program} ended before it answered: ${daemon.said}`);
+      }
+      await setTimeout(50);
+    }
+    return daemon;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode === null) {
+      this.#process.kill();
+      await once(this.#process, 'exit');
+    }
+    process.off('exit', this.#abandon);
+    rmSync(this.directory, { recursive: true });
+  }
+
+  readonly #abandon = (): void => {
+    this.#process.kill('SIGKILL');
+    rmSync(this.directory, { recursive: true, maxRetries: 3 });
+  };
+}
+
+/** Of this machine, which nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+function withoutInformation(text: string): string {
+  const lines = text.split('\n').filter((line) => !/level=info|\tinfo\t/.test(line));
+  return lines.join('\n');
+}
