@@ -1,0 +1,18 @@
+/**
+ * Writes the JSON of the dashboards, which Grafana imports, beside this file; with --check, only
+ * tells whether the committed ones are current (exit code 1 when one is not).
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { build } from './board.ts';
+import { BOARDS } from './catalogue.ts';
+
+for (const board of BOARDS) {
+  const target = new URL(`${board.name}.json`, import.meta.url);
+  const json = `${JSON.stringify(build(board), null, 2)}\n`;
+  if (!process.argv.includes('--check')) {
+    writeFileSync(target, json);
+  } else if (readFileSync(target, 'utf8') !== json) {
+    console.error(`dashboards/${board.name}.json is not current: run \`npm run generate\``);
+    process.exitCode = 1;
+  }
+}

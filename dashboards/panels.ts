@@ -1,0 +1,301 @@
+/** The kinds of panel that dashboards are made of, each with all that a reader needs to judge what it shows. */
+import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
+import {
+  BigValueColorMode,
+  BigValueGraphMode,
+  GraphThresholdsStyleConfigBuilder,
+  GraphThresholdsStyleMode,
+  HeatmapCellLayout,
+  LegendDisplayMode,
+  LegendPlacement,
+  ReduceDataOptionsBuilder,
+  StackingConfigBuilder,
+  StackingMode,
+  TableSortByFieldStateBuilder,
+  TooltipDisplayMode,
+  VisibilityMode,
+  VizLegendOptionsBuilder,
+  VizTooltipOptionsBuilder,
+} from '@grafana/grafana-foundation-sdk/common';
+import {
+  type DynamicConfigValue,
+  FieldColorBuilder,
+  FieldColorModeId,
+  type Panel,
+  type Threshold,
+  ThresholdsConfigBuilder,
+  ThresholdsMode,
+} from '@grafana/grafana-foundation-sdk/dashboard';
+import * as heatmaps from '@grafana/grafana-foundation-sdk/heatmap';
+import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus';
+import * as stats from '@grafana/grafana-foundation-sdk/stat';
+import * as timelines from '@grafana/grafana-foundation-sdk/statetimeline';
+import * as tables from '@grafana/grafana-foundation-sdk/table';
+import * as series from '@grafana/grafana-foundation-sdk/timeseries';
+import { type Colour, type Colours, codeMappings, textMappings } from './colours.ts';
+import { SOURCE } from './variables.ts';
+
+/** Columns of the grid that a dashboard is laid out on. */
+export const WHOLE = 24;
+
+interface Common {
+  readonly title: string;
+  /** What it shows, and what to do about it. */
+  readonly description: string;
+  /** As Grafana calls it, such as `s` or `bytes`. */
+  readonly unit: string;
+  /** Columns of 24. */
+  readonly width: number;
+  /** Rows of about 30 pixels; each kind of panel has its own unless told otherwise. */
+  readonly height?: number;
+  /** What is unremarkable below the first, and gets each colour from its value on. */
+  readonly thresholds?: readonly (readonly [from: number, colour: Colour])[];
+}
+
+interface Query {
+  readonly expr: string;
+  readonly legend: string;
+  /** Seconds between points, at least: of series that have none more often. */
+  readonly every?: number;
+}
+
+export interface StatOptions extends Common {
+  readonly expr: string;
+  /** Of codes from `codes()`, which are shown as their words. */
+  readonly codes?: Colours;
+  /** What to show where the query finds nothing, because nothing is the good case. */
+  readonly none?: string;
+}
+
+/** One number, now. */
+export function stat(options: StatOptions): Builder<Panel> {
+  const panel = new stats.PanelBuilder()
+    .height(4)
+    .graphMode(BigValueGraphMode.None)
+    .colorMode(options.codes ? BigValueColorMode.Background : BigValueColorMode.Value)
+    .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
+    .withTarget(query({ expr: options.expr, legend: '' }).instant());
+  if (isCount(options)) panel.decimals(0);
+  if (options.codes) panel.mappings([codeMappings(options.codes)]);
+  if (options.none) panel.noValue(options.none);
+  return describe(panel, options);
+}
+
+export interface GraphOptions extends Common {
+  readonly queries: readonly Query[];
+  /** Shares of a whole, one on the other. */
+  readonly stacked?: boolean;
+  /** Of series, by their legend. */
+  readonly colours?: Colours;
+  /** Points that lead to traces, where the data source keeps them. */
+  readonly exemplars?: boolean;
+}
+
+/** Numbers over time. */
+export function graph(options: GraphOptions): Builder<Panel> {
+  const { queries, stacked = false, colours = {}, exemplars = false } = options;
+  const panel = new series.PanelBuilder()
+    .height(8)
+    .min(0)
+    .fillOpacity(stacked ? 50 : 0)
+    .stacking(new StackingConfigBuilder().mode(stacked ? StackingMode.Normal : StackingMode.None))
+    .legend(legend())
+    .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi))
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassicByName))
+    .targets(queries.map((one) => query(one).range().exemplar(exemplars)));
+  if (options.thresholds) {
+    panel.thresholdsStyle(
+      new GraphThresholdsStyleConfigBuilder().mode(GraphThresholdsStyleMode.Dashed),
+    );
+  }
+  for (const [name, fixedColor] of Object.entries(colours)) {
+    panel.overrideByName(name, [{ id: 'color', value: { mode: 'fixed', fixedColor } }]);
+  }
+  return describe(panel, options);
+}
+
+export interface TimelineOptions extends Omit<Common, 'unit' | 'thresholds'> {
+  readonly queries: readonly Query[];
+  /** Of the codes that the queries give. */
+  readonly codes: Colours;
+}
+
+/** What something was, over time; one row for each series. */
+export function timeline({ queries, codes, ...common }: TimelineOptions) {
+  const panel = new timelines.PanelBuilder()
+    .height(8)
+    .mappings([codeMappings(codes)])
+    .mergeValues(true)
+    .showValue(VisibilityMode.Auto)
+    .perPage(20)
+    .legend(legend())
+    .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Single))
+    .targets(queries.map((one) => query(one).range()));
+  return describe(panel, { ...common, unit: 'none' });
+}
+
+export interface HeatmapOptions extends Omit<Common, 'unit' | 'thresholds'> {
+  /** Of buckets, by `le` alone, in seconds. */
+  readonly expr: string;
+}
+
+/** How long something took, over time; darker where it happened more often. */
+export function heatmap({ expr, ...common }: HeatmapOptions): Builder<Panel> {
+  const panel = new heatmaps.PanelBuilder()
+    .height(8)
+    .calculate(false)
+    .color(
+      new heatmaps.HeatmapColorOptionsBuilder()
+        .mode(heatmaps.HeatmapColorMode.Scheme)
+        .scheme('Oranges')
+        .scale(heatmaps.HeatmapColorScale.Exponential)
+        .exponent(0.5)
+        .steps(64)
+        .fill('dark-orange')
+        .reverse(false),
+    )
+    .rowsFrame(new heatmaps.RowsHeatmapOptionsBuilder().layout(HeatmapCellLayout.Auto))
+    .yAxis(new heatmaps.YAxisConfigBuilder().unit('s'))
+    .cellValues(new heatmaps.CellValuesBuilder().unit('none'))
+    .filterValues(new heatmaps.FilterValueRangeBuilder().le(1e-9))
+    .tooltip(
+      new heatmaps.HeatmapTooltipBuilder().mode(TooltipDisplayMode.Single).showColorScale(true),
+    )
+    .showLegend()
+    .withTarget(query({ expr, legend: '{{le}}' }).range().format(PromQueryFormat.Heatmap));
+  return describe(panel, { ...common, unit: 's' });
+}
+
+/** A column that shows the values of a query. */
+export interface ValueColumn {
+  readonly name: string;
+  readonly expr: string;
+  readonly unit: string;
+  readonly thresholds?: Common['thresholds'];
+  readonly codes?: Colours;
+}
+
+/** A column that shows a label. */
+export interface LabelColumn {
+  readonly name: string;
+  /** Where a click on it leads. */
+  readonly link?: { readonly title: string; readonly url: string };
+  readonly colours?: Colours;
+}
+
+export interface TableOptions extends Omit<Common, 'unit' | 'thresholds'> {
+  /** By label, in their order. */
+  readonly labels: Readonly<Record<string, LabelColumn>>;
+  /** Rows that agree in all labels that they share are joined to one. */
+  readonly values: readonly ValueColumn[];
+  /** The column whose highest values come first. */
+  readonly worst?: string;
+  /** An info metric is always 1, which nobody wants to read. */
+  readonly hideValues?: boolean;
+}
+
+/** What there is now. */
+export function table(options: TableOptions): Builder<Panel> {
+  const { labels, values, worst, hideValues = false, ...common } = options;
+  const names = values.map(({ name }, i) => [
+    `Value${values.length > 1 ? ` #${refId(i)}` : ''}`,
+    name,
+  ]);
+  const columns = [...Object.entries(labels).map(([label, { name }]) => [label, name]), ...names];
+  const panel = new tables.PanelBuilder()
+    .height(8)
+    .filterable(true)
+    .targets(
+      values.map(({ expr }, i) =>
+        query({ expr, legend: '' }).refId(refId(i)).instant().format(PromQueryFormat.Table),
+      ),
+    )
+    .withTransformation({ id: 'merge', options: {} })
+    .withTransformation({
+      id: 'organize',
+      options: {
+        excludeByName: {
+          ...{ Time: true, cluster: !('cluster' in labels) },
+          ...(hideValues ? Object.fromEntries(names.map(([value]) => [value, true])) : {}),
+        },
+        indexByName: Object.fromEntries(columns.map(([column], i) => [column, i])),
+        renameByName: Object.fromEntries(columns),
+      },
+    });
+  if (worst) panel.sortBy([new TableSortByFieldStateBuilder().displayName(worst).desc(true)]);
+  for (const { name, link, colours } of Object.values(labels)) {
+    panel.overrideByName(name, [
+      ...(link ? [{ id: 'links', value: [link] }] : []),
+      ...(colours ? coloured({ id: 'mappings', value: [textMappings(colours)] }) : []),
+    ]);
+  }
+  if (!hideValues) {
+    for (const { name, unit, thresholds, codes } of values) {
+      panel.overrideByName(name, [
+        { id: 'unit', value: unit },
+        ...(isCount({ unit }) ? [{ id: 'decimals', value: 0 }] : []),
+        ...(thresholds ? coloured({ id: 'thresholds', value: stepsOf(thresholds) }) : []),
+        ...(codes ? coloured({ id: 'mappings', value: [codeMappings(codes)] }) : []),
+      ]);
+    }
+  }
+  return describe(panel, { ...common, unit: 'none' });
+}
+
+/** Increases of counters are estimates with decimals, which look odd where things are counted. */
+function isCount({ unit }: Pick<Common, 'unit'>): boolean {
+  return unit === 'none';
+}
+
+function coloured(property: DynamicConfigValue): DynamicConfigValue[] {
+  return [property, { id: 'custom.cellOptions', value: { type: 'color-text' } }];
+}
+
+function query({ expr, legend, every }: Query): DataqueryBuilder {
+  const builder = new DataqueryBuilder().datasource(SOURCE).expr(expr).legendFormat(legend);
+  return every ? builder.interval(`${every}s`) : builder;
+}
+
+/** Grafana's names of queries: A, B, C … */
+function refId(index: number): string {
+  return String.fromCharCode(65 + index);
+}
+
+function legend(): VizLegendOptionsBuilder {
+  return new VizLegendOptionsBuilder()
+    .showLegend(true)
+    .displayMode(LegendDisplayMode.List)
+    .placement(LegendPlacement.Bottom);
+}
+
+function stepsOf(thresholds: NonNullable<Common['thresholds']>) {
+  const steps: Threshold[] = [
+    { value: null, color: 'green' },
+    ...thresholds.map(([value, color]) => ({ value, color })),
+  ];
+  return { mode: ThresholdsMode.Absolute, steps };
+}
+
+/** What all kinds of panel can be told. */
+interface Describable extends Builder<Panel> {
+  title(title: string): this;
+  description(description: string): this;
+  unit(unit: string): this;
+  span(columns: number): this;
+  height(rows: number): this;
+  datasource(source: typeof SOURCE): this;
+  thresholds(thresholds: Builder<ReturnType<typeof stepsOf>>): this;
+}
+
+function describe<Kind extends Describable>(panel: Kind, options: Common): Kind {
+  const { title, description, unit, width, height, thresholds = [] } = options;
+  if (height) panel.height(height);
+  const { mode, steps } = stepsOf(thresholds);
+  return panel
+    .title(title)
+    .description(description)
+    .unit(unit)
+    .span(width)
+    .datasource(SOURCE)
+    .thresholds(new ThresholdsConfigBuilder().mode(mode).steps(steps));
+}
