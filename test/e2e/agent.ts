@@ -102,9 +102,16 @@ export class AgentInVm {
 
   /** The sum of all series that begin so. */
   async metric(series: string): Promise<number> {
-    const text = await (await fetch(`${this.url}/metrics`)).text();
-    const lines = text.split('\n').filter((line) => line.startsWith(series));
-    return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+    const [sum] = await this.metrics(series);
+    return sum;
+  }
+
+  /** The same of several at one moment. */
+  async metrics(...series: readonly string[]): Promise<number[]> {
+    const lines = (await (await fetch(`${this.url}/metrics`)).text()).split('\n');
+    const values = (begin: string) =>
+      lines.filter((line) => line.startsWith(begin)).map((line) => Number(line.split(' ').at(-1)));
+    return series.map((begin) => values(begin).reduce((sum, value) => sum + value, 0));
   }
 
   /** Events that happened and did not arrive. */

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * The end-to-end tests on every kernel of test/lab/kernels.json, and the documents of what
- * is watched where and of correct use. One kernel after the other: each has a VM of its own.
+ * is watched where and of correct use. Two kernels at a time, each in a VM of its own.
  *
  *   npm run lab:matrix [-- KERNEL…]
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { openSync, writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { readMatrix } from '../lab/kernels.ts';
 
 interface Run {
@@ -45,20 +48,34 @@ if (unknown.length > 0) {
 }
 
 const results: string[] = [];
-for (const kernel of wanted.length > 0 ? wanted : known) {
+
+/** Runs all of one kernel, one after the other; what they print goes to a file. */
+async function runAllOn(kernel: string): Promise<void> {
+  const log = `dist/matrix-${kernel}.log`;
+  const output = openSync(log, 'w');
   for (const { title, files, env } of runsOn(kernel)) {
-    console.log(`\n== ${kernel}: ${title}`);
+    writeSync(output, `\n== ${kernel}: ${title}\n`);
     const began = performance.now();
-    const { status } = spawnSync(
-      process.execPath,
-      ['--test', '--test-concurrency=1', ...files.map((name) => `test/e2e/${name}.e2e.test.ts`)],
-      { stdio: 'inherit', env: { ...process.env, ...env } },
-    );
+    const tests = files.map((name) => `test/e2e/${name}.e2e.test.ts`);
+    const run = spawn(process.execPath, ['--test', '--test-concurrency=1', ...tests], {
+      stdio: ['ignore', output, output],
+      env: { ...process.env, ...env },
+    });
+    const [status] = await once(run, 'exit');
     const took = `${Math.round((performance.now() - began) / 1000)} s`;
-    results.push(`${status === 0 ? 'ok    ' : 'FAILED'} ${kernel.padEnd(5)} ${title} (${took})`);
+    const result = `${status === 0 ? 'ok    ' : 'FAILED'} ${kernel.padEnd(5)} ${title} (${took})`;
+    console.log(status === 0 ? result : `${result}: see ${log}`);
+    results.push(result);
     if (status !== 0) process.exitCode = 1;
   }
 }
+
+const waiting = [...(wanted.length > 0 ? wanted : known)];
+// A VM keeps one core busy.
+const lanes = Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
+  for (let kernel = waiting.shift(); kernel; kernel = waiting.shift()) await runAllOn(kernel);
+});
+await Promise.all(lanes);
 if (process.exitCode === undefined) {
   for (const document of ['support-doc', 'rules-doc', 'calm-doc']) {
     const { status } = spawnSync(process.execPath, [`test/e2e/${document}.ts`], {
@@ -67,4 +84,4 @@ if (process.exitCode === undefined) {
     if (status !== 0) process.exitCode = 1;
   }
 }
-console.log(`\n== the matrix\n${results.join('\n')}`);
+console.log(`\n== the matrix\n${results.sort().join('\n')}`);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { type Attributes, attribute, Collector } from '../collector/collector.ts';
 import { ACTS } from './acts.ts';
 import { Stage } from './stage.ts';
 import { readSupport, supportOf, writeSupport } from './support.ts';
@@ -13,16 +13,6 @@ import { differences } from './verify.ts';
 
 /** The host's loopback, as the VM sees it. */
 const HOST = '10.0.2.2';
-
-/** Takes OTLP requests and keeps their bytes. */
-function collector() {
-  const received: Buffer[] = [];
-  const server = createServer((request, response) => {
-    request.on('data', (chunk: Buffer) => received.push(chunk));
-    request.on('end', () => response.writeHead(200).end());
-  });
-  return { server, received };
-}
 
 /** Whether this run leaves its recording and what it found to the repository. */
 const KEEP = process.env.VFIOSCOPE_KEEP !== undefined;
@@ -33,11 +23,11 @@ const MODE = MODULE_BTF ? '' : ' whose modules tell no types';
 describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, () => {
   let stage: Stage;
   let output = '';
-  const { server, received } = collector();
+  let collector: Collector;
 
   before(async () => {
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as AddressInfo;
+    collector = await Collector.start();
+    const { port } = new URL(collector.grpc);
     stage = await Stage.open({
       kernel: KERNEL,
       timeoutMs: 280_000,
@@ -46,6 +36,7 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
       flags: MODULE_BTF ? [] : ['--no-module-btf'],
       env: {
         OTEL_EXPORTER_OTLP_ENDPOINT: `http://${HOST}:${port}`,
+        OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
       },
       onAgentOutput: (text) => {
         output += text;
@@ -54,7 +45,7 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
   });
   after(async () => {
     await stage?.close();
-    server.close();
+    await collector?.stop();
   });
 
   for (const { title, play } of ACTS) {
@@ -101,14 +92,27 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
   });
 
   it('sends each life as a trace to a collector, violations with it', async () => {
-    const text = () => Buffer.concat(received).toString('latin1');
-    const count = (word: string) => text().split(word).length - 1;
-    await stage.until(
-      'all lives have arrived',
-      async () => count('vfio.device.life') === stage.lives.length,
+    const lives = () => collector.spans.filter(({ name }) => name === 'vfio.device.life');
+    const of = (attributes: Attributes, name: string) => attribute(attributes, name);
+    await stage.until('all lives have arrived', async () => lives().length >= stage.lives.length);
+    assert.deepEqual(
+      lives()
+        .map(({ attributes }) => `${of(attributes, 'vfio.device.name')}`)
+        .sort(),
+      stage.lives.map(({ uuid }) => uuid).sort(),
     );
-    assert.ok(text().includes('remove-stall'));
-    assert.ok(text().includes('vfio.device.open'));
+    const raised = collector.records.filter(
+      ({ attributes }) => of(attributes, 'vfio.violation.change') === 'raised',
+    );
+    assert.deepEqual(
+      raised.map(({ attributes }) => of(attributes, 'vfio.violation.rule')).sort(),
+      stage.violations.map(({ rule }) => rule).sort(),
+    );
+    for (const { traceId, attributes } of raised) {
+      const life = lives().find((span) => span.traceId === traceId);
+      if (!life) continue;
+      assert.ok(life.status?.message?.includes(String(of(attributes, 'vfio.violation.rule'))));
+    }
   });
 
   it('watches this kernel as docs/kernel-support.md says', async () => {
@@ -138,5 +142,30 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: 300_000 }, ()
       stage.vms,
     );
     assert.doesNotMatch(text, /ffff[0-9a-f]{12}/, 'no kernel address leaves the process');
+    const lint = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+    assert.deepEqual([lint.status, lint.stderr], [0, '']);
+  });
+
+  it('exports the same series as OpenMetrics', async () => {
+    const series = async (accept: string) => {
+      const text = await (await fetch(`${stage.url}/metrics`, { headers: { accept } })).text();
+      return text.match(/^[a-z_]+(\{.*?\})? /gm);
+    };
+    const text = await series('text/plain');
+    assert.ok(text && text.length > 500);
+    assert.deepEqual(await series('application/openmetrics-text'), text);
+  });
+
+  it('tells how many more devices a parent offers, as its driver says', async () => {
+    const said = await stage.sh(
+      'modprobe mtty; cat /sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/available_instances',
+    );
+    await stage.until('the driver was asked', async () => {
+      const text = await (await fetch(`${stage.url}/metrics`)).text();
+      const [, parent, count] =
+        /^vfioscope_parent_available_instances\{parent="(.+)",type="mtty-1"\} (\d+)$/m.exec(text) ??
+        [];
+      return parent === 'mtty' && count === said.trim();
+    });
   });
 });

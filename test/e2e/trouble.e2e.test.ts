@@ -88,10 +88,10 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
 
   it('names an object that it cannot read', async () => {
     const { exitCode, text } = await sh(
-      `mkdir -p /tmp/bad && echo rubbish > /tmp/bad/vfioscope.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
+      `mkdir -p /tmp/bad && echo rubbish | tee /tmp/bad/vfioscope.bpf.o > /tmp/bad/vfioscope-typed.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
     );
     assert.equal(exitCode, 2);
-    assert.match(text, /cannot read probe object \/tmp\/bad\/vfioscope\.bpf\.o/);
+    assert.match(text, /cannot read probe object \/tmp\/bad\/vfioscope(-typed)?\.bpf\.o/);
     assert.doesNotMatch(text, /^\s+at /m);
   });
 
@@ -110,7 +110,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
       assert.equal(exitCode, 2);
       assert.match(
         text,
-        /vfioscope\.bpf\.o and this agent are of different versions: wire format version 99/,
+        /vfioscope(-typed)?\.bpf\.o and this agent are of different versions: wire format version 99/,
       );
       assert.match(text, /what to do: install both from one build/);
     } finally {
@@ -155,6 +155,29 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
         (await metric('vfioscope_events_total{point="mdev.parent.register",phase="end"}')) === 1,
     );
     await stop(agent);
+  });
+
+  it('is scraped to its end, and ends cleanly all the same', async () => {
+    const { agent } = start();
+    await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
+    const answers: number[] = [];
+    const scrape = async () => {
+      for (;;) {
+        const response = await fetch(`${url}/metrics`);
+        // A document that is cut off is an error here.
+        await response.text();
+        answers.push(response.status);
+        if (response.status !== 200) return;
+      }
+    };
+    const scrapers = Array.from({ length: 8 }, () => scrape().catch(() => {}));
+    await until('they scrape', async () => answers.length > 20);
+    await stop(agent);
+    await Promise.all(scrapers);
+    assert.deepEqual(
+      [...new Set(answers)].filter((status) => status !== 503),
+      [200],
+    );
   });
 
   it('names the address that is in use, and leaves the first agent alone', async () => {

@@ -69,6 +69,11 @@ export class Scene {
     this.told.push(expected);
   }
 
+  /** Whether the rule has spoken of it already. */
+  async isTold(rule: string, about: Subject): Promise<boolean> {
+    return (await this.#told(this.stage, rule, subjectOf(about))).length > 0;
+  }
+
   sh(command: string): Promise<string> {
     return this.stage.sh(command);
   }
