@@ -12,15 +12,7 @@ npx --no-install biome ci --log-level=error
 step 'types'
 npx --no-install tsc
 step 'generated files'
-node src/events/generate-wire.ts --check
-node src/lifecycle/generate-automata.ts --check
-node src/telemetry/generate-metrics.ts --check
-node agent/generate-traces.ts --check
-node dashboards/generate.ts --check
-node dashboards/alerts/generate.ts --check
-node test/e2e/support-doc.ts --check
-node test/e2e/rules-doc.ts --check
-node test/e2e/calm-doc.ts --check
+bash test/generated.sh --check
 step 'unit tests and the lab, on this machine'
 # The lab boots a VM for some of its tests; two at a time are enough for two cores.
 node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'dashboards/**/*.test.ts' 'test/bench/**/*.test.ts' 'test/lab/**/*.test.ts'

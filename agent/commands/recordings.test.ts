@@ -9,6 +9,7 @@ import { loadConfig } from '../config/load.ts';
 import { Pipeline } from '../runtime/pipeline.ts';
 import { Playback } from '../runtime/playback.ts';
 import { engineOptions } from '../runtime/rule-options.ts';
+import { hostOf } from './replay.ts';
 
 const DIRECTORY = fileURLToPath(new URL('../../test/recordings', import.meta.url));
 const KERNELS = readdirSync(DIRECTORY)
@@ -25,8 +26,7 @@ interface Truth {
 async function play(kernel: string) {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
-  const [major, minor] = header.kernel.split('.').map(Number);
-  const host = { kernel: [major, minor] as const, pidsWithKvmFiles: () => undefined };
+  const host = hostOf(header.kernel);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host), header.bootId);
   const illegal: string[] = [];

@@ -61,7 +61,7 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
 }
 
 /** Its processes are long gone, so nobody can tell what files they have. */
-function hostOf(kernel: string): Host {
+export function hostOf(kernel: string): Host {
   const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10) || 0);
   return { kernel: [major, minor], pidsWithKvmFiles: () => undefined };
 }

@@ -2,6 +2,7 @@
 /** A recording of a real kernel, sent to a collector as a running agent sends what it sees. */
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
+import { hostOf } from '../../agent/commands/replay.ts';
 import { loadConfig } from '../../agent/config/load.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { Playback } from '../../agent/runtime/playback.ts';
@@ -36,8 +37,7 @@ export async function tracingUnder(
 export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline> {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
-  const [major, minor] = header.kernel.split('.').map(Number);
-  const host = { kernel: [major, minor] as const, pidsWithKvmFiles: () => undefined };
+  const host = hostOf(header.kernel);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host), header.bootId);
   const traces = follow(tracing, pipeline, header.clock.wall - header.clock.boot);

@@ -48,11 +48,6 @@ describe(`modules that come and go on ${KERNEL}`, { timeout: 400_000 }, () => {
       .map(({ point }) => point);
   }
 
-  async function sh(script: string): Promise<void> {
-    const { exitCode, stderr } = await vm.run(['sh', '-c', script]);
-    assert.equal(exitCode, 0, `${script}: ${stderr}`);
-  }
-
   function storm(report: string): Storm {
     const rounds = { workers: 1, rounds: 2, keep: 2, types: MTTY, open: true, kvm: true };
     return new Storm(vm, { ...rounds, report });
@@ -76,7 +71,7 @@ describe(`modules that come and go on ${KERNEL}`, { timeout: 400_000 }, () => {
       assert.deepEqual(await points('attached'), []);
       const line = agent.lines.length;
       // The bridge to VFIO that drivers of mdevs need on 5.10 alone.
-      await sh(`for m in ${order.join(' ')}; do modprobe $m; done; modprobe -q vfio_mdev; true`);
+      await vm.sh(`for m in ${order.join(' ')}; do modprobe $m; done; modprobe -q vfio_mdev; true`);
 
       // Nobody waits for the agent.
       const early = storm(`/tmp/early${i}`);
@@ -93,10 +88,10 @@ describe(`modules that come and go on ${KERNEL}`, { timeout: 400_000 }, () => {
       }
       await ended(later);
 
-      await sh(
+      await vm.sh(
         'modprobe -r mtty && modprobe -r vfio_mdev 2> /dev/null; modprobe -r mdev 2> /dev/null; true',
       );
-      await sh('modprobe -r vfio_iommu_type1 && modprobe -r kvm_amd');
+      await vm.sh('modprobe -r vfio_iommu_type1 && modprobe -r kvm_amd');
       await agent.until('it let them go', async () => (await points('attached')).length === 0);
       assert.deepEqual(await agent.accusations(), []);
       assert.equal(await agent.metric('vfioscope_events_lost_total'), 0);

@@ -126,11 +126,8 @@ export class Stage {
   }
 
   /** Runs a shell command in the VM. @returns its output @throws when it fails */
-  async sh(command: string): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.vm.run(['sh', '-c', command]);
-    if (exitCode !== 0)
-      throw new Error(`in the VM: ${command}: exit ${exitCode}: ${stderr.trim()}`);
-    return stdout.trim();
+  sh(command: string): Promise<string> {
+    return this.vm.sh(command);
   }
 
   /** Whether a shell command succeeds in the VM. */

@@ -26,7 +26,7 @@ describe(`traces on ${KERNEL}`, { timeout: 400_000 }, () => {
     vm = await bootLab({ kernel: KERNEL, timeoutMs: 300_000 });
     await loadModules(vm);
     const { port } = new URL(collector.grpc);
-    await sh(
+    await vm.sh(
       `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_EXPORTER_OTLP_PROTOCOL: grpc\\n' >/tmp/otel.yaml`,
     );
     agent = await AgentInVm.start(vm, '--config', '/tmp/otel.yaml');
@@ -36,12 +36,8 @@ describe(`traces on ${KERNEL}`, { timeout: 400_000 }, () => {
     await collector?.stop();
   });
 
-  const sh = async (script: string) => {
-    const { exitCode, stderr } = await vm.run(['sh', '-c', script]);
-    assert.equal(exitCode, 0, stderr);
-  };
-  const create = () => sh(`echo ${uuid} >${TYPE}/create`);
-  const remove = () => sh(`echo 1 >/sys/bus/mdev/devices/${uuid}/remove`);
+  const create = () => vm.sh(`echo ${uuid} >${TYPE}/create`);
+  const remove = () => vm.sh(`echo 1 >/sys/bus/mdev/devices/${uuid}/remove`);
   const traceOf = async () => {
     const { device } = await agent.api<{ device: { trace: string; quality: string } }>(
       `/api/v1/devices/${uuid}`,
@@ -101,7 +97,7 @@ describe(`traces on ${KERNEL}`, { timeout: 400_000 }, () => {
     silent.on('connection', (socket) => sockets.add(socket));
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const { port } = silent.address() as AddressInfo;
-    await sh(
+    await vm.sh(
       `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_BSP_SCHEDULE_DELAY: 100\\n' >/tmp/silent.yaml`,
     );
     agent = await AgentInVm.start(vm, '--config', '/tmp/silent.yaml');

@@ -131,6 +131,14 @@ export class Vm {
     return this.#guest.start({ command, cwd, env, tty }, handlers);
   }
 
+  /** Runs a shell command. @returns its output @throws when it fails */
+  async sh(command: string): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.run(['sh', '-c', command]);
+    if (exitCode !== 0)
+      throw new Error(`in the VM: ${command}: exit ${exitCode}: ${stderr.trim()}`);
+    return stdout.trim();
+  }
+
   /** Runs a command to its end. */
   async run(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
     const stdout: Buffer[] = [];

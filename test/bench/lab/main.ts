@@ -50,9 +50,9 @@ for (const kernel of kernels) await compare(kernel);
 async function compare(kernel: string): Promise<void> {
   const vm = await bootLab({ kernel, timeoutMs: 1_200_000, memoryMiB: 4096 });
   try {
-    for (const module of MODULES) await sh(vm, `modprobe ${module}`);
-    await sh(vm, `modprobe mdpy count=${DEVICES}; modprobe vfio_mdev 2>/dev/null || true`);
-    const doctor = await sh(vm, `${AGENT} doctor --json`);
+    for (const module of MODULES) await vm.sh(`modprobe ${module}`);
+    await vm.sh(`modprobe mdpy count=${DEVICES}; modprobe vfio_mdev 2>/dev/null || true`);
+    const doctor = await vm.sh(`${AGENT} doctor --json`);
     const hooks = hooksOf((JSON.parse(doctor) as DoctorReport).points);
     const plain = await bpftrace(vm, 'plain', plainProgram(hooks));
     const rows = [await attachRow(vm, plain)];
@@ -88,7 +88,7 @@ async function attachRow(vm: Vm, peer: Tracer): Promise<Row> {
 async function loadRows(vm: Vm, peer: Tracer, own: ReadonlySet<string>): Promise<Row[]> {
   const [our, their] = [await Running.start(vm, AGENT_RUN), await Running.start(vm, peer)];
   tell(`${peer.name} that prints it all attached after ${their.attached.toFixed(2)} s`);
-  await sh(vm, 'sysctl -q kernel.bpf_stats_enabled=1');
+  await vm.sh('sysctl -q kernel.bpf_stats_enabled=1');
   const rows: Row[] = [];
   for (const [name, options] of Object.entries(LOADS)) {
     const row = { name: `ns a run, ${name}`, ours: [], peers: [], target: 0.7, digits: 0 } as Row;
@@ -108,7 +108,7 @@ async function loadRows(vm: Vm, peer: Tracer, own: ReadonlySet<string>): Promise
   const { creates } = await storm.holding;
   if (creates !== DEVICES) throw new Error(`only ${creates} devices could be made`);
   for (let scrape = 0; scrape < 5; scrape++) {
-    await sh(vm, 'busybox wget -q -O /dev/null http://127.0.0.1:10055/metrics');
+    await vm.sh('busybox wget -q -O /dev/null http://127.0.0.1:10055/metrics');
   }
   const [ours, peers] = [await our.resident(), await their.resident()];
   const resident = { target: 1, digits: 0 };
@@ -149,12 +149,6 @@ function print(title: string, rows: readonly Row[]): void {
 /** What a round gave, for whoever waits. */
 function tell(text: string): void {
   console.error(`bench  ${text}`);
-}
-
-async function sh(vm: Vm, command: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await vm.run(['sh', '-c', command]);
-  if (exitCode !== 0) throw new Error(`in the VM: ${command}: exit ${exitCode}: ${stderr}`);
-  return stdout;
 }
 
 interface Arguments {
