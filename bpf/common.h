@@ -58,6 +58,19 @@ struct {
 	__type(value, struct call);
 } calls SEC(".maps");
 
+/*
+ * Points whose calls are told, a bit for each, so that all that are attached together begin
+ * at one moment: an open without the close that came while that was not attached yet would
+ * look like a device that somebody still has open.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} watched SEC(".maps");
+
 /* What the agent writes into each object before it loads it. */
 struct preset {
 	/* Random, so that an opaque id says nothing about the address behind it. */
@@ -72,6 +85,15 @@ struct preset {
 };
 
 const volatile struct preset preset SEC(".rodata.preset") = { .multiply = 1 };
+
+/* To be asked once for a call: the answer for its end is whether it is in the table. */
+static __always_inline bool is_watched(__u8 point)
+{
+	__u32 first = 0;
+	const volatile __u64 *points = bpf_map_lookup_elem(&watched, &first);
+
+	return points && *points & 1ULL << point;
+}
 
 /* The name under which an object leaves the kernel: a keyed bijection of its address. */
 static __always_inline __u64 opaque(const void *object)
@@ -181,11 +203,16 @@ static __always_inline struct call_key call_of(__u8 point)
 	return (struct call_key){ .tid = bpf_get_current_pid_tgid(), .point = point };
 }
 
-/* Keeps the call for its end, even when the begin itself found no room in the ring. */
-static __always_inline void remember(__u8 point, struct call *call)
+/*
+ * Keeps the call for its end, even when the begin itself finds no room in the ring.
+ * @return false when the point is not watched, and nothing is to be told
+ */
+static __always_inline bool remember(__u8 point, struct call *call)
 {
 	struct call_key key = call_of(point);
 
+	if (!is_watched(point))
+		return false;
 	call->time = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY)) {
 		__u32 cpu = bpf_get_smp_processor_id();
@@ -194,10 +221,10 @@ static __always_inline void remember(__u8 point, struct call *call)
 		if (lane)
 			lane->calls_full++;
 	}
+	return true;
 }
 
-/* An event without an end of its own. */
-static __always_inline int single(__u8 point, const struct call *call)
+static __always_inline int tell(__u8 point, const struct call *call)
 {
 	struct event *event = plain_event(point);
 
@@ -208,19 +235,22 @@ static __always_inline int single(__u8 point, const struct call *call)
 	return 0;
 }
 
-static __always_inline int begin(__u8 point, struct call *call)
+/* An event without an end of its own. */
+static __always_inline int single(__u8 point, const struct call *call)
 {
-	remember(point, call);
-	return single(point, call);
+	return is_watched(point) ? tell(point, call) : 0;
 }
 
-/* The caller fills in the names and submits; NULL when the ring is full. */
+static __always_inline int begin(__u8 point, struct call *call)
+{
+	return remember(point, call) ? tell(point, call) : 0;
+}
+
+/* The caller fills in the names and submits; NULL when the ring is full or nobody watches. */
 static __always_inline struct named_event *begin_named(__u8 point, struct call *call)
 {
-	struct named_event *named;
+	struct named_event *named = remember(point, call) ? named_event(point) : NULL;
 
-	remember(point, call);
-	named = named_event(point);
 	if (named)
 		sample(&named->event, call);
 	return named;
@@ -254,7 +284,7 @@ static __always_inline bool take(__u8 point, struct call *call)
 
 /*
  * The end of a call that begin() remembered. Nothing is written for a call that
- * was entered before the probe was attached, or that its begin filtered out.
+ * was entered before the point was watched, or that its begin filtered out.
  */
 static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct call *, long))
 {

@@ -235,7 +235,8 @@ int BPF_KRETPROBE(release_end)
 SEC("kprobe")
 int BPF_KPROBE(driver_unregister, const struct mdev_driver *driver)
 {
-	struct named_event *named = named_event(MDEV_DRIVER_UNREGISTER);
+	struct named_event *named =
+		is_watched(MDEV_DRIVER_UNREGISTER) ? named_event(MDEV_DRIVER_UNREGISTER) : NULL;
 
 	if (!named)
 		return 0;

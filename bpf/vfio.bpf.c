@@ -207,7 +207,7 @@ int BPF_KRETPROBE(del_end)
 	if (!take(VFIO_UNREGISTER, &call))
 		return 0;
 	tell_end(VFIO_UNREGISTER, 0, &call);
-	single(VFIO_RELEASE, &call);
+	tell(VFIO_RELEASE, &call);
 	return tell_end(VFIO_RELEASE, 0, &call);
 }
 

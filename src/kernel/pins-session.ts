@@ -8,7 +8,7 @@ import { Mapping, PAGE_SIZE } from './os.ts';
 import { Progress, progressBytes } from './pins-progress.ts';
 
 /** A new number for everything that another agent would misunderstand. */
-const FORMAT = 1;
+const FORMAT = 2;
 const MAGIC = 0x53736676;
 
 /** Byte offsets: words, doubles, then two places for the description, then the progress. */

@@ -15,7 +15,7 @@ import { mapOf, PinDirectory } from './pins-directory.ts';
 import { type Description, type PinnedLink, Session } from './pins-session.ts';
 import { RingReader } from './ring.ts';
 
-export const SHARED_MAPS = ['events', 'lanes', 'calls'] as const;
+export const SHARED_MAPS = ['events', 'lanes', 'calls', 'watched'] as const;
 const SESSION = 'session';
 
 /** From here on links to kprobes are files of their own, which can be pinned. */
@@ -165,19 +165,20 @@ export class Pins {
 
   /** @returns why it cannot be used, or undefined when there is nothing */
   #leftBehind(): Kept | string | undefined {
-    const fds = [...SHARED_MAPS, SESSION].map((name) => this.#directory.map(name));
-    const missing = fds.every((fd) => fd === undefined);
-    if (missing && this.#directory.links().length === 0) return undefined;
+    const maps = new Map<string, number>();
+    for (const name of SHARED_MAPS) {
+      const fd = this.#directory.map(name);
+      if (fd !== undefined) maps.set(name, fd);
+    }
+    const sessionFd = this.#directory.map(SESSION);
+    const nothing = maps.size === 0 && sessionFd === undefined;
+    if (nothing && this.#directory.links().length === 0) return undefined;
     const close = () => {
-      for (const fd of fds) if (fd !== undefined) closeFd(fd);
+      for (const fd of maps.values()) closeFd(fd);
+      if (sessionFd !== undefined) closeFd(sessionFd);
     };
-    const [events, lanes, calls, sessionFd] = fds;
-    if (
-      events === undefined ||
-      lanes === undefined ||
-      calls === undefined ||
-      sessionFd === undefined
-    ) {
+    const events = maps.get('events');
+    if (events === undefined || maps.size < SHARED_MAPS.length || sessionFd === undefined) {
       close();
       return 'it is not complete, as when the agent that made it was killed meanwhile';
     }
@@ -190,11 +191,6 @@ export class Pins {
       if (!RingReader.canBe(session.progress.position, events)) {
         throw new Error('its session and its ring do not fit together');
       }
-      const maps = new Map([
-        ['events', events],
-        ['lanes', lanes],
-        ['calls', calls],
-      ]);
       return { maps, ringBytes: mapEntries(events), description };
     } catch (error) {
       this.#session?.close();

@@ -149,6 +149,15 @@ export class Points {
     return PROBE_TABLE.map((entry) => this.#state(entry));
   }
 
+  /** Those that are attached, or told by one that is. */
+  watched(): PointName[] {
+    const isWatched = (entry: ProbePoint) => {
+      const { state } = this.#state(entry);
+      return state === 'attached' || state === 'implied';
+    };
+    return PROBE_TABLE.filter(isWatched).map(({ point }) => point);
+  }
+
   /** Detaches everything; what is pinned is left as it is. */
   close(): void {
     for (const state of this.#states.values()) {

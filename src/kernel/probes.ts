@@ -15,6 +15,7 @@ import { OpaqueKeys } from './probe-object.ts';
 import { PROBE_MODULES, type ProbeModule } from './probe-table.ts';
 import { RingReader } from './ring.ts';
 import type { SeenFiles } from './seen-files.ts';
+import { WatchedPoints } from './watched-points.ts';
 
 export interface ProbesOptions extends LoaderOptions {
   readonly method: AttachMethod;
@@ -31,6 +32,7 @@ export class Probes {
   readonly #host: HostPrograms;
   readonly #loader: ProbeLoader;
   readonly #pins: Pins | undefined;
+  #watched: WatchedPoints | undefined;
   /** With a module that has come, more can be read of files that were there. */
   #filesAreOld = true;
 
@@ -53,7 +55,7 @@ export class Probes {
     this.#loader = new ProbeLoader(options, { keys, cpus, maps: kept?.maps }, (maps) =>
       this.#points.describe(maps),
     );
-    this.#load([...this.#host.moduleLoadUnits(), ...this.#points.open(PROBE_MODULES)]);
+    this.#attach([...this.#host.moduleLoadUnits(), ...this.#points.open(PROBE_MODULES)]);
     this.#points.describe(this.#loader.maps);
     this.#points.dropUnknown(...HOST_PROGRAMS);
     this.ringBytes = options.ringBytes;
@@ -62,8 +64,24 @@ export class Probes {
     this.lanes = new Lanes(this.#loader.map('lanes'), cpus);
   }
 
+  /** What is attached now begins when all of it is; what was attached before goes on meanwhile. */
+  #attach(units: readonly Unit[]): void {
+    this.#watch();
+    this.#load(units);
+    this.#watch();
+  }
+
   #load(units: readonly Unit[]): void {
     if (units.length > 0) this.#loader.load(units);
+  }
+
+  /** Lets the programs tell of all points that are attached now. */
+  #watch(): void {
+    const fd = this.#loader.maps.get('watched');
+    // Nobody is told of anything before there is a map.
+    if (fd === undefined) return;
+    this.#watched ??= new WatchedPoints(fd);
+    this.#watched.set(this.#points.watched());
   }
 
   /** Attaches to modules that have come, lets go of those that have left. @returns which changed */
@@ -71,7 +89,7 @@ export class Probes {
     const changed = this.#points.changed();
     if (changed.length === 0) return [];
     for (const module of changed) this.#points.stop(module);
-    this.#load(this.#points.open(changed));
+    this.#attach(this.#points.open(changed));
     this.#points.describe(this.#loader.maps);
     this.#filesAreOld = true;
     return changed;
@@ -117,6 +135,7 @@ export class Probes {
     this.#host.close();
     this.ring.close();
     this.lanes.close();
+    this.#watched?.close();
     this.#pins?.release();
     this.#loader.close();
   }

@@ -8,6 +8,7 @@ import { Lanes } from './lanes.ts';
 import { errnoText, Libbpf } from './libbpf.ts';
 import { Mapping, PAGE_SIZE } from './os.ts';
 import { ProbeObject } from './probe-object.ts';
+import { WatchedPoints } from './watched-points.ts';
 
 const HEADERS = new URL('../../bpf', import.meta.url).pathname;
 /** Bytes of the record that `large` writes: big enough to get beyond 4 GiB in no time. */
@@ -21,7 +22,26 @@ SEC("socket") int plain(struct __sk_buff *packet)
 {
 	struct call call = { .group_id = -1, .dev = 7 };
 
+	return tell(KVM_PUT, &call);
+}
+
+SEC("socket") int one(struct __sk_buff *packet)
+{
+	struct call call = { .group_id = -1 };
+
 	return single(KVM_PUT, &call);
+}
+
+SEC("socket") int began(struct __sk_buff *packet)
+{
+	struct call call = { .group_id = -1 };
+
+	return begin(KVM_GET_SAFE, &call);
+}
+
+SEC("socket") int ended(struct __sk_buff *packet)
+{
+	return end(KVM_GET_SAFE, 0);
 }
 
 SEC("socket") int named(struct __sk_buff *packet)
@@ -87,12 +107,22 @@ const testRunOptions = koffi.struct({
 });
 const EINTR = 4;
 
-export type WriterProgram = 'plain' | 'named' | 'discarded' | 'shorter' | 'large';
+export type WriterProgram =
+  | 'plain'
+  | 'one'
+  | 'began'
+  | 'ended'
+  | 'named'
+  | 'discarded'
+  | 'shorter'
+  | 'large';
 
 export class RingWriter {
   readonly fd: number;
   readonly bytes: number;
   readonly lanes: Lanes;
+  /** None at first. */
+  readonly watched: WatchedPoints;
   /** The kernel's own view of both positions, in bytes. */
   readonly positions: { readonly consumer: BigUint64Array; readonly producer: BigUint64Array };
   readonly #object: ProbeObject;
@@ -109,6 +139,7 @@ export class RingWriter {
     this.fd = this.#object.mapFd('events');
     this.bytes = bytes;
     this.lanes = new Lanes(this.#object.mapFd('lanes'), cpus);
+    this.watched = new WatchedPoints(this.#object.mapFd('watched'));
     this.positions = {
       consumer: new BigUint64Array(this.#page(0, true), 0, 1),
       producer: new BigUint64Array(this.#page(PAGE_SIZE, false), 0, 1),
@@ -146,6 +177,7 @@ export class RingWriter {
 
   close(): void {
     this.lanes.close();
+    this.watched.close();
     this.#object.close();
   }
 

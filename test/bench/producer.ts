@@ -6,6 +6,8 @@ import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { Mapping, PAGE_SIZE } from '../../src/kernel/os.ts';
 import { ProbeObject } from '../../src/kernel/probe-object.ts';
 import { RingReader } from '../../src/kernel/ring.ts';
+import { WatchedPoints } from '../../src/kernel/watched-points.ts';
+import { POINT_NAMES } from '../../src/lifecycle/points.ts';
 import type { Programs } from './build.ts';
 import { Native } from './native.ts';
 import type { Tape } from './tape.ts';
@@ -31,6 +33,7 @@ export class Producer {
     this.ringBytes = ringBytes;
     this.ringFd = this.#object.mapFd('events');
     this.#lanes = new Lanes(this.#object.mapFd('lanes'), cpus);
+    new WatchedPoints(this.#object.mapFd('watched')).set(POINT_NAMES);
     this.#insert(tape);
   }
 
