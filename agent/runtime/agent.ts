@@ -76,6 +76,7 @@ export class Agent {
       bootId(),
     );
     this.#pipeline.world.isLosing = () => source.dropped() > this.#pipeline.sequence.lost;
+    this.#pipeline.rules.hasMissed = () => source.hasMissed();
     this.#pipeline.sequence.goOnAt(this.#source.account()?.next() ?? []);
     const offset = () => this.#wallOffset;
     const { world, ids } = this.#pipeline;

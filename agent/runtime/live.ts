@@ -204,16 +204,27 @@ export class LiveSource {
     return true;
   }
 
-  /** Losses that show in no sequence number. */
-  #countLosses(lanes: readonly LaneCounts[]): void {
+  /** What shows in no sequence number, as the kernel counts it. */
+  #uncounted(lanes: readonly LaneCounts[]): Told {
     const sum = (count: (lane: LaneCounts) => number) =>
       lanes.reduce((total, lane) => total + count(lane), 0);
-    const before = this.#told;
-    const now = {
+    return {
       missed: this.#probes.missed(),
       callsFull: sum((lane) => lane.callsFull),
       unreadable: sum((lane) => lane.unreadable),
     };
+  }
+
+  /** Whether calls were missed that were not handed over as lost yet. Costs system calls. */
+  hasMissed(): boolean {
+    const { missed, callsFull, unreadable } = this.#uncounted(this.lanes());
+    const told = this.#told;
+    return missed > told.missed || callsFull > told.callsFull || unreadable > told.unreadable;
+  }
+
+  #countLosses(lanes: readonly LaneCounts[]): void {
+    const before = this.#told;
+    const now = this.#uncounted(lanes);
     const { malformed } = this.#probes.ring;
     const { session } = this.#probes;
     // First, because an agent that is killed meanwhile must not tell them once more.

@@ -5,6 +5,31 @@ import { runOf } from './run.ts';
 import { onOpen, whileOpen } from './simple-rules.ts';
 import { Telling } from './telling.ts';
 
+describe('a finding while the kernel has missed calls that nobody was told of', () => {
+  for (const [basis, raised, heldBack] of [
+    ['event', 1, undefined],
+    ['state', 0, 1],
+    ['history', 0, 1],
+  ] as const) {
+    it(`is ${raised ? '' : 'not '}raised when it goes by ${basis}`, () => {
+      const telling = new Telling({ rules: [onOpen(() => ({}), { basis })] });
+      telling.engine.hasMissed = () => true;
+      telling.tell((story) => story.open(story.create(story.parent())));
+      assert.equal(telling.violations().length, raised);
+      assert.equal(telling.engine.heldBack.get('on-open'), heldBack);
+    });
+  }
+
+  it('is what it was when it is known already', () => {
+    const telling = new Telling({ rules: [onOpen(() => ({}), { basis: 'state' })] });
+    const device = telling.tell((story) => story.create(story.parent()));
+    telling.tell((story) => story.close(story.open(device)));
+    telling.engine.hasMissed = () => true;
+    telling.tell((story) => story.open(device));
+    assert.deepEqual(telling.changes, ['raised v1', 'repeated v1']);
+  });
+});
+
 describe('an act', () => {
   it('is counted when the same object does it again', () => {
     const telling = new Telling({ rules: [onOpen(() => ({}))] });

@@ -64,6 +64,11 @@ export class RuleEngine {
   onViolation: (violation: Violation, change: Change) => void = () => {};
   /** Called each time that a rule itself fails; a mistake in one must not cost the others. */
   onMistake: (rule: Rule, error: unknown) => void = () => {};
+  /**
+   * Asked before anything is raised that rests on more than its own event: whether the kernel has
+   * missed calls that nobody was told of yet. May cost system calls.
+   */
+  hasMissed: () => boolean = () => false;
   /** Findings not raised because the object's life was not seen whole, by rule. */
   readonly heldBack = new Map<string, number>();
   /** Violations ever raised, by rule and severity, as "rule severity". */
@@ -183,7 +188,7 @@ export class RuleEngine {
       (rule.basis === 'history' && quality !== 'observed') ||
       (rule.basis === 'state' && quality === 'tainted');
     if (isUnsure) {
-      this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
+      this.#holdBack(rule);
       return;
     }
     const key = subject || finding.lasting ? keyOf(rule, subject) : keyOfAct(rule, finding);
@@ -191,6 +196,10 @@ export class RuleEngine {
     const known = this.#live.get(key);
     if (known) {
       this.#again(known, finding, severity);
+      return;
+    }
+    if (rule.basis !== 'event' && this.hasMissed()) {
+      this.#holdBack(rule);
       return;
     }
     const culprits = this.#culprits;
@@ -224,6 +233,10 @@ export class RuleEngine {
     this.#countRaised(rule.id, severity);
     this.#makeRoom();
     this.onViolation(violation, 'raised');
+  }
+
+  #holdBack(rule: Rule): void {
+    this.heldBack.set(rule.id, (this.heldBack.get(rule.id) ?? 0) + 1);
   }
 
   /** A lasting condition seen again is the same one, unless it got worse; an act is one more. */

@@ -6,8 +6,8 @@ function check({ event, device }: Moment, { world, report }: RuleContext): void 
   if (!device) return;
   // Where the kernel does not count, its closes may be among the events that were lost.
   if (event.openCount < 0 && world.qualityOf(device) === 'tainted') return;
-  const open = event.openCount >= 0 ? event.openCount : device.opens.length;
-  if (open === 0) return;
+  // Of a device that was unregistered before, the kernel has said how many have it open.
+  if ((event.openCount >= 0 ? event.openCount : device.openCount) === 0) return;
   report({
     device,
     vm: device.vm,
@@ -82,6 +82,15 @@ export const removedWhileOpen: Rule = {
           story.open(second, { vm });
           story.close(open);
           story.remove(first);
+        },
+      },
+      {
+        title: 'a close was not seen, and the kernel counts nobody any more',
+        tell(story) {
+          const device = story.create(story.parent());
+          story.open(device, { vm: story.createVm() });
+          device.openCount = 0;
+          story.remove(device);
         },
       },
     ],

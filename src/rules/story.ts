@@ -166,7 +166,7 @@ export class Story {
   /** A driver that forgets vfio_unregister_group_dev in its remove. */
   unbindWithoutUnregister({ device, task }: Removal): void {
     this.#begin('mdev.unbind', task, namedMdev(device));
-    this.#end('mdev.unbind', task, { ...plainMdev(device), openCount: device.openCount });
+    this.#end('mdev.unbind', task, plainMdev(device));
   }
 
   parentUnregisterBegins(parent: ToldParent): Unregistering {
