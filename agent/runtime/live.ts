@@ -131,6 +131,9 @@ export class LiveSource {
     if (pinned?.state === 'replaced' && pinned.records > 0) {
       listener.lost('malformed', pinned.records);
     }
+    // What waits to be read may be of the time of a look that never came to its end.
+    const killed = this.#probes.session?.looker;
+    if (killed) eachRecord(lookBegins(killed), (event) => listener.record(event));
     this.#lookWanted = 'start';
     this.#reading = this.#read();
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -279,8 +282,11 @@ export class LiveSource {
     const dropped = this.#probes.lanes.dropped();
     if (this.#catchUp()) this.#putRight = dropped;
     const began = bootTime();
+    const { session } = this.#probes;
+    if (session) session.looker = process.pid;
     eachRecord(lookBegins(), hand);
     const { records, problems } = await look(this.#probes.seenFiles);
+    if (session) session.looker = 0;
     while (this.#drain() === BATCH) await immediately();
     for (const some of records) eachRecord(some, hand);
     this.onLook({ reason, began, lasted: bootTime() - began, problems });

@@ -24,9 +24,9 @@ export interface Found {
   readonly problems: readonly string[];
 }
 
-/** The record with which a look begins. */
-export function lookBegins(): Uint8Array {
-  return record('seen.snapshot', {});
+/** The record with which a look begins. @param pid who looks */
+export function lookBegins(pid = process.pid): Uint8Array {
+  return record('seen.snapshot', { pid });
 }
 
 /** @param files an error where files cannot be looked through */
@@ -88,17 +88,16 @@ function deviceRecord(device: HostDevice): Uint8Array {
   });
 }
 
-function record(
-  point: PointName,
-  fields: Partial<Pick<RecordFields, 'flags' | 'ret' | 'groupId' | 'inode' | 'vmPid' | 'names'>>,
-): Uint8Array {
+type RecordField = 'pid' | 'flags' | 'ret' | 'groupId' | 'inode' | 'vmPid' | 'names';
+
+function record(point: PointName, fields: Partial<Pick<RecordFields, RecordField>>): Uint8Array {
   return encodeRecord({
+    pid: process.pid,
     ...fields,
     flags: FLAG.EVENT_SEEN | (fields.flags ?? 0),
     time: bootTime(),
     seq: 0,
     point: POINTS[point],
-    pid: process.pid,
     tid: process.pid,
     comm: 'vfioscope',
   });

@@ -13,7 +13,9 @@ const MAGIC = 0x53736676;
 
 /** Byte offsets: words, doubles, then two places for the description, then the progress. */
 const AT = { magic: 0, format: 4, described: 8, doubles: 64, descriptions: 128 } as const;
-const DOUBLE = { owner: 0, missed: 1, callsFull: 2, unreadable: 3, missedGone: 4 } as const;
+const DOUBLE = {
+  ...{ owner: 0, missed: 1, callsFull: 2, unreadable: 3, missedGone: 4, looker: 5 },
+} as const;
 /** Bytes for a description: its length and CRC-32, then JSON. */
 const DESCRIPTION = 1 << 16;
 const DESCRIPTION_HEAD = 8;
@@ -152,6 +154,15 @@ export class Session {
 
   set missedGone(count: number) {
     this.#doubles[DOUBLE.missedGone] = count;
+  }
+
+  /** The process that looks at the host, or did when it was killed; 0 where none does. */
+  get looker(): number {
+    return this.#doubles[DOUBLE.looker];
+  }
+
+  set looker(pid: number) {
+    this.#doubles[DOUBLE.looker] = pid;
   }
 
   close(): void {

@@ -17,7 +17,10 @@ export function joinGroup(world: World, device: Device, id: number): void {
 export const GROUP_HANDLERS: Handlers = {
   'vfio.group.close:begin'(world, event, moment) {
     groupOf(world, event, moment);
-    if (moment.group) moment.group.closedAt = event.time;
+    if (!moment.group) return;
+    moment.group.closedAt = event.time;
+    if (world.look?.pid !== event.pid) return;
+    for (const device of moment.group.devices) world.look.putOff.add(device);
   },
 
   'vfio.group.detach:begin': groupOf,

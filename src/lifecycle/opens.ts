@@ -180,6 +180,7 @@ export const OPEN_HANDLERS: Handlers = {
     if (open.adopted && open.state === 'opening') open.state = 'open';
     open.state = next(OPEN, open.state, 'close begins', open, moment);
     open.closeBegan = event.time;
+    if (world.look?.pid === event.pid) world.look.putOff.add(device);
     // It was for this open; the begin of the next capture may be lost.
     device.vmOffered = undefined;
     world.closing.set(event.tid, open);

@@ -177,7 +177,9 @@ export const SEEN_HANDLERS: Handlers = {
     world.look = {
       number: ++world.looks,
       began: event.time,
+      pid: event.pid,
       losses: world.losses,
+      putOff: new Set(),
       endedNames: new Set(),
       endedKeys: new KeyTable(),
       endedMakers: new Set(),

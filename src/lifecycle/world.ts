@@ -84,7 +84,14 @@ export class EndedLives<T> {
 export interface Look {
   readonly number: number;
   readonly began: number;
+  /** Who looks. */
+  readonly pid: number;
   readonly losses: number;
+  /**
+   * Devices of which it closed a file, its own or its group's: to look at a file is to hold it, so
+   * the close of its owner, which came in that moment, did nothing.
+   */
+  readonly putOff: Set<Device>;
   /** Devices and parents that ended since it began, by name. */
   readonly endedNames: Set<string>;
   /** Opens and VMs that ended since it began. */

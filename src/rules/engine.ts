@@ -3,7 +3,7 @@ import type { Moment } from '../lifecycle/moment.ts';
 import type { Device, Life, Quality, Vm } from '../lifecycle/objects.ts';
 import { MOMENT_COUNT, type MomentName, momentIndexOf } from '../lifecycle/points.ts';
 import type { TimelineEntry } from '../lifecycle/timeline.ts';
-import type { World } from '../lifecycle/world.ts';
+import type { Look, World } from '../lifecycle/world.ts';
 import { Culprits } from './culprits.ts';
 import {
   DEFAULT_DRIVERS,
@@ -69,7 +69,7 @@ export class RuleEngine {
    * missed calls that nobody was told of yet. May cost system calls.
    */
   hasMissed: () => boolean = () => false;
-  /** Findings not raised because the object's life was not seen whole, by rule. */
+  /** Findings not raised because the object's life was not seen whole, or a look put off a close, by rule. */
   readonly heldBack = new Map<string, number>();
   /** Violations ever raised, by rule and severity, as "rule severity". */
   readonly raised = new Map<string, number>();
@@ -90,6 +90,8 @@ export class RuleEngine {
   readonly #culprits: Culprits;
   readonly #traceIdOf: NonNullable<EngineOptions['traceIdOf']>;
   readonly #run: string;
+  /** Found during a look that is not over, or was not when they were last asked for. */
+  #waiting: { readonly rule: Rule; readonly finding: Finding; readonly look: Look }[] = [];
   #count = 0;
 
   constructor(world: World, options: EngineOptions) {
@@ -116,6 +118,7 @@ export class RuleEngine {
 
   /** Tells the rules about a moment. */
   check(moment: Moment): void {
+    if (this.#waiting.length > 0) this.#settle();
     const listeners = this.#listeners[moment.index];
     for (let i = 0; i < listeners.length; i++) listeners[i](moment);
   }
@@ -123,6 +126,7 @@ export class RuleEngine {
   /** Tells the rules how late it is. @param now ns on the boot-time clock */
   tick(now: number): void {
     if (now > this.#world.now) this.#world.now = now;
+    if (this.#waiting.length > 0) this.#settle();
     for (const clock of this.#clocks) clock();
     // The event that would have resolved it was missed, but its object is gone all the same; unless
     // it is about what the object left behind, and was found again just now.
@@ -184,6 +188,11 @@ export class RuleEngine {
   #report(rule: Rule, finding: Finding): void {
     const subject = finding.device ?? finding.vm ?? finding.parent;
     const quality = this.#quality(finding);
+    const { look } = this.#world;
+    if (finding.stillOpen && look) {
+      this.#waiting.push({ rule, finding, look });
+      return;
+    }
     const isUnsure =
       (rule.basis === 'history' && quality !== 'observed') ||
       (rule.basis === 'state' && quality === 'tainted');
@@ -233,6 +242,18 @@ export class RuleEngine {
     this.#countRaised(rule.id, severity);
     this.#makeRoom();
     this.onViolation(violation, 'raised');
+  }
+
+  /** After a look, raises what was found meanwhile and is not its own doing. */
+  #settle(): void {
+    const { look: now } = this.#world;
+    const over = this.#waiting.filter(({ look }) => look !== now);
+    if (over.length === 0) return;
+    this.#waiting = this.#waiting.filter(({ look }) => look === now);
+    for (const { rule, finding, look } of over) {
+      if (finding.device && look.putOff.has(finding.device)) this.#holdBack(rule);
+      else this.#report(rule, { ...finding, stillOpen: undefined });
+    }
   }
 
   #holdBack(rule: Rule): void {

@@ -44,6 +44,7 @@ export const kvmChangedWhileOpen: Rule = {
           device,
           vm,
           task,
+          stillOpen: true,
           says: `${change} and ${deviceWords(device)} was held open by ${openers(device)}.`,
         });
       }

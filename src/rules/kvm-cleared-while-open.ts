@@ -1,5 +1,6 @@
 import { type Device, type Group, type Task, taskOf, type Vm } from '../lifecycle/objects.ts';
 import type { Rule, RuleContext, Severity } from './rule.ts';
+import { whileLooking } from './story-vfio.ts';
 import { deviceWords, openers } from './words.ts';
 
 export const kvmClearedWhileOpen: Rule = {
@@ -66,6 +67,17 @@ export const kvmClearedWhileOpen: Rule = {
       },
     ],
     silent: [
+      {
+        title: 'the agent, which looks at all files, holds the one that was just closed',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          whileLooking(story, (agent) => {
+            story.clearKvm(device);
+            story.close({ ...open, task: agent });
+          });
+        },
+      },
       {
         title: 'the device is closed first',
         tell(story) {
@@ -141,6 +153,7 @@ function reportOpen(
       vm: device.vm ?? vm,
       task: task ?? device.opens[0].task,
       severity: severityOn(host.kernel),
+      stillOpen: true,
       says:
         `The VM of group ${group.id} was cleared while ${deviceWords(device)} was held open by ` +
         `${openers(device)}.`,

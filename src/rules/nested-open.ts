@@ -27,6 +27,7 @@ export const nestedOpen: Rule = {
       report({
         device,
         task: open.task,
+        stillOpen: true,
         severity: foreign ? 'warning' : 'info',
         says:
           `${who(open.task)} opened ${deviceWords(device)}, which is now open ${device.openCount} ` +

@@ -61,6 +61,7 @@ export const openFailed: Rule = {
       report({
         device,
         task,
+        stillOpen: true,
         says:
           `${who(task)} could not open VFIO group ${event.groupId}` +
           `${device ? `, the group of ${device.name}` : ''}: ${errnoName(-event.ret)}, ${why}.`,

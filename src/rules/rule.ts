@@ -155,6 +155,11 @@ export interface Finding {
   readonly severity?: Severity;
   /** It is a condition that lasts until resolved, not an act that may be repeated. */
   readonly lasting?: boolean;
+  /**
+   * It would not be so if a file had been closed by now. During a look at the host, which may put
+   * off a close, it waits for the end of that, and is not raised if it was so.
+   */
+  readonly stillOpen?: true | undefined;
   /** What happened this time, in a sentence or two for a person. */
   readonly says: string;
 }

@@ -117,6 +117,14 @@ export function lose(story: Story): void {
   story.steps.push('loss');
 }
 
+/** The agent, who is told to `part`, looks at the host meanwhile, and sees nothing. */
+export function whileLooking(story: Story, part: (agent: Actor) => void): void {
+  const flags = FLAG.EVENT_SEEN;
+  story.event('seen.snapshot:begin', AGENT, { flags });
+  part(AGENT);
+  story.event('seen.snapshot:end', AGENT, { flags, ret: 0 });
+}
+
 /** The agent looks at a host on which there is nothing. */
 export function lookAtNothing(story: Story): void {
   const flags = FLAG.EVENT_SEEN;

@@ -2,7 +2,7 @@ import type { Device } from '../lifecycle/objects.ts';
 import { taskOf } from '../lifecycle/objects.ts';
 import { EBUSY, EINVAL } from './errno.ts';
 import type { Rule } from './rule.ts';
-import { unsetContainer } from './story-vfio.ts';
+import { unsetContainer, whileLooking } from './story-vfio.ts';
 import { deviceWords, openers, who } from './words.ts';
 
 export const unsetContainerBusy: Rule = {
@@ -37,6 +37,7 @@ export const unsetContainerBusy: Rule = {
         device,
         vm: device?.vm,
         task,
+        stillOpen: true,
         says: device
           ? `${asked}, and was refused: ${deviceWords(device)} is held open by ${openers(device)}.`
           : `${asked}, and was refused: the group is used by somebody who was not seen.`,
@@ -45,6 +46,18 @@ export const unsetContainerBusy: Rule = {
   },
   examples: {
     fires: [
+      {
+        title: 'a VMM that closes the device late, while the agent looks at all files',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          whileLooking(story, () => {
+            unsetContainer(story, device, { error: EBUSY });
+            story.close(open);
+          });
+          story.wait(1);
+        },
+      },
       {
         title: 'a VMM that asks before it closes the device',
         tell(story) {
@@ -61,6 +74,17 @@ export const unsetContainerBusy: Rule = {
           const device = story.create(story.parent());
           story.close(story.open(device, { vm: story.createVm() }));
           unsetContainer(story, device);
+        },
+      },
+      {
+        title: 'the agent, which looks at all files, holds the one that was just closed',
+        tell(story) {
+          const device = story.create(story.parent());
+          const open = story.open(device, { vm: story.createVm() });
+          whileLooking(story, (agent) => {
+            unsetContainer(story, device, { error: EBUSY });
+            story.close({ ...open, task: agent });
+          });
         },
       },
       {

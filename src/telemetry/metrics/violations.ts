@@ -39,7 +39,7 @@ export const VIOLATIONS: MetricGroup = {
       name: 'vfioscope_findings_held_back_total',
       type: 'counter',
       labels: ['rule'],
-      help: 'Findings that were not raised, because the life that they are about was not seen whole',
+      help: 'Findings that were not raised, because the life that they are about was not seen whole, or a look at the host had put off a close',
       query: 'sum by (instance, rule) (increase(vfioscope_findings_held_back_total[1h])) > 0',
       collect({ source }, samples) {
         for (const [rule, count] of source.rules.heldBack) samples.show(count, [rule]);
