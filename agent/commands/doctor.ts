@@ -1,7 +1,7 @@
 /** `vfioscope doctor`: says before anything runs what will work on this host, and what will not. */
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
-import type { PointStatus } from '../../src/events/source.ts';
+import { isWatched, type PointStatus } from '../../src/events/source.ts';
 import {
   effectiveCapabilities,
   kernelVersion,
@@ -90,7 +90,7 @@ function libbpfVersion(): string {
 }
 
 function allAttached(points: readonly PointStatus[]): boolean {
-  return points.every(({ state }) => state === 'attached' || state === 'implied');
+  return points.every(isWatched);
 }
 
 function filesAdvice(files: unknown): string[] {
@@ -142,7 +142,7 @@ export function render(report: DoctorReport): string {
   if (report.problem) lines.push('', `cannot work here: ${report.problem.what}`);
   if (report.points.length > 0) lines.push('', 'points');
   for (const point of report.points) {
-    const ok = point.state === 'attached' || point.state === 'implied';
+    const ok = isWatched(point);
     const detail = point.state === 'attached' ? `${point.symbol} (${point.method})` : point.reason;
     lines.push(line(ok, point.point, `${detail}`, 26));
   }

@@ -2,7 +2,7 @@
 import { arch, release } from 'node:os';
 import type { Header } from '../../src/capture/format.ts';
 import { Recorder } from '../../src/capture/recorder.ts';
-import type { PointStatus, SourceListener } from '../../src/events/source.ts';
+import { isWatched, type PointStatus, type SourceListener } from '../../src/events/source.ts';
 import { WIRE } from '../../src/events/wire.gen.ts';
 import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { UserProblem } from '../../src/problem.ts';
@@ -102,7 +102,7 @@ function describe(points: readonly PointStatus[], ringBytes: number): Header {
 }
 
 function opening(file: string, points: readonly PointStatus[]): string {
-  const seen = points.filter(({ state }) => state === 'attached' || state === 'implied').length;
+  const seen = points.filter(isWatched).length;
   const hint = seen < points.length ? ' (vfioscope doctor tells more)' : '';
   return `recording ${seen} of ${points.length} points${hint} to ${file} until SIGINT (Ctrl-C) or SIGTERM`;
 }

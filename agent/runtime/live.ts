@@ -146,7 +146,7 @@ export class LiveSource {
     this.#waiter.wake();
     await this.#reading;
     await this.#looking;
-    this.#countLosses(this.lanes());
+    this.#countLosses();
     while (this.#drain() === BATCH) await immediately();
     this.#catchUp();
   }
@@ -185,7 +185,7 @@ export class LiveSource {
   };
 
   #tick(): void {
-    this.#countLosses(this.lanes());
+    this.#countLosses();
     this.#refresh();
     this.#catchUp();
     this.#lookIfWanted();
@@ -208,7 +208,8 @@ export class LiveSource {
   }
 
   /** What shows in no sequence number, as the kernel counts it. */
-  #uncounted(lanes: readonly LaneCounts[]): Told {
+  #uncounted(): Told {
+    const lanes = this.lanes();
     const sum = (count: (lane: LaneCounts) => number) =>
       lanes.reduce((total, lane) => total + count(lane), 0);
     return {
@@ -220,14 +221,15 @@ export class LiveSource {
 
   /** Whether calls were missed that were not handed over as lost yet. Costs system calls. */
   hasMissed(): boolean {
-    const { missed, callsFull, unreadable } = this.#uncounted(this.lanes());
+    const { missed, callsFull, unreadable } = this.#uncounted();
     const told = this.#told;
     return missed > told.missed || callsFull > told.callsFull || unreadable > told.unreadable;
   }
 
-  #countLosses(lanes: readonly LaneCounts[]): void {
+  /** Hands over the losses of that kind since the last time. */
+  #countLosses(): void {
     const before = this.#told;
-    const now = this.#uncounted(lanes);
+    const now = this.#uncounted();
     const { malformed } = this.#probes.ring;
     const { session } = this.#probes;
     // First, because an agent that is killed meanwhile must not tell them once more.

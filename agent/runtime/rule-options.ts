@@ -1,5 +1,5 @@
 /** What the settings mean for the rules, and which rules can work with what is watched. */
-import type { PointStatus } from '../../src/events/source.ts';
+import { isWatched, type PointStatus } from '../../src/events/source.ts';
 import { RULES } from '../../src/rules/catalogue.ts';
 import type { EngineOptions } from '../../src/rules/engine.ts';
 import {
@@ -56,8 +56,8 @@ export function ruleStates(
   return rules.map((rule) => {
     const { id, title } = rule;
     const missing = pointsNeeded(rule).filter((name) => {
-      const state = byName.get(name)?.state;
-      return state !== 'attached' && state !== 'implied';
+      const point = byName.get(name);
+      return !point || !isWatched(point);
     });
     const impossible = isPossible(rule, kernel) ? missingStep(rule, byName) : rule.kernels?.because;
     const active = missing.length === 0 && !impossible;

@@ -1,5 +1,5 @@
 /** What could be seen while a recording was made, and for how long each point could not. */
-import type { PointStatus } from '../../src/events/source.ts';
+import { isWatched, type PointStatus } from '../../src/events/source.ts';
 
 export interface Unseen {
   readonly point: string;
@@ -28,8 +28,9 @@ export class Sight {
 
   /** The points that were not watched all the time. @param now ns on the boot-time clock */
   unseen(now: number): readonly Unseen[] {
-    for (const { point, state, reason = state } of this.points) {
-      if (state === 'attached' || state === 'implied') continue;
+    for (const status of this.points) {
+      if (isWatched(status)) continue;
+      const { point, state, reason = state } = status;
       const lasted = (this.#unseen.get(point)?.lasted ?? 0) + now - this.#since;
       this.#unseen.set(point, { point, reason, lasted });
     }

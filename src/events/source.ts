@@ -31,6 +31,11 @@ export interface PointStatus {
   readonly limited: boolean;
 }
 
+/** Whether calls at that point are seen, by a probe of its own or as another point tells them. */
+export function isWatched({ state }: Pick<PointStatus, 'state'>): boolean {
+  return state === 'attached' || state === 'implied';
+}
+
 /** What is watched, without what it took the kernel to count. */
 export type PointState = Omit<PointStatus, 'missed'>;
 

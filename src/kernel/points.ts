@@ -7,7 +7,7 @@
  * loaded; a function that is missing costs one point.
  */
 import { statSync } from 'node:fs';
-import type { PointState, PointStatus } from '../events/source.ts';
+import { isWatched, type PointState, type PointStatus } from '../events/source.ts';
 import type { PointName } from '../lifecycle/points.ts';
 import {
   type AttachMethod,
@@ -151,11 +151,8 @@ export class Points {
 
   /** Those that are attached, or told by one that is. */
   watched(): PointName[] {
-    const isWatched = (entry: ProbePoint) => {
-      const { state } = this.#state(entry);
-      return state === 'attached' || state === 'implied';
-    };
-    return PROBE_TABLE.filter(isWatched).map(({ point }) => point);
+    const watched = PROBE_TABLE.filter((entry) => isWatched(this.#state(entry)));
+    return watched.map(({ point }) => point);
   }
 
   /** Detaches everything; what is pinned is left as it is. */

@@ -117,17 +117,18 @@ export function lose(story: Story): void {
   story.steps.push('loss');
 }
 
-/** The agent, who is told to `part`, looks at the host meanwhile, and sees nothing. */
-export function whileLooking(story: Story, part: (agent: Actor) => void): void {
+/**
+ * The agent, who is told to `part`, looks at the host meanwhile.
+ * @param seen what it could look at, where it found nothing
+ */
+export function whileLooking(story: Story, part: (agent: Actor) => void, seen = 0): void {
   const flags = FLAG.EVENT_SEEN;
   story.event('seen.snapshot:begin', AGENT, { flags });
   part(AGENT);
-  story.event('seen.snapshot:end', AGENT, { flags, ret: 0 });
+  story.event('seen.snapshot:end', AGENT, { flags, ret: seen });
 }
 
 /** The agent looks at a host on which there is nothing. */
 export function lookAtNothing(story: Story): void {
-  const flags = FLAG.EVENT_SEEN;
-  story.event('seen.snapshot:begin', AGENT, { flags });
-  story.event('seen.snapshot:end', AGENT, { flags, ret: SEEN.sysfs | SEEN.files | SEEN.debugfs });
+  whileLooking(story, () => {}, SEEN.sysfs | SEEN.files | SEEN.debugfs);
 }

@@ -1,6 +1,6 @@
 /** What is watched, as log lines: each module once, and again when it changes. */
 import type { Logger } from 'pino';
-import type { PointState } from '../events/source.ts';
+import { isWatched, type PointState } from '../events/source.ts';
 
 export class ProbeLog {
   readonly #log: Logger;
@@ -22,7 +22,7 @@ export class ProbeLog {
   };
 
   #tellModule(module: string, points: readonly PointState[]): void {
-    const seen = points.filter(({ state }) => state === 'attached' || state === 'implied');
+    const seen = points.filter(isWatched);
     const failed = points.filter(({ state }) => state === 'failed');
     if (seen.length > 0) {
       this.#log.info(

@@ -3,7 +3,9 @@
  * Writes docs/kernel-support.md from what the matrix found; with --check, only tells
  * whether the committed document is that (exit code 1 when it is not).
  */
+
 import { readFileSync, writeFileSync } from 'node:fs';
+import { isWatched } from '../../src/events/source.ts';
 import { code, table } from '../../src/markdown.ts';
 import { readMatrix } from '../lab/kernels.ts';
 import { readSupport, type Support, type SupportedPoint } from './support.ts';
@@ -97,10 +99,6 @@ is not to be seen:
 
 ${blindTable(columns)}
 `;
-}
-
-function isWatched({ state }: SupportedPoint): boolean {
-  return state === 'attached' || state === 'implied';
 }
 
 function count<T>(all: readonly T[], holds: (one: T) => boolean): string {

@@ -10,7 +10,7 @@ import { MODULE_BTF } from './traits.ts';
 export interface SupportedPoint {
   readonly point: string;
   readonly meaning: string;
-  readonly state: string;
+  readonly state: PointStatus['state'];
   readonly symbol?: string;
   readonly method?: string;
   readonly reason?: string;

@@ -1,4 +1,5 @@
 /** The agent itself: what it watches, what it costs, which one it is. */
+import { isWatched } from '../../events/source.ts';
 import { OUTCOMES, SIGNALS } from '../export-counts.ts';
 import type { MetricGroup } from './metric.ts';
 
@@ -13,9 +14,9 @@ export const WATCHING: MetricGroup = {
       help: '1 if the point is watched, and by which kernel function and kind of probe',
       query: 'count by (instance) (vfioscope_probe_attached == 0)',
       collect({ source }, samples) {
-        for (const { point, state, symbol = '', method = '' } of source.probes()) {
-          const isWatched = state === 'attached' || state === 'implied';
-          samples.show(isWatched ? 1 : 0, [point, symbol, method]);
+        for (const probe of source.probes()) {
+          const { point, symbol = '', method = '' } = probe;
+          samples.show(isWatched(probe) ? 1 : 0, [point, symbol, method]);
         }
       },
     },

@@ -1,4 +1,5 @@
 /** What a metric is: one row, of which /metrics and docs/metrics.md are made. */
+import type { PointStatus } from '../../events/source.ts';
 import type { Device, Vm } from '../../lifecycle/objects.ts';
 import type { World } from '../../lifecycle/world.ts';
 import type { RuleEngine } from '../../rules/engine.ts';
@@ -32,7 +33,7 @@ export interface MetricsSource {
   pinned(): { readonly lost: number; readonly counts: Float64Array } | undefined;
   probes(): readonly {
     readonly point: string;
-    readonly state: string;
+    readonly state: PointStatus['state'];
     readonly symbol?: string;
     readonly method?: string;
     readonly missed: number;

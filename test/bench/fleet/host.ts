@@ -132,7 +132,7 @@ export class SimulatedHost {
 }
 
 const PROBES = POINT_NAMES.map((point) => ({
-  ...{ point, state: 'attached', method: 'kprobe+kretprobe', missed: 0 },
+  ...{ point, state: 'attached' as const, method: 'kprobe+kretprobe', missed: 0 },
   symbol: point.replaceAll('.', '_'),
 }));
 const ACTIVE = RULES.map(({ id }) => ({ id, active: true }));
