@@ -1,7 +1,8 @@
-#!/usr/bin/env -S node --max-semi-space-size=2
+#!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=2
 /**
- * The command line: what vfioscope can be told to do. The flag above keeps what V8 holds for
- * short-lived objects at 2 MB, because events make none: 9 MB less with 1,000 devices.
+ * The command line: what vfioscope can be told to do. What is set above makes 25 MB less with 1,000
+ * devices: glibc gives back what was freed, such as the kernel's types, which libbpf has in memory for
+ * a moment, and V8 holds 2 MB for short-lived objects, because events make none.
  */
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
