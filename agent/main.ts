@@ -1,8 +1,8 @@
 #!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=2
 /**
- * The command line: what vfioscope can be told to do. What is set above makes 25 MB less with 1,000
- * devices: glibc gives back what was freed, such as the kernel's types, which libbpf has in memory for
- * a moment, and V8 holds 2 MB for short-lived objects, because events make none.
+ * The command line: what vfioscope can be told to do. By what is set above, glibc gives back what was
+ * freed, such as the kernel's types, which libbpf has in memory for a moment, and V8 holds 2 MB for
+ * short-lived objects, because events make none. How much that saves is in docs/performance.md.
  */
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';

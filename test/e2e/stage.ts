@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
+import { isWatched, type PointStatus } from '../../src/events/source.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import type { supportOf } from './support.ts';
@@ -156,10 +157,8 @@ export class Stage {
   }
 
   async allAttached(): Promise<boolean> {
-    const { points } = await this.api<{ points: { state: string }[] }>('/api/v1/probes');
-    return (
-      points.length > 0 && points.every(({ state }) => state === 'attached' || state === 'implied')
-    );
+    const { points } = await this.api<{ points: PointStatus[] }>('/api/v1/probes');
+    return points.length > 0 && points.every(isWatched);
   }
 
   /** Waits until the agent has raised it, and expects it from now on. */

@@ -3,7 +3,6 @@
  * Writes docs/kernel-support.md from what the matrix found; with --check, only tells
  * whether the committed document is that (exit code 1 when it is not).
  */
-
 import { readFileSync, writeFileSync } from 'node:fs';
 import { isWatched } from '../../src/events/source.ts';
 import { code, table } from '../../src/markdown.ts';
