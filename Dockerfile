@@ -43,7 +43,7 @@ CMD ["run"]
 ARG VERSION
 ARG REVISION
 LABEL org.opencontainers.image.title="vfioscope" \
-      org.opencontainers.image.description="Watches the lives of mediated and passed-through devices (mdev, VFIO, KVM) with eBPF" \
+      org.opencontainers.image.description="eBPF agent that tracks the lifecycle of devices assigned to VMs (mdev, VFIO, KVM)" \
       org.opencontainers.image.licenses="Apache-2.0 AND GPL-2.0-only" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

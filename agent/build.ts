@@ -1,20 +1,20 @@
 /**
- * Bundles the agent into dist/agent: a few files instead of a thousand, because
- * finding and reading modules is most of the time that a small program needs to start.
+ * Bundles the agent into dist/agent: a few files instead of a thousand, because finding and reading modules
+ * takes most of the start time of a small program.
  */
 import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'rolldown';
 
-/** What the agent is until its probes are attached and it has said so: one file. */
+/** The modules that run until the probes are attached and that is logged: they are bundled into one file. */
 const START = ['main.ts', 'commands/run.ts', 'runtime/log.ts'].map((path) =>
   fileURLToPath(new URL(path, import.meta.url)),
 );
 
 /**
- * Node's own modules without `import`, for which Node makes a module of each by asking for
- * all that it exports: with fs come streams and promises, with process the standard input.
+ * Gets Node's own modules without `import`, for which Node reads all exports of each: fs would load streams
+ * and promises, process the standard input.
  */
 const builtins: Plugin = {
   name: 'builtins',
@@ -38,11 +38,11 @@ const builtins: Plugin = {
   },
 };
 
-/** What packages load that we never ask of them, and what they get instead. */
+/** Parts of packages that are never used here, and what replaces them. */
 const UNUSED: readonly { readonly of: string; readonly id: RegExp; readonly instead: string }[] = [
-  // Subcommands that are programs of their own. None of ours is.
+  // Subcommands that are programs of their own; there are none.
   { of: '/commander/', id: /^node:child_process$/, instead: 'export default {};' },
-  // Loggers that run in other threads. Ours runs in the main one.
+  // Loggers in other threads; the agent logs in the main one.
   { of: '/pino/', id: /\/(transport|multistream)(\.js)?$/, instead: 'export default {};' },
   { of: '/pino/', id: /^worker_threads$/, instead: 'export const isMainThread = true;' },
 ];
@@ -62,9 +62,9 @@ const unused: Plugin = {
 };
 
 /**
- * koffi's package is looked for, and finds out whether this is glibc or musl, which at each start takes
- * longer than to load its addon. That for glibc lies in a known place; where it does not, or does not
- * load, the package is asked after all.
+ * koffi searches for its addon and detects whether the C library is glibc or musl, which at each start
+ * takes longer than loading the addon. The one for glibc is at a known path; if it is not there or does not
+ * load, koffi's own way is used.
  */
 const LOAD_ADDON = `
 function loadAddon(host) {
@@ -87,8 +87,8 @@ const koffi: Plugin = {
 };
 
 /**
- * OpenTelemetry asks for gRPC at run time, where it would be looked for in node_modules, and be a
- * second copy beside the one in the bundle, whose classes do not know each other.
+ * OpenTelemetry requires gRPC at run time, which would load a second copy from node_modules beside the one
+ * in the bundle, and the classes of the two are different.
  */
 const grpc: Plugin = {
   name: 'grpc',
@@ -98,7 +98,7 @@ const grpc: Plugin = {
       const asked = '__require("@grpc/grpc-js")';
       if (!code.includes(asked)) return undefined;
       const given = code.replaceAll(asked, 'grpcJs');
-      // Lines stay where they are, so their map does.
+      // Line numbers do not change, so the source map stays valid.
       return { code: `import * as grpcJs from '@grpc/grpc-js';${given}`, map: null };
     },
   },
@@ -106,7 +106,7 @@ const grpc: Plugin = {
 
 let starting: ReadonlySet<string> | undefined;
 
-/** All that these modules import, and what that imports. */
+/** These modules and everything that they import, directly or not. */
 function closure(of: readonly string[], imports: (id: string) => readonly string[]): Set<string> {
   const all = new Set<string>();
   const add = (id: string) => {
@@ -123,14 +123,14 @@ await build({
   input: 'agent/main.ts',
   platform: 'node',
   plugins: [unused, builtins, koffi, grpc],
-  // koffi's native addons, found through node_modules.
+  // koffi's native addons, which stay in node_modules.
   external: [/^@koromix\//],
   output: {
     dir: 'dist/agent',
     entryFileNames: '[name].js',
     sourcemap: true,
     sourcemapExcludeSources: true,
-    // Less to read and to keep. Names stay, for a stack that somebody reports.
+    // Smaller files load faster. Names are kept, for stack traces in reports.
     minify: {
       compress: true,
       mangle: { keepNames: { function: true, class: true } },

@@ -1,20 +1,24 @@
-#!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=2
+#!/usr/bin/env -S MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=65536 node --max-semi-space-size=2 --disable-sigusr1
 /**
- * The command line: what vfioscope can be told to do. By what is set above, glibc gives back what was
- * freed, such as the kernel's types, which libbpf has in memory for a moment, and V8 holds 2 MB for
- * short-lived objects, because events make none. How much that saves is in docs/performance.md.
+ * The command line. The variables above make glibc return freed memory to the kernel, such as the kernel's
+ * types, which libbpf holds for a moment; V8 gets 2 MB for short-lived objects, because events allocate
+ * none. docs/performance.md says how much memory that saves. Node's debugger must not open by a signal, not
+ * even before a handler exists (see signals.ts).
  */
 import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { UserProblem } from '../src/problem.ts';
+import { problemText, UserProblem } from '../src/problem.ts';
+import { output } from './commands/output.ts';
 import { describeSettings, type Override } from './config/load.ts';
+import { stopSignal } from './signals.ts';
 import { VERSION } from './version.ts';
 
-/** Exit code for anything that its user can mend, from a wrong flag to missing rights. */
+/** Exit code for every failure that the user can fix, from a wrong flag to missing capabilities. */
 const EXIT_PROBLEM = 2;
 const PROBES = fileURLToPath(new URL('../bpf', import.meta.url));
 
-/** Flags that set something that the file can set too. */
+/** Flags for settings that the file has, too. */
 const FLAGS = {
   listen: { flag: '--listen', path: ['listen'] },
   logLevel: { flag: '--log-level', path: ['log', 'level'] },
@@ -48,43 +52,49 @@ interface ReplayFlags {
 }
 
 const program = new Command('vfioscope')
-  .description('Watches the lives of mediated and passed-through devices and flags wrong orders.')
+  .description(
+    'Tracks the lifecycle of devices assigned to VMs (mdev, VFIO, KVM) and reports ordering violations.',
+  )
   .version(VERSION)
   .exitOverride()
-  .configureOutput({ outputError: () => {} })
+  .configureOutput({
+    outputError: () => {},
+    writeOut: (text) => output.print(text.replace(/\n$/, '')),
+    writeErr: (text) => output.complain(text.replace(/\n$/, '')),
+  })
   .showSuggestionAfterError();
 
-const probesOption = new Option('--probes <dir>', 'where the compiled probe objects are').default(
-  PROBES,
-  'of this build',
-);
+const probesOption = new Option(
+  '--probes <dir>',
+  'directory of the compiled probe objects',
+).default(PROBES, 'those of this build');
 
 const attachOption = new Option(
   '--attach <method>',
-  'auto, or one way for all probes: kprobe (perf events), tracefs (definitions there)',
+  'how all probes are attached: kprobe (perf events), tracefs (probe definitions), or auto',
 ).choices(['auto', 'kprobe', 'tracefs']);
 
-/** Given or not: what it is without lies in the settings. */
+/** Has no default of its own: without the flag, the setting applies. */
 const moduleBtfOption = new Option(
   '--no-module-btf',
-  'do as on a kernel whose modules do not tell their types',
+  'ignore module BTF (as on kernels that have none)',
 );
 
 program
   .command('run')
-  .description('watch this host until SIGINT or SIGTERM')
-  .option('--config <file>', 'settings, YAML')
-  .option('--listen <host:port>', 'address of metrics and API')
-  .option('--log-level <level>', 'debug, info, warn or error')
-  .option('--log-format <format>', 'json, pretty or auto')
-  .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
-  .option('--pin', 'leave the probes recording when the agent stops, for the next one to go on')
+  .description('run the agent until SIGINT or SIGTERM')
+  .option('--config <file>', 'settings file (YAML)')
+  .option('--listen <host:port>', 'address and port of metrics and API')
+  .option('--log-level <level>', 'least severe level to log: debug, info, warn or error')
+  .option('--log-format <format>', 'json, pretty, or auto (pretty on a terminal)')
+  .option('--ring-bytes <n>', 'size of the ring buffer: a power of two', wholeNumber)
+  .option('--pin', 'keep the probes attached when the agent stops, for the next agent to continue')
   .addOption(attachOption)
   .addOption(moduleBtfOption)
   .addOption(probesOption)
   .addHelpText(
     'after',
-    () => `\nSettings of the file, and what they are by default:\n${describeSettings().join('\n')}`,
+    () => `\nSettings of the file, with their defaults:\n${describeSettings().join('\n')}`,
   )
   .action(async (flags: RunFlags) => {
     const { run } = await import('./commands/run.ts');
@@ -93,51 +103,54 @@ program
 
 program
   .command('doctor')
-  .description('say what will work on this host and what will not')
-  .option('--json', 'for machines')
+  .description('check which probe points and rules work on this host')
+  .option('--json', 'print JSON')
   .addOption(attachOption)
   .addOption(moduleBtfOption)
   .addOption(probesOption)
   .addHelpText(
     'after',
-    '\nExit code: 0 everything works, 1 some points or rules do not, 2 nothing can.',
+    '\nExit code: 0 everything works, 1 some points or rules do not work, 2 nothing can work.',
   )
   .action(async ({ json, probes, attach: method = 'auto', moduleBtf }: DoctorFlags) => {
     const { examine, render } = await import('./commands/doctor.ts');
+    // Attaches probes and detaches them, which must not be cut short.
+    void stopSignal();
     const report = examine(probes, { method, moduleBtf });
-    console.log(json ? JSON.stringify(report, null, 2) : render(report));
+    output.print(json ? JSON.stringify(report, null, 2) : render(report));
     process.exitCode = report.exit;
   });
 
 program
   .command('rules')
-  .description('list the rules, and say which of them are active on this host')
-  .option('--json', 'for machines')
+  .description('list the rules and whether they are active on this host')
+  .option('--json', 'print JSON')
   .addOption(probesOption)
   .action(async ({ json, probes }: Pick<DoctorFlags, 'json' | 'probes'>) => {
     const { listRules, renderRules } = await import('./commands/rules.ts');
+    void stopSignal();
     const list = listRules(probes);
-    console.log(json ? JSON.stringify(list, null, 2) : renderRules(list));
+    output.print(json ? JSON.stringify(list, null, 2) : renderRules(list));
   });
 
 program
   .command('explain')
-  .description('tell all about a rule: what is wrong, what to do, and examples')
-  .argument('<rule>', 'its id, as vfioscope rules and violations name it')
+  .description('describe a rule: what it detects, what to do, and examples')
+  .argument('<rule>', 'the id of the rule, as vfioscope rules lists it')
   .action(async (id: string) => {
     const { explain } = await import('./commands/explain.ts');
     const { stdout } = process;
     const colour = stdout.isTTY && stdout.hasColors();
-    console.log(explain(id, { width: stdout.columns, colour }));
+    output.print(explain(id, { width: stdout.columns, colour }));
   });
 
 program
   .command('record')
-  .description('keep what the kernel tells, to replay it later or elsewhere')
-  .argument('<file>', 'a new file')
-  .option('--config <file>', 'settings, YAML; those of ring and attach count')
-  .option('--force', 'replace a file that is there')
-  .option('--ring-bytes <n>', 'room for unread events, a power of two', wholeNumber)
+  .description('record events to a file, to replay them later or elsewhere')
+  .argument('<file>', 'the new recording')
+  .option('--config <file>', 'settings file (YAML); ring and attach are used')
+  .option('--force', 'replace an existing file')
+  .option('--ring-bytes <n>', 'size of the ring buffer: a power of two', wholeNumber)
   .addOption(attachOption)
   .addOption(moduleBtfOption)
   .addOption(probesOption)
@@ -154,16 +167,18 @@ program
 
 program
   .command('replay')
-  .description('show what a recording tells, with the rules of this agent')
-  .argument('<file>', 'what vfioscope record wrote')
-  .option('--config <file>', 'settings, YAML; those of rules and keep count')
-  .option('--json', 'for machines')
+  .description('run a recording through the rules of this version')
+  .argument('<file>', 'a recording by vfioscope record')
+  .option('--config <file>', 'settings file (YAML); rules and retention are used')
+  .option('--json', 'print JSON')
   .addOption(
-    new Option('--realtime', 'as fast as it happened, a line for each step').conflicts('json'),
+    new Option('--realtime', 'replay at the recorded speed, with a line for each step').conflicts(
+      'json',
+    ),
   )
   .addHelpText(
     'after',
-    '\nExit code: 0 it is shown whole, 2 nothing of it can be shown, 3 it breaks off or is damaged.',
+    '\nExit code: 0 complete, 2 nothing can be replayed, 3 the recording is truncated or damaged.',
   )
   .action(async (file: string, { config, json = false, realtime = false }: ReplayFlags) => {
     const { replay } = await import('./commands/replay.ts');
@@ -172,19 +187,19 @@ program
 
 program
   .command('unpin')
-  .description('remove what vfioscope run --pin has left in the kernel')
-  .option('--config <file>', 'settings, YAML; those of pin count')
+  .description('detach and remove the probes that vfioscope run --pin left in the kernel')
+  .option('--config <file>', 'settings file (YAML); pin is used')
   .action(async ({ config }: { config?: string }) => {
     const { unpin } = await import('./commands/unpin.ts');
-    console.log(await unpin(config));
+    output.print(await unpin(config));
   });
 
 program.parseAsync().catch((error: unknown) => {
-  process.exitCode = tell(error);
+  process.exitCode = report(error);
 });
 
 function overrides(flags: RunFlags): Override[] {
-  // A flag that switches off is true when it is not there.
+  // commander gives true for a --no- flag that is absent.
   const given = { ...flags, moduleBtf: flags.moduleBtf === true ? undefined : flags.moduleBtf };
   return (Object.keys(FLAGS) as (keyof typeof FLAGS)[])
     .filter((key) => given[key] !== undefined)
@@ -192,25 +207,25 @@ function overrides(flags: RunFlags): Override[] {
 }
 
 function wholeNumber(text: string): number {
-  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('a whole number is expected.');
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('must be a whole number.');
   return Number(text);
 }
 
-/** @returns the exit code */
-function tell(error: unknown): number {
+/** Prints why a command failed. @returns the exit code */
+function report(error: unknown): number {
   if (error instanceof CommanderError) {
-    // Help was asked for, or nothing was asked for and help was shown.
+    // Help was requested, or was shown because there was no command.
     if (error.exitCode === 0 || error.code === 'commander.help') return error.exitCode;
-    console.error(`vfioscope: ${error.message.replace(/^error: /, '')}`);
-    console.error('  vfioscope --help tells what there is');
+    const message = error.message.replace(/^error: /, '');
+    const next = 'vfioscope --help lists commands, vfioscope COMMAND --help lists flags';
+    output.complain(problemText({ code: 'cli.usage', message, next }));
     return EXIT_PROBLEM;
   }
   if (error instanceof UserProblem) {
-    console.error(`vfioscope: ${error.message}`);
-    console.error(`  what to do: ${error.next}`);
+    output.complain(problemText(error));
     return EXIT_PROBLEM;
   }
-  console.error('vfioscope: this is a bug, please report it with the lines below');
-  console.error(error);
+  output.complain('vfioscope: internal error; please report it with the lines below');
+  output.complain(inspect(error));
   return 70;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Maps and helpers that all probe objects share. Each object declares the same
- * maps; the agent makes those of core.bpf.o the only ones, so that everything
- * lands in one ring in one order.
+ * maps; the agent lets them share the maps of the first, so that all records
+ * are in one ring and in one order.
  */
 #ifndef VFIOSCOPE_COMMON_H
 #define VFIOSCOPE_COMMON_H
@@ -25,7 +25,7 @@ struct call {
 	__u64 kvm;
 	__u64 file;
 	__s32 group_id;
-	__u8 opened;	/* a VFIO_DEVICE_GET_FD whose VFIO_DEVICE_OPEN has been told */
+	__u8 opened;	/* a VFIO_DEVICE_GET_FD whose VFIO_DEVICE_OPEN has been emitted */
 	__u8 facts;	/* of enum event_flags */
 	__u64 time;	/* when it began, ns, CLOCK_BOOTTIME */
 	/* Kernel addresses, for sampling again at the end; never copied to the ring. */
@@ -48,8 +48,8 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);		/* the agent sets the number of possible CPUs */
 	__type(key, __u32);
-	__type(value, struct lane);
-} lanes SEC(".maps");
+	__type(value, struct cpu_counters);
+} cpu_counters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -59,16 +59,22 @@ struct {
 } calls SEC(".maps");
 
 /*
- * Points whose calls are told, a bit for each, so that all that are attached together begin
- * at one moment: an open without the close that came while that was not attached yet would
- * look like a device that somebody still has open.
+ * Which points are watched, a bit for each. All points that are attached together start at one
+ * instant: a device would look open for ever if its open were emitted, but not its close, because
+ * that was not attached yet. Therefore the agent writes the bank that is not in use and then
+ * switches banks with a single store.
  */
+struct watched_points {
+	__u64 bank;		/* the bank in use, 0 or 1 */
+	__u64 bits[2][POINT_LIMIT / 64];
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct watched_points);
 } watched SEC(".maps");
 
 /* What the agent writes into each object before it loads it. */
@@ -78,21 +84,23 @@ struct preset {
 	__u64 multiply;		/* odd, else two objects could share an id */
 	/* Never read: they make the compiler describe the wire format in the object's BTF. */
 	struct named_event record[0];
-	struct lane lane[0];
+	struct cpu_counters counters[0];
 	enum point point;
 	enum event_flags flags;
+	enum snapshot_coverage covered;
+	enum device_state device_state;
 	enum wire wire;
 };
 
 const volatile struct preset preset SEC(".rodata.preset") = { .multiply = 1 };
 
-/* To be asked once for a call: the answer for its end is whether it is in the table. */
+/* Ask it once per call, at the begin: the end finds out by looking into the call table. */
 static __always_inline bool is_watched(__u8 point)
 {
 	__u32 first = 0;
-	const volatile __u64 *points = bpf_map_lookup_elem(&watched, &first);
+	const volatile struct watched_points *points = bpf_map_lookup_elem(&watched, &first);
 
-	return points && *points & 1ULL << point;
+	return points && points->bits[points->bank & 1][point / 64] & 1ULL << point % 64;
 }
 
 /* The name under which an object leaves the kernel: a keyed bijection of its address. */
@@ -109,9 +117,20 @@ static __always_inline __u64 opaque(const void *object)
 	return x;
 }
 
+/* Threads may have names of their own, such as "CPU 0/KVM", but a pid stands beside the name. */
+static __always_inline void name_process(struct event *event, const struct task_struct *task)
+{
+	if (event->pid == event->tid) {
+		bpf_get_current_comm(event->comm, sizeof(event->comm));
+		return;
+	}
+	__builtin_memset(event->comm, 0, sizeof(event->comm));
+	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
+}
+
 /*
  * Reserves and fills the common part of a record. Kprobes and tracepoints run with
- * preemption off, so nothing else on this CPU touches the lane meanwhile.
+ * preemption off, so nothing else on this CPU touches its counters meanwhile.
  */
 static __always_inline void *reserve(__u8 point, __u8 flags, const __u64 size)
 {
@@ -119,27 +138,27 @@ static __always_inline void *reserve(__u8 point, __u8 flags, const __u64 size)
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct event *event;
-	struct lane *lane;
+	struct cpu_counters *counters;
 
-	lane = bpf_map_lookup_elem(&lanes, &cpu);
-	if (!lane)
+	counters = bpf_map_lookup_elem(&cpu_counters, &cpu);
+	if (!counters)
 		return NULL;
 	event = bpf_ringbuf_reserve(&events, size, 0);
 	if (!event) {
-		lane->attempts++;
-		lane->dropped++;
+		counters->attempts++;
+		counters->dropped++;
 		return NULL;
 	}
 	if (BPF_CORE_READ(task, flags) & PF_EXITING)
 		flags |= EVENT_EXITING;
 	event->time = bpf_ktime_get_boot_ns();
-	event->seq = lane->attempts++;
+	event->seq = counters->attempts++;
 	event->cpu = cpu;
 	event->point = point;
 	event->flags = flags;
 	event->pid = pid_tgid >> 32;
 	event->tid = pid_tgid;
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	name_process(event, task);
 	event->ret = 0;
 	event->open_count = -1;
 	event->users_count = -1;
@@ -164,8 +183,10 @@ static __always_inline struct named_event *named_event(__u8 point)
 {
 	struct named_event *named = reserve(point, EVENT_NAMED, sizeof(*named));
 
-	if (named)
+	if (named) {
 		__builtin_memset(&named->names, 0, sizeof(named->names));
+		named->names.fd = -1;
+	}
 	return named;
 }
 
@@ -205,7 +226,7 @@ static __always_inline struct call_key call_of(__u8 point)
 
 /*
  * Keeps the call for its end, even when the begin itself finds no room in the ring.
- * @return false when the point is not watched, and nothing is to be told
+ * @return false when the point is not watched, and nothing may be emitted
  */
 static __always_inline bool remember(__u8 point, struct call *call)
 {
@@ -216,15 +237,15 @@ static __always_inline bool remember(__u8 point, struct call *call)
 	call->time = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&calls, &key, call, BPF_ANY)) {
 		__u32 cpu = bpf_get_smp_processor_id();
-		struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
+		struct cpu_counters *counters = bpf_map_lookup_elem(&cpu_counters, &cpu);
 
-		if (lane)
-			lane->calls_full++;
+		if (counters)
+			counters->calls_full++;
 	}
 	return true;
 }
 
-static __always_inline int tell(__u8 point, const struct call *call)
+static __always_inline int emit(__u8 point, const struct call *call)
 {
 	struct event *event = plain_event(point);
 
@@ -238,15 +259,15 @@ static __always_inline int tell(__u8 point, const struct call *call)
 /* An event without an end of its own. */
 static __always_inline int single(__u8 point, const struct call *call)
 {
-	return is_watched(point) ? tell(point, call) : 0;
+	return is_watched(point) ? emit(point, call) : 0;
 }
 
 static __always_inline int begin(__u8 point, struct call *call)
 {
-	return remember(point, call) ? tell(point, call) : 0;
+	return remember(point, call) ? emit(point, call) : 0;
 }
 
-/* The caller fills in the names and submits; NULL when the ring is full or nobody watches. */
+/* The caller fills in the names and submits; NULL when the ring is full or the point is not watched. */
 static __always_inline struct named_event *begin_named(__u8 point, struct call *call)
 {
 	struct named_event *named = remember(point, call) ? named_event(point) : NULL;
@@ -257,7 +278,7 @@ static __always_inline struct named_event *begin_named(__u8 point, struct call *
 }
 
 /* An end whose call is at hand. */
-static __always_inline int tell_end(__u8 point, long ret, const struct call *call)
+static __always_inline int emit_end(__u8 point, long ret, const struct call *call)
 {
 	struct event *event = reserve(point, EVENT_END, sizeof(*event));
 
@@ -293,7 +314,7 @@ static __always_inline int end_as(__u8 point, long ret, void (*refine)(struct ca
 	if (!take(point, &call))
 		return 0;
 	refine(&call, ret);
-	return tell_end(point, ret, &call);
+	return emit_end(point, ret, &call);
 }
 
 /* The same where nothing is to be refined, and so nothing copied. */
@@ -304,7 +325,7 @@ static __always_inline int end(__u8 point, long ret)
 
 	if (!found)
 		return 0;
-	tell_end(point, ret, found);
+	emit_end(point, ret, found);
 	bpf_map_delete_elem(&calls, &key);
 	return 0;
 }

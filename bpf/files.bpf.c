@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What was there before: walks the files of all processes and tells those of
- * groups, devices and VMs, as records of the wire format.
+ * Host snapshot: walks the files of all processes and describes those of groups,
+ * devices and VMs, as records of the wire format.
  *
- * Device and VM files are known by the name that the kernel gives them in its
- * own file system of anonymous inodes, which nobody else can give; group files
- * by leading to a group. So no address of an operations table is needed, which
+ * Device and VM files are recognised by the name that the kernel gives them in its
+ * own file system of anonymous inodes, which nobody else can give, and group files
+ * by pointing to a group. So the address of an operations table is not needed, which
  * a kernel may hide.
  */
 #include "layout.h"
 
-static __always_inline void tell_file(struct named_event *named, __u8 point,
+static __always_inline void describe_file(struct named_event *named, __u8 point,
 				     const struct task_struct *task, __u32 fd)
 {
 	struct event *event = &named->event;
 
 	__builtin_memset(named, 0, sizeof(*named));
+	named->names.fd = fd;
 	event->time = bpf_ktime_get_boot_ns();
 	event->point = point;
-	event->flags = EVENT_SEEN | EVENT_NAMED;
+	event->flags = EVENT_SNAPSHOT | EVENT_NAMED;
 	event->pid = BPF_CORE_READ(task, tgid);
 	event->tid = BPF_CORE_READ(task, pid);
 	BPF_CORE_READ_STR_INTO(&event->comm, task, group_leader, comm);
-	event->ret = fd;
 	event->open_count = -1;
 	event->users_count = -1;
 	event->group_id = -1;
@@ -30,7 +30,7 @@ static __always_inline void tell_file(struct named_event *named, __u8 point,
 	event->uid = BPF_CORE_READ(task, cred, uid.val);
 }
 
-static __always_inline void tell_vm(struct event *event, const struct kvm *kvm)
+static __always_inline void describe_vm(struct event *event, const struct kvm *kvm)
 {
 	event->kvm = opaque(kvm);
 	if (kvm && bpf_core_field_exists(kvm->users_count)) {
@@ -39,15 +39,15 @@ static __always_inline void tell_vm(struct event *event, const struct kvm *kvm)
 	}
 }
 
-static __always_inline bool tell_device(struct named_event *named, const struct file *file)
+static __always_inline bool describe_device(struct named_event *named, const struct file *file)
 {
 	struct device_file found;
 	const struct vfio_device *vdev;
 	const struct device *dev;
 
-	if (!look_behind(file, &found))
+	if (!resolve_file(file, &found))
 		return false;
-	/* A local, else CO-RE looks for our own struct device_file in the kernel. */
+	/* Copied to a local: otherwise CO-RE searches the kernel for our own struct device_file. */
 	vdev = found.vdev;
 	dev = device_of(vdev);
 	if (!dev)
@@ -58,15 +58,16 @@ static __always_inline bool tell_device(struct named_event *named, const struct 
 	named->event.group_id = group_id_of(vdev, dev);
 	if (bpf_core_field_exists(vdev->open_count))
 		named->event.open_count = BPF_CORE_READ(vdev, open_count);
-	tell_vm(&named->event, captured_by(vdev));
+	describe_vm(&named->event, captured_by(vdev));
 	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
 	read_name(named->names.bus, BPF_CORE_READ(dev, bus, name));
+	/* Cut if it is long: the stack has no room for more, and sysfs shows the parents of all devices. */
 	read_name(named->names.parent, BPF_CORE_READ(dev, parent, kobj.name));
 	read_name(named->names.driver, driver_name(dev));
 	return true;
 }
 
-/* The VM of a "kvm-vcpu:N", which begins with it, or of a "kvm-vfio", which has it second. */
+/* The VM of a "kvm-vcpu:N", whose first member it is, or of a "kvm-vfio", whose second it is. */
 static __always_inline const struct kvm *vm_of_file(const struct file *file)
 {
 	const void *private = BPF_CORE_READ(file, private_data);
@@ -79,26 +80,26 @@ static __always_inline const struct kvm *vm_of_file(const struct file *file)
 	return bpf_core_field_exists(vcpu->kvm) ? BPF_CORE_READ(vcpu, kvm) : pointer_at(private, 0);
 }
 
-/* @return the point that tells such a file, or POINT_NONE */
-static __always_inline __u8 kind_of(const struct file *file, const struct inode *inode)
+/* @return the point of such a file, or POINT_NONE */
+static __always_inline __u8 point_of(const struct file *file, const struct inode *inode)
 {
-	char name[9] = {};	/* enough to tell them apart; what follows is a number */
+	char name[9] = {};	/* enough to distinguish them; a number follows */
 
 	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFCHR)
-		return is_group(BPF_CORE_READ(file, private_data)) ? SEEN_GROUP : POINT_NONE;
+		return is_group(BPF_CORE_READ(file, private_data)) ? SNAPSHOT_GROUP : POINT_NONE;
 	if (!is_named(BPF_CORE_READ(inode, i_sb, s_type, name), "anon_inodefs"))
 		return POINT_NONE;
 	read_name(name, BPF_CORE_READ(file, f_path.dentry, d_name.name));
 	if (name[0] == '[' && name[1] == 'v' && name[2] == 'f' && name[3] == 'i' && name[4] == 'o')
-		return SEEN_OPEN;
+		return SNAPSHOT_OPEN;
 	if (name[0] != 'k' || name[1] != 'v' || name[2] != 'm' || name[3] != '-')
 		return POINT_NONE;
 	if (name[4] == 'v' && name[5] == 'm')
-		return SEEN_VM;
-	return name[4] == 'v' ? SEEN_VM_FILE : POINT_NONE;
+		return SNAPSHOT_VM;
+	return name[4] == 'v' ? SNAPSHOT_VM_FILE : POINT_NONE;
 }
 
-/* The verifier knows what it hands to an iterator, and lets nobody calculate with it: opaque(). */
+/* The verifier allows no arithmetic on a pointer that it passes to an iterator, but opaque() needs it. */
 static __always_inline const void *untyped(const void *object)
 {
 	const void *plain = NULL;
@@ -108,37 +109,37 @@ static __always_inline const void *untyped(const void *object)
 }
 
 SEC("iter/task_file")
-int seen_files(struct bpf_iter__task_file *ctx)
+int snapshot_files(struct bpf_iter__task_file *ctx)
 {
 	const struct task_struct *task = ctx->task;
 	const struct file *file = untyped(ctx->file);
 	const void *private;
 	struct named_event named;
-	__u8 kind;
+	__u8 point;
 
 	if (!task || !file)
 		return 0;
-	kind = kind_of(file, BPF_CORE_READ(file, f_inode));
-	if (kind == POINT_NONE)
+	point = point_of(file, BPF_CORE_READ(file, f_inode));
+	if (point == POINT_NONE)
 		return 0;
-	tell_file(&named, kind, task, ctx->fd);
+	describe_file(&named, point, task, ctx->fd);
 	private = BPF_CORE_READ(file, private_data);
-	switch (kind) {
-	case SEEN_GROUP:
+	switch (point) {
+	case SNAPSHOT_GROUP:
 		named.event.group_id = group_id(private);
-		tell_vm(&named.event, group_kvm(private));
+		describe_vm(&named.event, group_kvm(private));
 		break;
-	case SEEN_OPEN:
-		if (!tell_device(&named, file)) {
+	case SNAPSHOT_OPEN:
+		if (!describe_device(&named, file)) {
 			unreadable();
 			return 0;
 		}
 		break;
-	case SEEN_VM:
-		tell_vm(&named.event, private);
+	case SNAPSHOT_VM:
+		describe_vm(&named.event, private);
 		break;
 	default:
-		tell_vm(&named.event, vm_of_file(file));
+		describe_vm(&named.event, vm_of_file(file));
 	}
 	bpf_seq_write(ctx->meta->seq, &named, sizeof(named));
 	return 0;

@@ -177,7 +177,12 @@ struct cred {
 	kuid_t uid;
 };
 
+union thread_union {
+	unsigned long stack[1];
+};
+
 struct task_struct {
+	void *stack;
 	unsigned int flags;
 	struct mm_struct *mm;
 	const struct cred *cred;

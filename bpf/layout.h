@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From one kernel object to the next: where the modules' types are known, by
- * CO-RE; where they are not (5.10 has no module BTF, and other kernels may be
- * built without), by position, and then nothing is believed that does not prove
- * itself: what is taken for a struct device must hang in the kset "devices",
- * what is taken for an mdev type must hang in "mdev_supported_types", what is
- * taken for an IOMMU group must be named after its own number. All of those can
- * be read by CO-RE, because vmlinux itself describes them.
+ * Follows pointers from one kernel object to the next: by CO-RE where the types of the
+ * modules are known, and by position where they are not (5.10 has no module BTF, and other
+ * kernels may be built without it). What is found by position must prove what it is
+ * ("certified reads"): a struct device must be in the kset "devices", an mdev type must be
+ * below "mdev_supported_types", and an IOMMU group must be named after its own number. All
+ * of these proofs are read by CO-RE, because the BTF of vmlinux describes them.
  *
  * The positions: drivers/vfio and drivers/vfio/mdev of 5.10, 6.1, 6.12 and 7.2.
  */
@@ -16,8 +15,8 @@
 #include "common.h"
 
 /*
- * All is built twice: with TYPED for kernels from 6.1 on whose modules tell their types. What
- * is not there need not be looked at by the verifier, which is much of what loading costs.
+ * Everything is built twice: with TYPED for kernels from 6.1 on that have module BTF. The
+ * verifier need not check code that is left out, and its work is much of what loading costs.
  */
 #ifdef TYPED
 #define BY_POSITION false
@@ -30,17 +29,17 @@
 #define S_IFMT 0170000
 #define S_IFCHR 0020000
 
-/* Counts an object that is not what its place says. */
+/* Counts an object that is not of the kind that its pointer implies. */
 static __always_inline void unreadable(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
+	struct cpu_counters *counters = bpf_map_lookup_elem(&cpu_counters, &cpu);
 
-	if (lane)
-		lane->unreadable++;
+	if (counters)
+		counters->unreadable++;
 }
 
-/* Room for a text of at least that size, to compare by words. */
+/* A buffer for a text of at least that size, which can be compared by words. */
 #define TEXT(name, size)							\
 	union { char chars[((size) + 7) & ~7]; __u64 words[((size) + 7) / 8]; } name
 
@@ -57,6 +56,78 @@ static __always_inline void unreadable(void)
 	!different;								\
 })
 
+/*
+ * Replaces the end of a name that was cut by a hash of all of it, if there is more of it. It is read in parts,
+ * because the stack is small.
+ */
+static __always_inline void shorten(char *to, const char *from)
+{
+	TEXT(part, 32);
+	__u64 hash = 0;
+
+	if (read_name(part.chars, from + NAME_LENGTH - 1) <= 1)
+		return;
+	for (unsigned int at = 0; at < 4; at++) {
+		long length;
+
+		__builtin_memset(&part, 0, sizeof(part));
+		length = read_name(part.chars, from + at * (sizeof(part) - 1));
+		for (unsigned int i = 0; i < sizeof(part) / 8; i++)
+			hash = (hash ^ part.words[i]) * 0xd6e8feb86659fd93ULL;
+		if (length < (long)sizeof(part))
+			break;
+	}
+	to[30] = '~';
+	for (unsigned int i = 0; i < 8; i++) {
+		__u8 digit = hash >> (60 - 4 * i) & 15;
+
+		to[31 + i] = digit + (digit < 10 ? '0' : 'a' - 10);
+	}
+}
+
+/*
+ * The name of a parent. Two parents whose long names begin alike stay two; src/events/long-name.ts does the
+ * same to names from sysfs.
+ */
+static __always_inline void read_parent(struct event_names *names, const char *from)
+{
+	if (read_name(names->parent, from) == NAME_LENGTH)
+		shorten(names->parent, from);
+}
+
+#define EACH_BYTE(value) ((value) * 0x0101010101010101ULL)
+
+/*
+ * Copies a name that a process passes to the kernel, up to its first blank or control character. What
+ * follows may be a secret: the request for a device has its VF token there. So the text is read to the
+ * stack, which only this program sees, and the rest of the field is 0. Without branches for each byte,
+ * because these cost the verifier much time.
+ * @return EVENT_OPTIONS if anything but blanks follows, otherwise 0
+ */
+STEP __u8 read_user_name(char to[NAME_LENGTH], const char *from)
+{
+	TEXT(name, NAME_LENGTH) = {};
+	__u64 keep = ~0ULL, rest = 0;
+
+	bpf_probe_read_user_str(name.chars, NAME_LENGTH, from);
+	for (unsigned int i = 0; i < sizeof(name) / 8; i++) {
+		__u64 word = name.words[i];
+		/* The highest bit of each byte that is greater than ' ', and of the first that is not. */
+		__u64 above = (((word & EACH_BYTE(0x7f)) + EACH_BYTE(0x7f - ' ')) | word) & EACH_BYTE(0x80);
+		__u64 ends = above ^ EACH_BYTE(0x80);
+		__u64 first = ends & -ends;
+
+		/* The bytes in front of the first that ends the name; all of them if none does. */
+		keep &= (first >> 7) - 1;
+		name.words[i] = word & keep;
+		rest |= above & ~keep;
+		/* Once the name has ended, nothing more is kept. */
+		keep = (__u64)((__s64)keep >> 63);
+	}
+	__builtin_memcpy(to, name.chars, NAME_LENGTH);
+	return rest ? EVENT_OPTIONS : 0;
+}
+
 static __always_inline const void *pointer_at(const void *object, __u32 offset)
 {
 	const void *pointer = NULL;
@@ -70,11 +141,9 @@ STEP bool is_device(const struct device *dev)
 	return dev && is_named(BPF_CORE_READ(dev, kobj.kset, kobj.name), "devices");
 }
 
-#define EACH_BYTE(value) ((value) * 0x0101010101010101ULL)
-
 /*
- * @return the number that is the name, also behind "noiommu-", or -1. Of up to seven digits, all at
- * once: in a loop, or one after the other, they would take the verifier of 7.2 longer than all else.
+ * @return the number that is the name, also behind "noiommu-", or -1. It has up to seven digits, which
+ * are converted all at once: a loop over them costs the verifier of 7.2 more time than all other code.
  */
 STEP int number_in(const char *from)
 {
@@ -107,7 +176,7 @@ static __always_inline int iommu_group_id(const struct iommu_group *group)
 	return group ? BPF_CORE_READ(group, id) : -1;
 }
 
-/* Its number and its name say the same, as nothing else does. */
+/* Only an IOMMU group has a name that is its own number. */
 STEP bool is_iommu_group(const struct iommu_group *group)
 {
 	return group && number_in(BPF_CORE_READ(group, kobj.name)) == BPF_CORE_READ(group, id);
@@ -134,7 +203,7 @@ STEP int group_id(const struct vfio_group *group)
 	return -1;
 }
 
-/* Whether what a character device's file leads to is a group. */
+/* Whether the object behind a character device's file is a group. */
 STEP bool is_group(const void *object)
 {
 	const struct device *dev = object;
@@ -147,8 +216,8 @@ STEP bool is_group(const void *object)
 }
 
 /*
- * @return NULL where that is not known, or none. The place in 5.10 proves nothing by itself:
- * whoever asks must know the VM from elsewhere.
+ * @return NULL where that is not known, or none. In 5.10 the position proves nothing by itself:
+ * the caller must know the VM from another source.
  */
 static __always_inline const struct kvm *group_kvm(const struct vfio_group *group)
 {
@@ -195,16 +264,16 @@ static __always_inline const struct vfio_device *device_behind(const struct vfio
 
 struct device_file {
 	const struct vfio_device *vdev;
-	/* What opens and closes of this file have in common. */
+	/* The same in the open and the close of this file. */
 	const void *key;
 };
 
 /*
- * What a VFIO device file stands for: until 6.5 it leads to the vfio_device, from
- * 6.6 on to a vfio_device_file that leads there. Both begin with a pointer, and
- * only one of them leads to a device.
+ * Finds the device of a VFIO device file: until 6.5 the file points to the vfio_device, from
+ * 6.6 on to a vfio_device_file that points to it. Both begin with a pointer, and only one of
+ * these pointers leads to a device.
  */
-STEP bool look_behind(const struct file *file, struct device_file *found)
+STEP bool resolve_file(const struct file *file, struct device_file *found)
 {
 	const void *private = BPF_CORE_READ(file, private_data);
 	const void *first = private ? pointer_at(private, 0) : NULL;
@@ -243,7 +312,7 @@ STEP const struct kobject *type_directory(const struct mdev_type *type)
 		return (const void *)type + bpf_core_field_offset(struct mdev_type, kobj);
 	if (!BY_POSITION)
 		return NULL;
-	/* Behind two names and the parent. */
+	/* It follows two names and the parent. */
 	kobj = (const void *)type + 24;
 	if (is_type(kobj))
 		return kobj;
@@ -251,7 +320,7 @@ STEP const struct kobject *type_directory(const struct mdev_type *type)
 	return NULL;
 }
 
-/* @return NULL where it is not there any more, too */
+/* @return NULL also where it no longer exists */
 STEP const struct kobject *type_directory_if_any(const struct mdev_device *mdev)
 {
 	const struct kobject *kobj;
@@ -296,8 +365,8 @@ STEP const struct device *device_of_parent(const struct mdev_parent *parent)
 }
 
 /*
- * From 6.1 on it stands behind what it offers and its four functions, and is on the bus
- * "mdev". @return NULL where that is not so
+ * From 6.1 on the driver follows two words and four functions, and is on the bus "mdev".
+ * @return NULL where that is not so
  */
 STEP const char *name_of_mdev_driver(const struct mdev_driver *mdev_driver)
 {

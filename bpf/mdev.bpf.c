@@ -3,7 +3,7 @@
  * drivers/vfio/mdev: parents, and mediated devices from create to release.
  *
  * An mdev begins with its struct device, and a parent is named by the struct
- * device that offers it: 5.10 passes nothing else around.
+ * device that offers it: 5.10 passes no other object.
  */
 #include "layout.h"
 
@@ -26,11 +26,11 @@ static __always_inline void name_type(struct event_names *names, const struct ko
 {
 	read_name(names->bus, "mdev");
 	read_name(names->type, BPF_CORE_READ(type, name));
-	read_name(names->parent, BPF_CORE_READ(parent_of(type), kobj.name));
+	read_parent(names, BPF_CORE_READ(parent_of(type), kobj.name));
 	read_name(names->driver, driver);
 }
 
-/* The mdev's driver; 5.10 binds every mdev to one that says nothing. */
+/* The mdev's driver. 5.10 binds every mdev to vfio_mdev, which does not identify the vendor driver. */
 static __always_inline const char *mdev_driver_name(const struct mdev_device *mdev,
 						    const struct device *parent)
 {
@@ -47,7 +47,6 @@ static __always_inline int begin_typed(__u8 point, const struct mdev_device *mde
 	struct call call = {
 		.dev = opaque(mdev),
 		.parent = opaque(parent),
-		.file = BPF_CORE_READ(dev, kobj.sd, id),
 		.group_id = -1,
 	};
 	struct named_event *named = begin_named(point, &call);
@@ -60,6 +59,7 @@ static __always_inline int begin_typed(__u8 point, const struct mdev_device *mde
 		mdev_driver_name(mdev, parent);
 	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
 	name_type(&named->names, type, driver);
+	named->names.inode = BPF_CORE_READ(dev, kobj.sd, id);
 	submit(named);
 	return 0;
 }
@@ -76,7 +76,7 @@ static __always_inline int begin_parent(__u8 point, const struct device *dev, co
 
 	if (!named)
 		return 0;
-	read_name(named->names.parent, BPF_CORE_READ(dev, kobj.name));
+	read_parent(&named->names, BPF_CORE_READ(dev, kobj.name));
 	read_name(named->names.driver, driver);
 	submit(named);
 	return 0;
@@ -221,7 +221,7 @@ int BPF_KPROBE(release_begin, const struct device *dev)
 {
 	const struct mdev_device *mdev = (const void *)dev;
 
-	/* Who keeps an mdev longer than its parent keeps it longer than its type, which goes with that. */
+	/* An mdev that outlives its parent also outlives its type, which is freed with the parent. */
 	return begin_typed(MDEV_RELEASE, mdev, type_directory_if_any(mdev));
 }
 
@@ -231,7 +231,7 @@ int BPF_KRETPROBE(release_end)
 	return end(MDEV_RELEASE, 0);
 }
 
-/* Once it has returned, no more mdev can be served by that driver. */
+/* After it has returned, that driver can serve no mdev any more. */
 SEC("kprobe")
 int BPF_KPROBE(driver_unregister, const struct mdev_driver *driver)
 {

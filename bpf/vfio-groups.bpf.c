@@ -60,7 +60,7 @@ static __always_inline struct call describe_group_kvm(const struct vfio_group *g
 	};
 }
 
-static __always_inline int tell_group_kvm(const struct vfio_group *group, const struct kvm *kvm)
+static __always_inline int emit_group_kvm(const struct vfio_group *group, const struct kvm *kvm)
 {
 	struct call call = describe_group_kvm(group, kvm);
 
@@ -70,10 +70,10 @@ static __always_inline int tell_group_kvm(const struct vfio_group *group, const 
 SEC("kprobe")
 int BPF_KPROBE(group_set_kvm, const struct vfio_group *group, const struct kvm *kvm)
 {
-	return tell_group_kvm(group, kvm);
+	return emit_group_kvm(group, kvm);
 }
 
-/* 5.10: drivers are told by callbacks, which run before this returns. */
+/* 5.10: callbacks notify the drivers, and run before this returns. */
 SEC("kprobe")
 int BPF_KPROBE(group_set_kvm_begin, const struct vfio_group *group, const struct kvm *kvm)
 {
@@ -89,8 +89,8 @@ int BPF_KRETPROBE(group_set_kvm_end)
 }
 
 /*
- * 5.10: callbacks of any kind are called here. Those of interest tell drivers their VM: from
- * within group_set_kvm(), or when a driver asks to be told in the course of an open.
+ * 5.10: callbacks of any kind are called here. Those of interest notify drivers of their VM: from
+ * within group_set_kvm(), or when a driver registers for the notification during an open.
  */
 SEC("kprobe")
 int BPF_KPROBE(notify_begin, const void *callbacks, unsigned long action, const struct kvm *kvm)
@@ -123,5 +123,5 @@ int BPF_KRETPROBE(notify_end, int ret)
 SEC("kprobe")
 int BPF_KPROBE(file_set_kvm, const struct file *file, const struct kvm *kvm)
 {
-	return tell_group_kvm(BPF_CORE_READ(file, private_data), kvm);
+	return emit_group_kvm(BPF_CORE_READ(file, private_data), kvm);
 }

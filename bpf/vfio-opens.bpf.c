@@ -2,8 +2,8 @@
 /*
  * drivers/vfio: how a device is opened and closed, and its VM captured and dropped.
  *
- * That was written anew several times; which of the programs stand for a point on which
- * kernel is the table in src/kernel/probe-table.ts.
+ * The kernel rewrote this several times. The table in src/kernel/probe-table.ts says which of
+ * the programs stand for a point on which kernel.
  */
 #include "layout.h"
 
@@ -26,7 +26,7 @@ int BPF_KPROBE(get_fd_begin, const struct file *file, unsigned int command, cons
 	named = begin_named(VFIO_DEVICE_GET_FD, &call);
 	if (!named)
 		return 0;
-	bpf_probe_read_user_str(named->names.device, sizeof(named->names.device), name);
+	named->event.flags |= read_user_name(named->names.device, name);
 	submit(named);
 	return 0;
 }
@@ -45,22 +45,22 @@ static __always_inline void refine_opened(struct call *call, long ret)
 {
 	struct device_file found;
 
-	if (ret >= 0 && look_behind(file_of(ret), &found))
+	if (ret >= 0 && resolve_file(file_of(ret), &found))
 		call->file = opaque(found.key);
 	describe_opened(call, call->sample_vdev);
 }
 
 /*
- * An open that no probe told: the device is known only now, from what the new
- * descriptor stands for. It began when it was asked for.
+ * Emits an open that no probe has seen: the device is known only now, from the new
+ * descriptor. The open began when the descriptor was requested.
  */
-static __always_inline void tell_open(const struct call *request, long fd)
+static __always_inline void emit_open(const struct call *request, long fd)
 {
 	struct call call = {};
 	struct device_file found;
 	struct named_event *named;
 
-	if (!look_behind(file_of(fd), &found)) {
+	if (!resolve_file(file_of(fd), &found)) {
 		unreadable();
 		return;
 	}
@@ -72,7 +72,7 @@ static __always_inline void tell_open(const struct call *request, long fd)
 		named->event.time = request->time;
 		submit_named(named, device_of(found.vdev));
 	}
-	tell_end(VFIO_DEVICE_OPEN, 0, &call);
+	emit_end(VFIO_DEVICE_OPEN, 0, &call);
 }
 
 SEC("kretprobe")
@@ -87,21 +87,21 @@ SEC("kretprobe")
 int BPF_KRETPROBE(get_fd_and_open_end, long ret)
 {
 	struct call call;
-	bool told = take(VFIO_DEVICE_OPEN, &call);
+	bool emitted = take(VFIO_DEVICE_OPEN, &call);
 
-	if (told) {
+	if (emitted) {
 		refine_opened(&call, ret);
-		tell_end(VFIO_DEVICE_OPEN, ret < 0 ? ret : 0, &call);
+		emit_end(VFIO_DEVICE_OPEN, ret < 0 ? ret : 0, &call);
 	}
 	end(VFIO_GROUP_UNSET_CONTAINER, ret);
 	if (!take(VFIO_DEVICE_GET_FD, &call))
 		return 0;
-	if (!told && !call.opened && ret >= 0)
-		tell_open(&call, ret);
-	return tell_end(VFIO_DEVICE_GET_FD, ret, &call);
+	if (!emitted && !call.opened && ret >= 0)
+		emit_open(&call, ret);
+	return emit_end(VFIO_DEVICE_GET_FD, ret, &call);
 }
 
-/* 6.6 and later: every open comes by here, and returns from here. */
+/* 6.6 and later: every open passes through this function. */
 SEC("kprobe")
 int BPF_KPROBE(open_begin, const struct vfio_device_file *df)
 {
@@ -119,7 +119,7 @@ int BPF_KRETPROBE(open_end, int ret)
 	return end(VFIO_DEVICE_OPEN, ret);
 }
 
-/* 6.1: the first step of every open; get_fd_and_open_end tells its end. */
+/* 6.1: the first step of every open; get_fd_and_open_end emits its end. */
 SEC("kprobe")
 int BPF_KPROBE(assign_begin, const struct vfio_device *vdev)
 {
@@ -138,20 +138,20 @@ int BPF_KRETPROBE(close_end)
 	return end(VFIO_DEVICE_CLOSE, 0);
 }
 
-/* Before 6.6: a device file is let go of as a file. */
+/* Before 6.6: a device file is released as any file. */
 SEC("kprobe")
 int BPF_KPROBE(file_close_begin, const void *inode, const struct file *file)
 {
 	struct device_file found;
 
-	if (!look_behind(file, &found)) {
+	if (!resolve_file(file, &found)) {
 		unreadable();
 		return 0;
 	}
 	return begin_file(VFIO_DEVICE_CLOSE, found.vdev, found.key);
 }
 
-/* With nobody left in the device, a remover may have freed it by now. */
+/* Once no process has the device open, a remover may have freed it. */
 static __always_inline void refine_left(struct call *call, long ret)
 {
 	call->sample_vdev = NULL;
@@ -165,7 +165,7 @@ int BPF_KRETPROBE(file_close_end)
 	return end_as(VFIO_DEVICE_CLOSE, 0, refine_left);
 }
 
-/* 6.1: the last step of a close, and the last moment at which the device is sure to exist. */
+/* 6.1: the last step of a close, and the last point at which the device is known to exist. */
 SEC("kprobe")
 int BPF_KPROBE(close_end_at_put, const struct vfio_device *vdev)
 {
@@ -178,7 +178,7 @@ int BPF_KPROBE(close_end_at_put, const struct vfio_device *vdev)
 	call = *found;
 	bpf_map_delete_elem(&calls, &key);
 	describe_captured(&call, vdev);
-	return tell_end(VFIO_DEVICE_CLOSE, 0, &call);
+	return emit_end(VFIO_DEVICE_CLOSE, 0, &call);
 }
 
 SEC("kprobe")
@@ -192,7 +192,7 @@ int BPF_KPROBE(kvm_capture_begin, const struct vfio_device *vdev, const struct k
 	return begin(VFIO_DEVICE_KVM_CAPTURE, &call);
 }
 
-/* What was captured, which is nothing when the VM was already on its way out. */
+/* What was captured: nothing if the VM was already being destroyed. */
 static __always_inline void refine_captured(struct call *call, long ret)
 {
 	const struct vfio_device *vdev = call->sample_vdev;

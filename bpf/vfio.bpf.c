@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * drivers/vfio: how a vfio_device comes to be, is registered, withdrawn and freed. The
+ * drivers/vfio: how a vfio_device is allocated, registered, unregistered and freed. The
  * groups are in vfio-groups.bpf.c, opens and closes in vfio-opens.bpf.c.
  */
 #include "layout.h"
@@ -24,7 +24,7 @@ static __always_inline void describe_captured(struct call *call, const struct vf
 	call->sample_kvm = kvm;
 }
 
-/* Whether the caller's memory is another's than that of the VM. */
+/* Whether the caller's memory is not that of the VM. */
 static __always_inline bool is_foreign(const struct kvm *kvm)
 {
 	const struct task_struct *task = (void *)bpf_get_current_task();
@@ -45,7 +45,7 @@ static __always_inline int submit_named(struct named_event *named, const struct 
 		return 0;
 	read_name(named->names.device, BPF_CORE_READ(dev, kobj.name));
 	read_name(named->names.bus, BPF_CORE_READ(dev, bus, name));
-	read_name(named->names.parent, BPF_CORE_READ(dev, parent, kobj.name));
+	read_parent(&named->names, BPF_CORE_READ(dev, parent, kobj.name));
 	read_name(named->names.driver, driver_name(dev));
 	submit(named);
 	return 0;
@@ -62,7 +62,7 @@ static __always_inline int begin_vdev(__u8 point, const struct vfio_device *vdev
 	return submit_named(begin_named(point, &call), dev);
 }
 
-/* Where the kernel passes the struct device around instead of the vfio_device. */
+/* For functions that the kernel passes the struct device instead of the vfio_device. */
 static __always_inline int begin_dev(__u8 point, const struct device *dev)
 {
 	struct call call = {
@@ -87,7 +87,7 @@ static __always_inline int begin_file(__u8 point, const struct vfio_device *vdev
 	return submit_named(begin_named(point, &call), dev);
 }
 
-/* 6.1: every vfio_device comes to be here, also one that its driver embeds and uses again. */
+/* 6.1: every vfio_device is initialised here, also one that its driver embeds and uses again. */
 SEC("kprobe")
 int BPF_KPROBE(init_begin, const struct vfio_device *vdev, const struct device *dev)
 {
@@ -122,7 +122,7 @@ int BPF_KRETPROBE(alloc_end, const struct vfio_device *vdev)
 		return 0;
 	if (!failed)
 		call.vdev = opaque(vdev);
-	return tell_end(VFIO_INIT, failed ? value : 0, &call);
+	return emit_end(VFIO_INIT, failed ? value : 0, &call);
 }
 
 SEC("kprobe")
@@ -206,9 +206,9 @@ int BPF_KRETPROBE(del_end)
 
 	if (!take(VFIO_UNREGISTER, &call))
 		return 0;
-	tell_end(VFIO_UNREGISTER, 0, &call);
-	tell(VFIO_RELEASE, &call);
-	return tell_end(VFIO_RELEASE, 0, &call);
+	emit_end(VFIO_UNREGISTER, 0, &call);
+	emit(VFIO_RELEASE, &call);
+	return emit_end(VFIO_RELEASE, 0, &call);
 }
 
 /* The vfio_device's own struct device (vfioN), whose parent is the device behind it. */

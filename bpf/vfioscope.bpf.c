@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * All programs in one object, because to search the kernel's BTF is most of what
- * libbpf does when it loads one. The agent loads those that the running kernel has a
- * use for, of this object or of the one that is built with TYPED (layout.h).
+ * All programs are in one object, because searching the kernel's BTF is most of what
+ * libbpf does when it loads an object. The agent loads the programs that the running kernel
+ * needs, from this object or from the one that is built with TYPED (layout.h).
  */
 #include "mdev.bpf.c"
 #include "vfio.bpf.c"
 #include "vfio-groups.bpf.c"
 #include "vfio-opens.bpf.c"
+#include "vfio-dma.bpf.c"
 #include "kvm.bpf.c"
 #include "files.bpf.c"
 
@@ -41,7 +42,7 @@ int BPF_KPROBE(unload_begin, const struct pt_regs *caller)
 	if (!named)
 		return 0;
 	bpf_probe_read_kernel(&name, sizeof(name), &PT_REGS_PARM1(caller));
-	bpf_probe_read_user_str(named->names.device, sizeof(named->names.device), name);
+	named->event.flags |= read_user_name(named->names.device, name);
 	submit(named);
 	return 0;
 }

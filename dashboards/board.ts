@@ -1,4 +1,4 @@
-/** A dashboard out of rows of panels, with what all of them have in common. */
+/** Builds a dashboard from rows of panels and adds what all dashboards share. */
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import {
   AnnotationQueryBuilder,
@@ -15,24 +15,24 @@ import {
 import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus';
 import { datasource, SOURCE } from './variables.ts';
 
-/** All dashboards have it; each leads to the others by it. */
+/** The tag of all dashboards; the menu that links them selects by it. */
 const TAG = 'vfioscope';
 
 export interface Board {
-  /** Of its file, its address in Grafana, and links to it. */
+  /** The name of its file, and of its address in Grafana (`vfioscope-` precedes it). */
   readonly name: string;
   readonly title: string;
   readonly description: string;
   readonly variables: readonly Builder<VariableModel>[];
-  /** PromQL of what is marked in all graphs while it is above 0, with the labels rule and severity. */
-  readonly marks: string;
+  /** PromQL with the labels rule and severity; graphs are annotated while it is above 0. */
+  readonly annotations: string;
   readonly links?: readonly Builder<DashboardLink>[];
-  /** Panels by the title of their row. */
+  /** The panels of each row, by the title of the row. */
   readonly rows: Readonly<Record<string, readonly Builder<Panel>[]>>;
 }
 
 export function build(board: Board): Dashboard {
-  const { name, title, description, variables, marks, links = [], rows } = board;
+  const { name, title, description, variables, annotations, links = [], rows } = board;
   const builder = new DashboardBuilder(`vfioscope / ${title}`)
     .uid(`vfioscope-${name}`)
     .description(description)
@@ -41,19 +41,19 @@ export function build(board: Board): Dashboard {
     .refresh('30s')
     .tooltip(DashboardCursorSync.Crosshair)
     .variables([datasource, ...variables])
-    .annotation(violations(marks))
-    .links([toOthers(), ...links]);
+    .annotation(violationAnnotations(annotations))
+    .links([dashboardMenu(), ...links]);
   for (const [heading, panels] of Object.entries(rows)) {
     builder.withRow(new RowBuilder(heading));
     for (const panel of panels) builder.withPanel(panel);
   }
   const dashboard = builder.build();
-  // Two queries of one panel need names, and panels numbers to link to.
+  // Links to a single panel need its id.
   for (const [i, panel] of (dashboard.panels ?? []).entries()) panel.id = i + 1;
   return dashboard;
 }
 
-function violations(expr: string): AnnotationQueryBuilder {
+function violationAnnotations(expr: string): AnnotationQueryBuilder {
   return new AnnotationQueryBuilder()
     .name('Violations')
     .datasource(SOURCE)
@@ -65,7 +65,7 @@ function violations(expr: string): AnnotationQueryBuilder {
     .tagKeys('severity');
 }
 
-function toOthers(): DashboardLinkBuilder {
+function dashboardMenu(): DashboardLinkBuilder {
   return new DashboardLinkBuilder('vfioscope')
     .type(DashboardLinkType.Dashboards)
     .tags([TAG])
@@ -74,11 +74,18 @@ function toOthers(): DashboardLinkBuilder {
     .keepTime(true);
 }
 
-/** A link from a cell to another dashboard, on what the row is about. @param vars name to column */
-export function toBoard(name: string, title: string, vars: Readonly<Record<string, string>>) {
-  const chosen = Object.entries(vars).map(
+/**
+ * A link from a table cell to another dashboard, which selects the object of the row there.
+ * @param variables of the other dashboard, each with the column that has its value
+ */
+export function boardLink(
+  name: string,
+  title: string,
+  variables: Readonly<Record<string, string>>,
+) {
+  const selected = Object.entries(variables).map(
     ([variable, column]) => `var-${variable}=\${__data.fields["${column}"]}`,
   );
   const kept = ['${datasource:queryparam}', '${cluster:queryparam}', '${__url_time_range}'];
-  return { title, url: `/d/vfioscope-${name}?${[...kept, ...chosen].join('&')}` };
+  return { title, url: `/d/vfioscope-${name}?${[...kept, ...selected].join('&')}` };
 }

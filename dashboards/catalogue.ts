@@ -1,4 +1,4 @@
-/** All dashboards, from the whole to the single thing. */
+/** All dashboards, from the fleet to a single device or VM, and the agents. */
 import type { Board } from './board.ts';
 import { AGENT_BOARD } from './boards/agent.ts';
 import { DEVICE_BOARD } from './boards/device.ts';

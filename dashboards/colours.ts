@@ -1,30 +1,34 @@
-/** One colour for each state and severity, on all dashboards, and the numbers that timelines show them by. */
+/** The colour of each state and severity on all dashboards, and the codes that timelines draw them by. */
 import { MappingType, type ValueMapping } from '@grafana/grafana-foundation-sdk/dashboard';
-import type { DeviceState, ParentState, VmState } from '../src/lifecycle/objects.ts';
-import type { Severity } from '../src/rules/rule.ts';
+import type { Severity } from '../src/engine/rule.ts';
+import type { ParentState, ShownDeviceState, VmState } from '../src/lifecycle/objects.ts';
 
-/** Grafana's own names, which follow the theme, where it has one. */
+/** Grafana's named colours, which follow its theme, or a fixed colour. */
 export type Colour = 'blue' | 'green' | 'orange' | 'purple' | 'red' | 'yellow' | `#${string}`;
-/** Their order is that of the numbers, from 1. */
+/** Colours by value. The position of a value, from 1, is its code. */
 export type Colours = Readonly<Record<string, Colour>>;
 
 const GREY = '#808080';
 
-export const DEVICE_STATES: Readonly<Record<DeviceState, Colour>> = {
+export const DEVICE_STATES: Readonly<Record<ShownDeviceState, Colour>> = {
   creating: 'yellow',
+  binding: 'yellow',
   bound: 'green',
+  opening: 'yellow',
   open: 'blue',
+  closing: 'orange',
   removing: 'orange',
+  removed: 'red',
   unbound: 'purple',
   released: GREY,
   failed: 'red',
 };
 
-/** A released VM lives on though nobody has its file descriptor. */
 export const VM_STATES: Readonly<Record<VmState, Colour>> = {
   creating: 'yellow',
   running: 'green',
-  released: 'orange',
+  zombie: 'orange',
+  destroying: 'purple',
   destroyed: GREY,
   failed: 'red',
 };
@@ -43,7 +47,7 @@ export const SEVERITIES: Readonly<Record<Severity, Colour>> = {
   critical: 'red',
 };
 
-/** What a number stands for in a timeline made by `codes()`. */
+/** Maps the codes of `stateCodes()` to their values and colours. */
 export function codeMappings(colours: Colours): ValueMapping {
   const options = Object.entries(colours).map(
     ([text, color], index) => [`${index + 1}`, { text, color, index }] as const,
@@ -51,7 +55,7 @@ export function codeMappings(colours: Colours): ValueMapping {
   return { type: MappingType.ValueToText, options: Object.fromEntries(options) };
 }
 
-/** A label's values in their colours. */
+/** Shows the values of a label in their colours. */
 export function textMappings(colours: Colours): ValueMapping {
   const options = Object.entries(colours).map(
     ([text, color], index) => [text, { text, color, index }] as const,

@@ -1,4 +1,4 @@
-/** The settings that docs/fleet.md shows. */
+/** Whether the configuration in docs/fleet.md works. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,15 +8,19 @@ import { describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import { parse } from 'yaml';
-import { Served } from '../src/http/served.ts';
 import { GROUPS } from '../src/telemetry/metrics/catalogue.ts';
 import { Daemon } from '../test/daemon.ts';
+import { lacks } from '../test/kit/needs.ts';
+import { Served } from '../test/kit/served.ts';
 import { TimeSeries } from '../test/time-series.ts';
+import { SUITE_MS } from '../test/until.ts';
 import { alertRules, recordingRules } from './alerts/files.ts';
 import { build } from './board.ts';
 import { FLEET } from './boards/fleet.ts';
 
-interface Settings {
+const skip = lacks('prometheus', 'promtool');
+
+interface PrometheusConfig {
   readonly scrape_configs: readonly {
     readonly metrics_path?: string;
     readonly params?: { readonly 'match[]': readonly string[] };
@@ -24,16 +28,16 @@ interface Settings {
   }[];
 }
 
-/** A minute of the recording rules in half a second. */
+/** The recording rules are evaluated every half second instead of every minute. */
 const SCALE = 1 / 120;
-const EVERY = '500ms';
+const INTERVAL = '500ms';
 
 const text = readFileSync(new URL('../docs/fleet.md', import.meta.url), 'utf8');
 const blocks = [...text.matchAll(/```yaml\n(# prometheus\.yml.*?)```/gs)].map(([, block]) => block);
-const jobs = blocks.flatMap((block) => (parse(block) as Settings).scrape_configs);
+const jobs = blocks.flatMap((block) => (parse(block) as PrometheusConfig).scrape_configs);
 
-describe('the settings that docs/fleet.md shows', () => {
-  it('are taken by Prometheus', () => {
+describe('the configuration in docs/fleet.md', () => {
+  it('is accepted by Prometheus', { skip }, () => {
     assert.ok(blocks.length >= 3);
     const directory = mkdtempSync(join(tmpdir(), 'vfioscope-fleet-'));
     writeFileSync(join(directory, 'alerts.yml'), alertRules());
@@ -59,22 +63,23 @@ describe('the settings that docs/fleet.md shows', () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('lead what is recorded in a shard to the Prometheus above, as it is', {
-    timeout: 60_000,
+  it('federates recorded series of a shard unchanged to the global Prometheus', {
+    timeout: SUITE_MS,
+    skip,
   }, async () => {
     const served = new Served();
-    served.tell((story) => story.create(story.parent()));
+    served.run((scenario) => scenario.create(scenario.parent()));
     const address = (await served.server.listen({ host: '127.0.0.1', port: 0 })).slice(7);
-    const rules = { files: { 'recording.yml': recordingRules(SCALE) }, every: EVERY };
+    const rules = { files: { 'recording.yml': recordingRules(SCALE) }, every: INTERVAL };
     const target = { address, labels: { instance: 'kvm1:10055' } };
-    const shard = await TimeSeries.prometheus([target], EVERY, { rules });
+    const shard = await TimeSeries.prometheus([target], INTERVAL, { rules });
     const federation = jobs.find(({ params }) => params);
-    const above = await Daemon.start('prometheus', (home) => ({
+    const globalPrometheus = await Daemon.start('prometheus', (home) => ({
       'config.file': home.file('config.yml', {
         scrape_configs: [
           {
             ...federation,
-            ...{ scrape_interval: EVERY, scrape_timeout: EVERY },
+            ...{ scrape_interval: INTERVAL, scrape_timeout: INTERVAL },
             static_configs: [{ targets: [shard.daemons[0].address] }],
           },
         ],
@@ -86,10 +91,10 @@ describe('the settings that docs/fleet.md shows', () => {
     let found: { metric: Record<string, string>; value: [number, string] }[] = [];
     while (found.length === 0) {
       await setTimeout(100);
-      const answer = await (await fetch(`${above.url}/api/v1/query?${query}`)).json();
+      const answer = await (await fetch(`${globalPrometheus.url}/api/v1/query?${query}`)).json();
       found = (answer as { data: { result: typeof found } }).data.result;
     }
-    await above.stop();
+    await globalPrometheus.stop();
     await shard.stop();
     await served.server.close();
     const [{ metric, value }] = found;
@@ -100,16 +105,16 @@ describe('the settings that docs/fleet.md shows', () => {
     });
   });
 
-  it('federate everything that the Fleet dashboard reads', () => {
+  it('federates every series that the Fleet dashboard reads', () => {
     const selectors = jobs.find(({ params }) => params)?.params?.['match[]'] ?? [];
     const names = selectors.map((selector) => new RegExp(`^${/"(.+)"/.exec(selector)?.[1]}$`));
     const { panels = [], annotations, templating } = build(FLEET);
-    const asked = [
+    const expressions = [
       ...panels.flatMap((panel) => ('targets' in panel ? (panel.targets as Dataquery[]) : [])),
       ...(annotations?.list ?? []).map(({ target }) => target as Dataquery),
     ].map(({ expr }) => expr);
-    const chosen = (templating?.list ?? []).map(({ query }) => `${query}`);
-    const read = [...asked, ...chosen].flatMap(
+    const variables = (templating?.list ?? []).map(({ query }) => `${query}`);
+    const read = [...expressions, ...variables].flatMap(
       (one) => one.match(/[\w:]*\bvfioscope_[\w:]+/g) ?? [],
     );
     assert.ok(read.length > 20);
@@ -120,19 +125,19 @@ describe('the settings that docs/fleet.md shows', () => {
       );
   });
 
-  it('throw away the series of single devices and VMs, and no others', () => {
+  it('drops the series of single devices and VMs, and no others', () => {
     const [regex] = jobs.flatMap(({ metric_relabel_configs: configs = [] }) => configs);
-    const dropped = GROUPS.flatMap(({ perLife, metrics }) =>
+    const dropped = GROUPS.flatMap(({ perObject, metrics }) =>
       metrics
         .filter(({ name }) => new RegExp(`^(${regex.regex})$`).test(name))
-        .map(({ name }) => ({ name, perLife })),
+        .map(({ name }) => ({ name, perObject })),
     );
     assert.ok(dropped.length >= 10);
     assert.deepEqual(
-      dropped.filter(({ perLife }) => !perLife),
+      dropped.filter(({ perObject }) => !perObject),
       [],
     );
-    // What names the device of an alert, and who holds it, stays.
+    // Alerts need the series that name a device and its holders.
     const names = dropped.map(({ name }) => name);
     for (const kept of ['vfioscope_violation_info', 'vfioscope_device_holder_info']) {
       assert.ok(!names.includes(kept), kept);

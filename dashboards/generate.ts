@@ -1,6 +1,6 @@
 /**
- * Writes the JSON of the dashboards, which Grafana imports, beside this file; with --check, only
- * tells whether the committed ones are current (exit code 1 when one is not).
+ * Writes the dashboards as JSON, which Grafana imports, beside this file. With --check it only verifies
+ * that the committed files are current, and exits with 1 when one is not.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { build } from './board.ts';

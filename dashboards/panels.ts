@@ -1,4 +1,4 @@
-/** The kinds of panel that dashboards are made of, each with all that a reader needs to judge what it shows. */
+/** The kinds of panel that the dashboards use, each with its title, description, unit and thresholds. */
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import {
   BigValueColorMode,
@@ -35,39 +35,39 @@ import * as series from '@grafana/grafana-foundation-sdk/timeseries';
 import { type Colour, type Colours, codeMappings, textMappings } from './colours.ts';
 import { SOURCE } from './variables.ts';
 
-/** Columns of the grid that a dashboard is laid out on. */
-export const WHOLE = 24;
+/** The width of a dashboard, in columns of Grafana's grid. */
+export const FULL_WIDTH = 24;
 
 interface Common {
   readonly title: string;
-  /** What it shows, and what to do about it. */
+  /** What the panel shows, and what to do about it. */
   readonly description: string;
-  /** As Grafana calls it, such as `s` or `bytes`. */
+  /** Grafana's name of the unit, such as `s` or `bytes`. */
   readonly unit: string;
-  /** Columns of 24. */
+  /** Columns, of 24. */
   readonly width: number;
-  /** Rows of about 30 pixels; each kind of panel has its own unless told otherwise. */
+  /** Grid rows of about 30 pixels; the default depends on the kind of panel. */
   readonly height?: number;
-  /** What is unremarkable below the first, and gets each colour from its value on. */
+  /** The value from which each colour applies; below the first, the value is normal. */
   readonly thresholds?: readonly (readonly [from: number, colour: Colour])[];
 }
 
 interface Query {
   readonly expr: string;
   readonly legend: string;
-  /** Seconds between points, at least: of series that have none more often. */
-  readonly every?: number;
+  /** The smallest step between points in seconds, for series that are recorded less often. */
+  readonly minStep?: number;
 }
 
 export interface StatOptions extends Common {
   readonly expr: string;
-  /** Of codes from `codes()`, which are shown as their words. */
+  /** The values behind the codes of `stateCodes()`. */
   readonly codes?: Colours;
-  /** What to show where the query finds nothing, because nothing is the good case. */
+  /** The text for a query without result, where that is the normal case. */
   readonly none?: string;
 }
 
-/** One number, now. */
+/** One current value. */
 export function stat(options: StatOptions): Builder<Panel> {
   const panel = new stats.PanelBuilder()
     .height(4)
@@ -83,15 +83,15 @@ export function stat(options: StatOptions): Builder<Panel> {
 
 export interface GraphOptions extends Common {
   readonly queries: readonly Query[];
-  /** Shares of a whole, one on the other. */
+  /** Stacks the series, which are parts of a whole. */
   readonly stacked?: boolean;
-  /** Of series, by their legend. */
+  /** Colours of series, by their legend. */
   readonly colours?: Colours;
-  /** Points that lead to traces, where the data source keeps them. */
+  /** Shows exemplars, which link to traces, where the data source has them. */
   readonly exemplars?: boolean;
 }
 
-/** Numbers over time. */
+/** Values over time. */
 export function graph(options: GraphOptions): Builder<Panel> {
   const { queries, stacked = false, colours = {}, exemplars = false } = options;
   const panel = new series.PanelBuilder()
@@ -116,11 +116,11 @@ export function graph(options: GraphOptions): Builder<Panel> {
 
 export interface TimelineOptions extends Omit<Common, 'unit' | 'thresholds'> {
   readonly queries: readonly Query[];
-  /** Of the codes that the queries give. */
+  /** The values behind the codes that the queries return. */
   readonly codes: Colours;
 }
 
-/** What something was, over time; one row for each series. */
+/** States over time, with one row for each series. */
 export function timeline({ queries, codes, ...common }: TimelineOptions) {
   const panel = new timelines.PanelBuilder()
     .height(8)
@@ -135,11 +135,11 @@ export function timeline({ queries, codes, ...common }: TimelineOptions) {
 }
 
 export interface HeatmapOptions extends Omit<Common, 'unit' | 'thresholds'> {
-  /** Of buckets, by `le` alone, in seconds. */
+  /** Histogram buckets in seconds, with the label `le` only. */
   readonly expr: string;
 }
 
-/** How long something took, over time; darker where it happened more often. */
+/** Durations over time; a darker cell has more samples. */
 export function heatmap({ expr, ...common }: HeatmapOptions): Builder<Panel> {
   const panel = new heatmaps.PanelBuilder()
     .height(8)
@@ -166,7 +166,7 @@ export function heatmap({ expr, ...common }: HeatmapOptions): Builder<Panel> {
   return describe(panel, { ...common, unit: 's' });
 }
 
-/** A column that shows the values of a query. */
+/** A column with the values of a query. */
 export interface ValueColumn {
   readonly name: string;
   readonly expr: string;
@@ -175,28 +175,28 @@ export interface ValueColumn {
   readonly codes?: Colours;
 }
 
-/** A column that shows a label. */
+/** A column with the values of a label. */
 export interface LabelColumn {
   readonly name: string;
-  /** Where a click on it leads. */
+  /** The target of a click on a cell. */
   readonly link?: { readonly title: string; readonly url: string };
   readonly colours?: Colours;
 }
 
 export interface TableOptions extends Omit<Common, 'unit' | 'thresholds'> {
-  /** By label, in their order. */
+  /** Columns by label, in their order. */
   readonly labels: Readonly<Record<string, LabelColumn>>;
-  /** Rows that agree in all labels that they share are joined to one. */
+  /** Rows whose common labels are equal are merged into one. */
   readonly values: readonly ValueColumn[];
-  /** The column whose highest values come first. */
-  readonly worst?: string;
-  /** An info metric is always 1, which nobody wants to read. */
+  /** The column by which the table is sorted, highest value first. */
+  readonly sortBy?: string;
+  /** Hides the value columns: the value of an info metric is always 1. */
   readonly hideValues?: boolean;
 }
 
-/** What there is now. */
+/** Current values by labels. */
 export function table(options: TableOptions): Builder<Panel> {
-  const { labels, values, worst, hideValues = false, ...common } = options;
+  const { labels, values, sortBy, hideValues = false, ...common } = options;
   const names = values.map(({ name }, i) => [
     `Value${values.length > 1 ? ` #${refId(i)}` : ''}`,
     name,
@@ -222,7 +222,7 @@ export function table(options: TableOptions): Builder<Panel> {
         renameByName: Object.fromEntries(columns),
       },
     });
-  if (worst) panel.sortBy([new TableSortByFieldStateBuilder().displayName(worst).desc(true)]);
+  if (sortBy) panel.sortBy([new TableSortByFieldStateBuilder().displayName(sortBy).desc(true)]);
   for (const { name, link, colours } of Object.values(labels)) {
     panel.overrideByName(name, [
       ...(link ? [{ id: 'links', value: [link] }] : []),
@@ -242,7 +242,7 @@ export function table(options: TableOptions): Builder<Panel> {
   return describe(panel, { ...common, unit: 'none' });
 }
 
-/** Increases of counters are estimates with decimals, which look odd where things are counted. */
+/** Counts are shown without decimals: increases of counters are estimates that have some. */
 function isCount({ unit }: Pick<Common, 'unit'>): boolean {
   return unit === 'none';
 }
@@ -251,12 +251,12 @@ function coloured(property: DynamicConfigValue): DynamicConfigValue[] {
   return [property, { id: 'custom.cellOptions', value: { type: 'color-text' } }];
 }
 
-function query({ expr, legend, every }: Query): DataqueryBuilder {
+function query({ expr, legend, minStep }: Query): DataqueryBuilder {
   const builder = new DataqueryBuilder().datasource(SOURCE).expr(expr).legendFormat(legend);
-  return every ? builder.interval(`${every}s`) : builder;
+  return minStep ? builder.interval(`${minStep}s`) : builder;
 }
 
-/** Grafana's names of queries: A, B, C … */
+/** Grafana's name of a query: A, B, C … */
 function refId(index: number): string {
   return String.fromCharCode(65 + index);
 }
@@ -276,8 +276,8 @@ function stepsOf(thresholds: NonNullable<Common['thresholds']>) {
   return { mode: ThresholdsMode.Absolute, steps };
 }
 
-/** What all kinds of panel can be told. */
-interface Describable extends Builder<Panel> {
+/** What the builders of all kinds of panel have in common. */
+interface PanelBuilder extends Builder<Panel> {
   title(title: string): this;
   description(description: string): this;
   unit(unit: string): this;
@@ -287,7 +287,7 @@ interface Describable extends Builder<Panel> {
   thresholds(thresholds: Builder<ReturnType<typeof stepsOf>>): this;
 }
 
-function describe<Kind extends Describable>(panel: Kind, options: Common): Kind {
+function describe<Kind extends PanelBuilder>(panel: Kind, options: Common): Kind {
   const { title, description, unit, width, height, thresholds = [] } = options;
   if (height) panel.height(height);
   const { mode, steps } = stepsOf(thresholds);

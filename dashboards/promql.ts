@@ -1,39 +1,40 @@
-/** PromQL as all dashboards write it: chosen by their variables, and told apart by cluster and host. */
+/** PromQL of all dashboards: series are selected by the variables, and identified by cluster and host. */
 import type { Colours } from './colours.ts';
 
-/** What tells hosts apart; clusters may have hosts of one name, or no label `cluster` at all. */
+/** The labels that identify a host: hosts of two clusters may share a name, and `cluster` may be missing. */
 export const HOST = 'cluster, instance';
 export const DEVICE = `${HOST}, device`;
 export const VM = `${HOST}, vm`;
 
-/** The series of a metric on the chosen hosts. @param matchers more of them, such as `state="open"` */
-export function of(metric: string, ...matchers: readonly string[]): string {
+/** The series of a metric on the selected hosts. @param matchers further ones, such as `state="open"` */
+export function selector(metric: string, ...matchers: readonly string[]): string {
   return `${metric}{${['cluster=~"$cluster"', 'instance=~"$host"', ...matchers].join(', ')}}`;
 }
 
-/** How much a counter grew in each interval of a graph. */
-export function growth(metric: string, ...matchers: readonly string[]): string {
-  return `increase(${of(metric, ...matchers)}[$__rate_interval])`;
+/** The increase of a counter in each step of a graph. */
+export function increase(metric: string, ...matchers: readonly string[]): string {
+  return `increase(${selector(metric, ...matchers)}[$__rate_interval])`;
 }
 
-/** Per second. */
+/** The increase of a counter per second. */
 export function rate(metric: string, ...matchers: readonly string[]): string {
-  return `rate(${of(metric, ...matchers)}[$__rate_interval])`;
+  return `rate(${selector(metric, ...matchers)}[$__rate_interval])`;
 }
 
-/** How much a counter grew in the whole time that the dashboard shows. */
-export function grown(metric: string, ...matchers: readonly string[]): string {
-  return `increase(${of(metric, ...matchers)}[$__range])`;
+/** The increase of a counter over the time range of the dashboard. */
+export function increaseInRange(metric: string, ...matchers: readonly string[]): string {
+  return `increase(${selector(metric, ...matchers)}[$__range])`;
 }
 
 /**
- * How much a counter grew in a time, its first value included: one that is not there before the
- * first failure begins with 1, and Prometheus takes a beginning for no growth.
- * @param time such as `$__range`
+ * The increase of a counter including its first sample. `increase()` is 0 for a counter that appears
+ * with its first failure and has the value 1 from the start; a series that did not exist at the
+ * beginning of the window therefore counts with its value.
+ * @param window such as `$__range`
  */
-export function grownFromNothing(time: string, metric: string): string {
-  const series = of(metric);
-  return `(increase(${series}[${time}]) > 0 or (${series} unless ${series} offset ${time}))`;
+export function increaseFromZero(window: string, metric: string): string {
+  const series = selector(metric);
+  return `(increase(${series}[${window}]) > 0 or (${series} unless ${series} offset ${window}))`;
 }
 
 export function sum(by: string, expression: string): string {
@@ -41,10 +42,10 @@ export function sum(by: string, expression: string): string {
 }
 
 /**
- * A number for the value that `label` has, because a timeline draws one series of numbers for each
- * row, and the metrics have a series for each state.
+ * The code of the value that `label` has. The metrics have one series for each state; a timeline needs
+ * one series of numbers for each row.
  */
-export function codes(
+export function stateCodes(
   by: string,
   label: string,
   colours: Colours,

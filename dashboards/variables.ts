@@ -1,4 +1,4 @@
-/** What can be chosen at the top of a dashboard. Each narrows those after it. */
+/** The variables at the top of the dashboards. Each restricts the values of those after it. */
 import {
   DatasourceVariableBuilder,
   QueryVariableBuilder,
@@ -6,62 +6,64 @@ import {
   VariableSort,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 
-/** Of all that is queried: whatever answers PromQL. */
+/** The data source of all queries: any that supports PromQL. */
 export const SOURCE = { type: 'prometheus', uid: '${datasource}' };
 
 export const datasource = new DatasourceVariableBuilder('datasource')
   .label('Data source')
-  .description('Prometheus, or what speaks its language, such as VictoriaMetrics')
+  .description('Prometheus, or a data source that supports PromQL, such as VictoriaMetrics')
   .type('prometheus');
 
 export const traces = new DatasourceVariableBuilder('traces')
   .label('Traces')
-  .description('Where the traces are, if there is a Tempo: only the link to the trace needs it')
+  .description(
+    'The Tempo that stores the traces, if there is one; only the link to the trace needs it',
+  )
   .type('tempo');
 
-export const cluster = chosen(
+export const cluster = multiple(
   'cluster',
   'Cluster',
-  'The label `cluster` of your targets; All also finds those that have none',
+  'The label `cluster` of the scrape targets; All includes targets without it',
   'label_values(vfioscope_build_info, cluster)',
 );
 
-export const host = chosen(
+export const host = multiple(
   'host',
   'Host',
-  'An agent, by its label `instance`',
+  'The label `instance` of the agent',
   'label_values(vfioscope_build_info{cluster=~"$cluster"}, instance)',
 );
 
-export const parent = chosen(
+export const parent = multiple(
   'parent',
   'Parent',
-  'A device that offers mediated devices; All also finds devices lent as a whole',
+  'A parent of mediated devices; All includes devices that are passed through as a whole',
   'label_values(vfioscope_devices{cluster=~"$cluster", instance=~"$host"}, parent)',
 );
 
-export const device = chosen(
+export const device = multiple(
   'device',
   'Device',
-  'UUID of a mediated device, bus address of others',
+  'The UUID of a mediated device, or the bus address of another device',
   'label_values(vfioscope_device_info{cluster=~"$cluster", instance=~"$host", parent=~"$parent"}, device)',
 );
 
-export const vm = chosen(
+export const vm = multiple(
   'vm',
   'VM',
-  'The id that the API uses, until the agent restarts',
+  'The id of the VM in the API; a restart of the agent changes it',
   'label_values(vfioscope_vm_info{cluster=~"$cluster", instance=~"$host"}, vm)',
 );
 
-/** The same, but one at a time: for a dashboard about one thing. */
+/** The same variable without multiple selection, for a dashboard of a single host or device. */
 export function single(variable: QueryVariableBuilder): QueryVariableBuilder {
   const { name, label, description, query } = variable.build();
   return labelled(name, `${label}`, `${description}`, `${query}`);
 }
 
-/** Several at once, or all of them; a pattern for all, because a list of them may be too long. */
-function chosen(name: string, label: string, description: string, query: string) {
+/** Multiple selection; All is a pattern, because a list of all values may be too long for a query. */
+function multiple(name: string, label: string, description: string, query: string) {
   return labelled(name, label, description, query)
     .multi(true)
     .includeAll(true)

@@ -8,16 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
-/** Values by name; true for what is only switched on. */
+/** Values by name; true for a flag without a value. */
 export type Flags = Readonly<Record<string, string | true>>;
 
-/** Of what a server says, the latest characters are kept for whoever waits in vain. */
+/** The latest characters of a server's output that are kept for the errors of timeouts. */
 const KEPT = 4000;
 
-/** Where a server finds and leaves its files; gone when it stops. */
+/** The directory of a server's files, which is deleted when it stops. */
 export class Home {
   readonly directory: string;
-  /** "address:port" that nobody else listens on. */
+  /** "address:port" on which no other process listens. */
   readonly address: string;
 
   constructor(program: string, address: string) {
@@ -37,8 +37,8 @@ export class Daemon {
   readonly url: string;
   readonly directory: string;
   readonly address: string;
-  /** What it complained of last. */
-  said = '';
+  /** Its latest warnings and errors. */
+  output = '';
   readonly #process: ChildProcess;
 
   private constructor(home: Home, child: ChildProcess) {
@@ -46,10 +46,10 @@ export class Daemon {
     this.address = home.address;
     this.directory = home.directory;
     this.#process = child;
-    // Also when a test fails so hard that nothing is stopped any more.
+    // Also when a test fails without stopping the server.
     process.on('exit', this.#abandon);
     child.stderr?.on('data', (chunk: Buffer) => {
-      this.said = (this.said + withoutInformation(chunk.toString())).slice(-KEPT);
+      this.output = (this.output + withoutInformation(chunk.toString())).slice(-KEPT);
     });
   }
 
@@ -60,16 +60,16 @@ export class Daemon {
   /** Starts it, and waits until it answers. @throws when it cannot be started, or ends before that */
   static async start(program: string, flagsOf: (home: Home) => Flags): Promise<Daemon> {
     const home = new Home(program, `127.0.0.1:${await freePort()}`);
-    const words = Object.entries(flagsOf(home)).map(([name, value]) =>
+    const args = Object.entries(flagsOf(home)).map(([name, value]) =>
       value === true ? `--${name}` : `--${name}=${value}`,
     );
-    const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
     const daemon = new Daemon(home, child);
     await once(child, 'spawn');
     while (!(await fetch(`${daemon.url}/-/healthy`).catch(() => undefined))?.ok) {
       if (child.exitCode !== null) {
         await daemon.stop();
-        throw new Error(`${program} ended before it answered: ${daemon.said}`);
+        throw new Error(`${program} ended before it answered: ${daemon.output}`);
       }
       await setTimeout(50);
     }
@@ -91,7 +91,7 @@ export class Daemon {
   };
 }
 
-/** Of this machine, which nobody listens on. */
+/** A port of this machine on which no process listens. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');

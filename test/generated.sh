@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Makes all that is generated; with --check it only says what is not as it would be made.
+# Generates all generated files; with --check it only reports those that are out of date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for generator in \
-  src/events/generate-wire.ts \
-  src/lifecycle/generate-automata.ts \
-  src/telemetry/generate-metrics.ts \
-  agent/generate-traces.ts \
+  test/generate/wire.ts \
+  test/generate/automata.ts \
+  test/generate/metrics.ts \
+  test/generate/traces.ts \
+  test/generate/errors.ts \
   dashboards/generate.ts \
   dashboards/alerts/generate.ts \
-  test/e2e/support-doc.ts \
-  test/e2e/rules-doc.ts \
-  test/e2e/calm-doc.ts; do
+  test/generate/kernel-support.ts \
+  test/generate/rules.ts \
+  test/generate/soak.ts; do
   node "$generator" "$@"
 done

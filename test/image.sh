@@ -13,8 +13,8 @@ usage: test/image.sh [--lab] [--refresh]
 Builds the container image, checks what is in it and runs its doctor here.
 Needs root, Debian bookworm, and its package mirror and npm registry.
 
-  --lab      also run it in the lab's VM, as docs/container.md tells, with podman
-  --refresh  make the base anew, not from the cache
+  --lab      also run it in the lab's VM, as in docs/container.md, with podman
+  --refresh  build the base again, not from the cache
 TEXT
 }
 
@@ -89,7 +89,7 @@ wrong() {
   exit 1
 }
 
-# ---------------------------------------------------------------- what it is made of
+# ---------------------------------------------------------------- base images
 
 install_packages() {
   local packages=() missing=()
@@ -180,14 +180,14 @@ build_image() {
     --tag vfioscope .
 }
 
-# ---------------------------------------------------------------- what is in it
+# ---------------------------------------------------------------- content of the image
 
 inspect() { buildah "${storage[@]}" inspect --type image --format "{{$1}}" vfioscope; }
 
 check_config() {
   local label
   [[ $(inspect .Docker.Config.Entrypoint) == '[vfioscope]' ]] || wrong 'the entry point is vfioscope'
-  [[ $(inspect .Docker.Config.Cmd) == '[run]' ]] || wrong 'it runs the agent unless told otherwise'
+  [[ $(inspect .Docker.Config.Cmd) == '[run]' ]] || wrong 'it runs the agent by default'
   [[ $(inspect .Docker.Config.ExposedPorts) == *10055/tcp* ]] || wrong 'port 10055 is exposed'
   for label in title:vfioscope "version:$version" "revision:$revision"; do
     [[ $(inspect "index .Docker.Config.Labels \"org.opencontainers.image.${label%%:*}\"") == "${label#*:}" ]] ||
@@ -203,11 +203,11 @@ check_files() {
     [[ -z $found ]] || wrong "there is no $tool" "$found"
   done
   ok 'no compiler, no npm'
-  [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope.bpf.o ]] || wrong 'the probes are there'
-  [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope-typed.bpf.o ]] || wrong 'the probes for newer kernels are there'
+  [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope.bpf.o ]] || wrong 'the probes are in the image'
+  [[ -s $root/usr/lib/vfioscope/dist/bpf/vfioscope-typed.bpf.o ]] || wrong 'the probes for newer kernels are in the image'
   ok 'the probes are there'
   found=$(cd "$root/usr/lib/vfioscope/node_modules" && echo * @*/*)
-  [[ $found == '@koromix koffi @koromix/koffi-linux-'* ]] || wrong 'of node_modules only koffi is there' "$found"
+  [[ $found == '@koromix koffi @koromix/koffi-linux-'* ]] || wrong 'koffi is the only module in node_modules' "$found"
   ok "of node_modules only koffi is there"
   found=$(find "$root"/{usr/local/etc,var/lib/apt/lists,root,tmp} -mindepth 1 \
     ! -name .bashrc ! -name .profile)
@@ -216,7 +216,7 @@ check_files() {
   ok "nothing of this machine's settings stayed"
 }
 
-# ---------------------------------------------------------------- what it does here
+# ---------------------------------------------------------------- behaviour on this machine
 
 in_image() { buildah "${storage[@]}" run --isolation chroot "$@"; }
 capabilities=(--cap-add CAP_BPF --cap-add CAP_PERFMON --cap-add CAP_SYS_ADMIN)
@@ -241,7 +241,7 @@ check_doctor() {
   case $code in
   0 | 1) ;;
   2) if [[ ! -e /sys/bus/event_source/devices/kprobe ]]; then
-    [[ $said == *'built without kprobes'* ]] || wrong "$title: the kernel's want of kprobes is told" "$said"
+    [[ $said == *'built without kprobes'* ]] || wrong "$title: the missing kprobes of the kernel are reported" "$said"
   else
     wrong "$title: it works on this kernel" "$said"
   fi ;;
@@ -272,7 +272,7 @@ read_only() {
   ' read_only "$@"
 }
 
-# ---------------------------------------------------------------- what it does in the lab
+# ---------------------------------------------------------------- behaviour in the lab
 
 run_lab() {
   local image_id

@@ -1,13 +1,13 @@
-/** Debian's Prometheus and Alertmanager with the rules of this repository, and whoever gets the alerts. */
+/** Debian's Prometheus and Alertmanager with the rules of this repository, and a receiver of the alerts. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
-import { setTimeout } from 'node:timers/promises';
 import { alertRules, recordingRules } from '../dashboards/alerts/files.ts';
 import { Daemon } from './daemon.ts';
-import { type Series, TimeSeries } from './time-series.ts';
+import { type Series, scrapeSeconds, TimeSeries } from './time-series.ts';
+import { until } from './until.ts';
 
 /** As Alertmanager sends it. */
 export interface Notice {
@@ -16,11 +16,11 @@ export interface Notice {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-const SECONDS = 30;
-
 export class Monitoring {
-  /** What the webhook got, in order. */
+  /** The notices that the webhook received, in order. */
   readonly notices: Notice[] = [];
+  /** Seconds between scrapes. */
+  scrapeSeconds = 1;
   readonly #webhook: Server;
   #alertmanager?: Daemon;
   #prometheus?: TimeSeries;
@@ -36,7 +36,7 @@ export class Monitoring {
   /**
    * Starts all of it, and waits until the agent has been scraped.
    * @param target host:port of the agent
-   * @param scale by which each `for` of the rules is multiplied: Prometheus itself has no way to wait less
+   * @param scale factor for each `for` of the rules, because Prometheus cannot shorten them itself
    */
   static async start(target: string, scale: number): Promise<Monitoring> {
     const monitoring = new Monitoring();
@@ -65,13 +65,18 @@ export class Monitoring {
       'web.listen-address': home.address,
       'cluster.listen-address': '',
     }));
-    this.#prometheus = await TimeSeries.prometheus([{ address: target }], '1s', {
-      rules: {
-        files: { 'alerts.yml': alertRules(scale), 'recording.yml': recordingRules(scale) },
-        every: '500ms',
-        alertmanager: this.#alertmanager.address,
+    this.scrapeSeconds = await scrapeSeconds([{ address: target }]);
+    this.#prometheus = await TimeSeries.prometheus(
+      [{ address: target }],
+      `${this.scrapeSeconds}s`,
+      {
+        rules: {
+          files: { 'alerts.yml': alertRules(scale), 'recording.yml': recordingRules(scale) },
+          every: '500ms',
+          alertmanager: this.#alertmanager.address,
+        },
       },
-    });
+    );
     await this.until('the agent is scraped', async () => {
       const [up] = await this.query('up{job="vfioscope"} == 1');
       return up !== undefined;
@@ -83,7 +88,7 @@ export class Monitoring {
     return this.#prometheus;
   }
 
-  /** What an instant query answers. */
+  /** The result of an instant query. */
   query(expression: string): Promise<readonly Series[]> {
     return this.prometheus.query(expression);
   }
@@ -98,16 +103,44 @@ export class Monitoring {
     return find() as Notice;
   }
 
-  async until(what: string, holds: () => Promise<boolean>): Promise<void> {
-    const deadline = Date.now() + SECONDS * 1000;
-    while (Date.now() < deadline) {
-      if (await holds().catch(() => false)) return;
-      await setTimeout(100);
-    }
-    const told = this.notices.map(({ status, labels }) => `${labels.alertname} ${status}`);
-    const daemons = [this.#alertmanager, ...(this.#prometheus?.daemons ?? [])];
-    const said = daemons.map((daemon) => daemon?.said).join('\n');
-    assert.fail(`waited ${SECONDS} s in vain until ${what}; told: ${told}; they said: ${said}`);
+  /**
+   * Waits until all rules have been evaluated so many seconds from now, by Prometheus' own clock: an
+   * alert that does not fire by then was not pending for so long.
+   */
+  async evaluated(seconds: number): Promise<void> {
+    const wanted = Date.now() + seconds * 1000;
+    await this.until(`all rules are evaluated ${seconds} s later`, async () => {
+      const { groups } = await this.prometheus.get<{
+        groups: readonly { readonly lastEvaluation: string }[];
+      }>('rules');
+      return (
+        groups.length > 0 &&
+        groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) >= wanted)
+      );
+    });
+  }
+
+  /** Whether a scrape of the agent failed, such as by a timeout on a busy machine. */
+  async hasMissedScrapes(): Promise<boolean> {
+    const [up] = await this.query('min_over_time(up{job="vfioscope"}[1h])');
+    return up?.values[0] === 0;
+  }
+
+  /** How often the agent was scraped. */
+  async scrapes(): Promise<number> {
+    const [count] = await this.query('vfioscope_scrape_duration_seconds_count');
+    return count?.values[0] ?? 0;
+  }
+
+  until(what: string, holds: () => Promise<boolean>): Promise<void> {
+    return until(what, holds, {
+      more: () => {
+        const notices = this.notices.map(({ status, labels }) => `${labels.alertname} ${status}`);
+        const daemons = [this.#alertmanager, ...(this.#prometheus?.daemons ?? [])];
+        const output = daemons.map((daemon) => daemon?.output).join('\n');
+        return `; notices: ${notices}; output: ${output}`;
+      },
+    });
   }
 
   async close(): Promise<void> {

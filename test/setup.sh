@@ -1,12 +1,14 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes a fresh Debian machine able to build and test: sourced by run.sh, demo.sh, bench.sh.
-# Says what it installs before it does. Afterwards `node` is a current one, and dist/ is built.
+# Prints what it installs before it does. Afterwards `node` is a current one, and dist/ is built.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Node runs the TypeScript of the lab and the tests directly, which needs 22.18 or later.
 NODE_VERSION=24.21.0
+# The npm that goes with it: Debian's finds its modules only with Debian's Node.
+NPM_VERSION=11.19.1
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/vfioscope"
 
 say() { printf 'setup  %s\n' "$*" >&2; }
@@ -48,11 +50,22 @@ setup_node() {
     mkdir -p "$home"
     npm install --loglevel=error --no-audit --no-fund --prefix "$home" "$package@$NODE_VERSION"
   fi
-  PATH="$home/node_modules/$package/bin:$PATH"
+  local npm_home="$CACHE/npm-$NPM_VERSION"
+  if [ ! -x "$npm_home/node_modules/.bin/npm" ]; then
+    say "installing npm $NPM_VERSION into $npm_home"
+    mkdir -p "$npm_home"
+    # An older Node than npm is made for can install it all the same.
+    npm install --loglevel=error --no-audit --no-fund --prefix "$npm_home" "npm@$NPM_VERSION"
+  fi
+  # The settings of the machine's npm hold for this one, too.
+  npm_config_globalconfig=$(cd / && npm config get globalconfig)
+  export npm_config_globalconfig
+  PATH="$home/node_modules/$package/bin:$npm_home/node_modules/.bin:$PATH"
   export PATH
 }
 
-# By the npm that is there, under the Node that it came with: it knows the settings of this machine.
+# After Node: npm leaves out optional packages, such as the binaries of build tools, that are not made
+# for the Node that it runs on.
 setup_dependencies() {
   if [ -f node_modules/.package-lock.json ] && [ node_modules/.package-lock.json -nt package-lock.json ]; then
     return
@@ -68,6 +81,6 @@ setup_build() {
 }
 
 setup_packages test/packages.txt test/lab/packages.txt
-setup_dependencies
 setup_node
+setup_dependencies
 setup_build

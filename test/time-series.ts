@@ -1,6 +1,7 @@
-/** Debian's Prometheus and VictoriaMetrics, which scrape what a test serves and answer its PromQL. */
+/** Debian's Prometheus and VictoriaMetrics, which scrape a test's targets and answer its PromQL. */
 import assert from 'node:assert/strict';
 import { Daemon, type Home } from './daemon.ts';
+import { until } from './until.ts';
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -10,23 +11,23 @@ export interface Target {
   readonly labels?: Labels;
 }
 
-/** Rules that it evaluates itself. */
+/** Rules for it to evaluate. */
 export interface Evaluated {
-  /** What a rule file contains, by its name. */
+  /** The contents of rule files, by name. */
   readonly files: Readonly<Record<string, string>>;
-  /** Between evaluations, such as `500ms`, unless a group has its own. */
+  /** The interval of evaluations, such as `500ms`, unless a group has its own. */
   readonly every: string;
-  /** "address:port" of who is told of alerts. */
+  /** "address:port" of the Alertmanager. */
   readonly alertmanager?: string;
 }
 
 export interface Options {
   readonly rules?: Evaluated;
-  /** Which metrics are thrown away after a scrape, as a regular expression. */
+  /** The metrics that are dropped after a scrape, as a regular expression. */
   readonly without?: string;
 }
 
-/** A series and its values, the latest last; those that are no number are left out. */
+/** A series and its values, the latest last, without those that are not numbers. */
 export interface Series {
   readonly labels: Labels;
   readonly values: readonly number[];
@@ -40,9 +41,23 @@ interface Answer {
   readonly values?: readonly Sample[];
 }
 
+/**
+ * The interval and timeout of scrapes, s: ten times what the slowest of these targets needs now, so that
+ * no scrape fails on a busy machine.
+ */
+export async function scrapeSeconds(targets: readonly Target[]): Promise<number> {
+  let slowest = 0;
+  for (const { address } of targets) {
+    const began = performance.now();
+    await (await fetch(`http://${address}/metrics`)).text();
+    slowest = Math.max(slowest, performance.now() - began);
+  }
+  return Math.max(1, Math.ceil(slowest / 100));
+}
+
 export class TimeSeries {
   readonly url: string;
-  /** The database itself, then what evaluates rules for it. */
+  /** The database itself, then the program that evaluates rules for it. */
   readonly daemons: readonly Daemon[];
 
   private constructor(...daemons: readonly Daemon[]) {
@@ -50,24 +65,48 @@ export class TimeSeries {
     this.daemons = daemons;
   }
 
-  /** @param interval between scrapes, such as `500ms` */
+  /**
+   * Rules are evaluated from the first scrape of every target on: a test shortens the times that alerts
+   * wait, and an alert about absent targets would otherwise not outlast the wait for that scrape.
+   * @param interval of scrapes, such as `500ms`
+   */
   static async prometheus(
     targets: readonly Target[],
     interval: string,
     options: Options = {},
   ): Promise<TimeSeries> {
-    const daemon = await Daemon.start('prometheus', (home) => ({
-      'config.file': home.file('config.yml', {
-        ...(options.rules ? ruleSettings(home, options.rules) : {}),
-        scrape_configs: [job(targets, interval, options)],
-      }),
-      'storage.tsdb.path': `${home.directory}/data`,
-      ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
-      'enable-feature': 'exemplar-storage',
-      // Tests ask it for a copy of what it keeps in memory.
-      'web.enable-admin-api': true,
-    }));
-    return new TimeSeries(daemon);
+    const { rules } = options;
+    const scrapes = { scrape_configs: [job(targets, interval, options)] };
+    let configure = () => {};
+    const daemon = await Daemon.start('prometheus', (home) => {
+      configure = () => {
+        if (rules) home.file('config.yml', { ...ruleSettings(home, rules), ...scrapes });
+      };
+      return {
+        'config.file': home.file('config.yml', scrapes),
+        'storage.tsdb.path': `${home.directory}/data`,
+        ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
+        'enable-feature': 'exemplar-storage',
+        // Tests request a snapshot of its memory.
+        'web.enable-admin-api': true,
+        'web.enable-lifecycle': true,
+      };
+    });
+    const database = new TimeSeries(daemon);
+    if (!rules) return database;
+    try {
+      await until('all targets are scraped', async () => {
+        const [scraped] = await database.query('count(up)');
+        return scraped?.values[0] === targets.length;
+      });
+      configure();
+      const { ok } = await fetch(`${daemon.url}/-/reload`, { method: 'POST' });
+      assert.ok(ok, `Prometheus does not load its rules: ${daemon.output}`);
+    } catch (error) {
+      await database.stop();
+      throw error;
+    }
+    return database;
   }
 
   /** Rules, of which only those that record are evaluated, are left to vmalert. */
@@ -81,7 +120,7 @@ export class TimeSeries {
         scrape_configs: [job(targets, interval, options)],
       }),
       ...{ storageDataPath: `${home.directory}/data`, httpListenAddr: home.address },
-      // Otherwise it hides what is younger than 30 s.
+      // Otherwise it hides samples younger than 30 s.
       ...{ 'search.latencyOffset': '1ms', loggerLevel: 'ERROR' },
     }));
     const { rules } = options;
@@ -94,24 +133,24 @@ export class TimeSeries {
     return new TimeSeries(daemon, evaluator);
   }
 
-  /** What is now. */
+  /** The current values of an expression. */
   query(expression: string): Promise<Series[]> {
     return this.#ask('query', { query: expression });
   }
 
-  /** What was in the last so many seconds, at each of them. */
+  /** The values of an expression in the last seconds, one for each second. */
   range(expression: string, seconds: number): Promise<Series[]> {
     const end = Date.now() / 1000;
     const times = { start: `${end - seconds}`, end: `${end}`, step: '1' };
     return this.#ask('query_range', { query: expression, ...times });
   }
 
-  /** The values that a label has in the series that a selector finds. */
+  /** The values of a label in the series of a selector. */
   async values(label: string, selector: string): Promise<string[]> {
     return this.get<string[]>(`label/${label}/values`, { 'match[]': selector });
   }
 
-  /** What its API answers below /api/v1/. */
+  /** An answer of its API below /api/v1/. */
   async get<Data>(path: string, parameters: Labels = {}): Promise<Data> {
     const response = await fetch(`${this.url}/api/v1/${path}?${new URLSearchParams(parameters)}`);
     const { status, data, error } = (await response.json()) as Record<string, unknown>;
@@ -145,11 +184,11 @@ function job(targets: readonly Target[], interval: string, { without }: Options)
 
 function ruleSettings(home: Home, rules: Evaluated) {
   const { every, alertmanager } = rules;
-  const told = alertmanager ? [{ static_configs: [{ targets: [alertmanager] }] }] : [];
+  const alertmanagers = alertmanager ? [{ static_configs: [{ targets: [alertmanager] }] }] : [];
   return {
     global: { evaluation_interval: every },
     rule_files: ruleFiles(home, rules),
-    alerting: { alertmanagers: told },
+    alerting: { alertmanagers },
   };
 }
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { RULES } from '../../src/catalogue.ts';
+import { isPossible, pointsNeeded, type Rule } from '../../src/engine/rule.ts';
 import type { PointStatus } from '../../src/events/source.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import { isPossible, pointsNeeded, type Rule } from '../../src/rules/rule.ts';
-import { SOUND } from '../../src/rules/simple-rules.ts';
+import { SOUND } from '../../test/kit/simple-rules.ts';
 import { ruleStates } from '../runtime/rule-options.ts';
 import { type DoctorReport, render } from './doctor.ts';
 
@@ -13,12 +13,12 @@ const KERNEL = [6, 12] as const;
 type Changes = Readonly<Record<string, Partial<PointStatus>>>;
 
 function points(changes: Changes = {}): PointStatus[] {
-  return PROBE_TABLE.map(({ point, module, meaning, candidates }) => {
+  return PROBE_TABLE.map(({ point, module, description, candidates }) => {
     const [hook] = candidates.flatMap(({ hooks }) => hooks);
     const how = hook
       ? { state: 'attached' as const, symbol: hook.symbol, method: 'kprobe+kretprobe' }
-      : { state: 'implied' as const, reason: candidates[0].because ?? '' };
-    return { point, module, meaning, missed: 0, limited: false, ...how, ...changes[point] };
+      : { state: 'inferred' as const, reason: candidates[0].because ?? '' };
+    return { point, module, description, missed: 0, limited: false, ...how, ...changes[point] };
   });
 }
 
@@ -31,11 +31,12 @@ function report(changes: Partial<DoctorReport> = {}): DoctorReport {
     lockdown: 'none',
     capabilities: ['CAP_SYS_ADMIN', 'CAP_PERFMON', 'CAP_BPF'],
     libbpf: 'v1.5',
+    kernelLogProblem: undefined,
     problem: undefined,
     points: statuses,
     rules: ruleStates(statuses, KERNEL),
     modules: [],
-    advice: [],
+    remediation: [],
     ...changes,
   };
 }
@@ -50,16 +51,16 @@ function marks(text: string): string[][] {
 }
 
 describe('the states of rules', () => {
-  const old: Rule = { ...SOUND, id: 'old', kernels: { before: [6, 2], because: 'it was mended' } };
+  const old: Rule = { ...SOUND, id: 'old', kernels: { before: [6, 2], because: 'it was fixed' } };
 
-  it('tell that one cannot happen on the kernel, whatever is watched', () => {
+  it('show that a violation cannot happen on the kernel, whatever is watched', () => {
     for (const watched of [points(), []]) {
       const [state] = ruleStates(watched, KERNEL, [old]);
-      assert.deepEqual([state.active, state.impossible], [false, 'it was mended']);
+      assert.deepEqual([state.active, state.impossible], [false, 'it was fixed']);
     }
   });
 
-  it('do not keep it from working where it can', () => {
+  it('are active on a kernel where it can happen', () => {
     const [state] = ruleStates(points(), [6, 1], [old]);
     assert.deepEqual([state.active, state.impossible], [true, undefined]);
   });
@@ -73,11 +74,11 @@ describe('the report when everything works', () => {
       marks(text).filter(([mark]) => mark !== 'ok'),
       [],
     );
-    assert.equal(marks(text).length, 5 + PROBE_TABLE.length + RULES.length);
+    assert.equal(marks(text).length, 6 + PROBE_TABLE.length + RULES.length);
   });
 
-  it('says so at its end, and gives no advice', () => {
-    assert.match(text, /\neverything works here$/);
+  it('says so at its end, and gives no remediation', () => {
+    assert.match(text, /\neverything works on this host$/);
     assert.doesNotMatch(text, /what to do/);
   });
 
@@ -92,10 +93,10 @@ describe('the report when some of it works', () => {
     'mdev.create': { state: 'waiting', reason },
     'kvm.get': { state: 'failed', reason: 'this kernel has no function kvm_get_kvm' },
   });
-  const advice = ['load the module mdev (modprobe mdev)'];
-  const text = render(report({ exit: 1, points: statuses, advice }));
+  const remediation = ['load the module mdev (modprobe mdev)'];
+  const text = render(report({ exit: 1, points: statuses, remediation }));
 
-  it('says of each point that does not why', () => {
+  it('says why a point does not work', () => {
     assert.deepEqual(
       marks(text).filter(([mark, name]) => mark === 'no' && name.includes('.')),
       [
@@ -105,42 +106,49 @@ describe('the report when some of it works', () => {
     );
   });
 
-  it('says of each rule that needs such a point which one it misses', () => {
+  it('names the missing point of each rule that needs it', () => {
     const inactive = RULES.filter(
       (rule) =>
         isPossible(rule, KERNEL) &&
         pointsNeeded(rule).some((point) => point === 'mdev.create' || point === 'kvm.get'),
     );
     assert.ok(inactive.length > 0 && inactive.length < RULES.length);
-    const told = marks(text).filter(([mark, name]) => mark === 'no' && !name.includes('.'));
+    const shown = marks(text).filter(([mark, name]) => mark === 'no' && !name.includes('.'));
     assert.deepEqual(
-      told.map(([, name]) => name),
+      shown.map(([, name]) => name),
       inactive.map(({ id }) => id),
     );
-    for (const [, , rest] of told) assert.match(rest, /^inactive, needs (mdev\.create|kvm\.get)/);
+    for (const [, , rest] of shown) assert.match(rest, /^inactive, needs (mdev\.create|kvm\.get)/);
   });
 
-  it('gives its advice before the verdict', () => {
-    assert.match(text, /\nwhat to do\n {2}load the module mdev .*\n\nvfioscope works here, but/);
+  it('gives its remediation before the verdict', () => {
+    assert.match(
+      text,
+      /\nwhat to do\n {2}load the module mdev .*\n\nvfioscope works on this host, but/,
+    );
   });
 });
 
 describe('the report when nothing can work', () => {
-  const problem = { what: 'this process lacks CAP_BPF', next: 'run it as root' };
+  const problem = {
+    code: 'host.missing-capabilities',
+    message: 'this process lacks CAP_BPF',
+    next: 'run it as root',
+  } as const;
   const nothing = {
     exit: 2,
     problem,
     points: [],
     rules: [],
     modules: [],
-    advice: [problem.next],
+    remediation: [problem.next],
   } as const;
 
   it('says why and what to do, without empty tables', () => {
     const text = render(report({ ...nothing, capabilities: [] }));
-    assert.match(text, /\ncannot work here: this process lacks CAP_BPF\n/);
+    assert.match(text, /\ncannot work on this host: this process lacks CAP_BPF\n/);
     assert.match(text, /\nwhat to do\n {2}run it as root\n/);
-    assert.match(text, /\nvfioscope cannot work here$/);
+    assert.match(text, /\nvfioscope cannot work on this host$/);
     assert.doesNotMatch(text, /^(points|rules)$/m);
   });
 
@@ -149,13 +157,14 @@ describe('the report when nothing can work', () => {
     ['lockdown', { lockdown: 'confidentiality' }, ['no', 'lockdown', 'confidentiality']],
     ['no rights', { capabilities: [] }, ['no', 'capabilities', 'none']],
     ['few rights', { capabilities: ['CAP_BPF'] }, ['no', 'capabilities', 'CAP_BPF']],
+    ['no libbpf', { libbpf: undefined }, ['no', 'libbpf', 'not installed']],
     [
-      'no libbpf',
-      { libbpf: 'libbpf 1.x is not installed' },
-      ['no', 'libbpf', 'libbpf 1.x is not installed'],
+      'no kernel log',
+      { kernelLogProblem: 'EPERM: operation not permitted' },
+      ['no', 'kmsg', 'EPERM: operation not permitted'],
     ],
   ] as const) {
-    it(`marks the fact that is not as it should be: ${title}`, () => {
+    it(`marks the fact that is wrong: ${title}`, () => {
       const wrong = marks(render(report({ ...nothing, ...changes }))).filter(
         ([mark]) => mark === 'no',
       );
@@ -163,15 +172,15 @@ describe('the report when nothing can work', () => {
     });
   }
 
-  it('takes lockdown for integrity as no obstacle', () => {
+  it('accepts lockdown in integrity mode', () => {
     assert.match(render(report({ lockdown: 'integrity' })), /ok +lockdown +integrity/);
   });
 });
 
 describe('any report', () => {
-  it('has no undefined in it', () => {
+  it('never contains undefined', () => {
     for (const exit of [0, 1, 2] as const) {
-      const bare = points({ 'kvm.put': { state: 'failed', reason: 'it was not tried' } });
+      const bare = points({ 'kvm.put': { state: 'failed', reason: 'it was not attempted' } });
       assert.doesNotMatch(render(report({ exit, points: bare })), /undefined|null|NaN/);
     }
   });

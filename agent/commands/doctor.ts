@@ -1,4 +1,4 @@
-/** `vfioscope doctor`: says before anything runs what will work on this host, and what will not. */
+/** `vfioscope doctor`: checks which probe points and rules work on this host. */
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
@@ -6,18 +6,19 @@ import {
   effectiveCapabilities,
   kernelVersion,
   lockdownMode,
-  obstacles,
+  preflightFailures,
 } from '../../src/kernel/host.ts';
+import { openKernelLog } from '../../src/kernel/kernel-log.ts';
 import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
-import { UserProblem } from '../../src/problem.ts';
+import { type Problem, problemData, UserProblem } from '../../src/problem.ts';
 import { PIN_DIRECTORY } from '../config/schema.ts';
 import { explainFailure } from '../runtime/preflight.ts';
 import { type RuleState, ruleStates } from '../runtime/rule-options.ts';
 
-/** 0: everything works. 1: some points or rules do not. 2: nothing can work. */
+/** 0: everything works. 1: some points or rules do not work. 2: nothing can work. */
 export type DoctorExit = 0 | 1 | 2;
 
 export interface DoctorReport {
@@ -26,20 +27,23 @@ export interface DoctorReport {
   readonly btf: boolean;
   readonly lockdown: string;
   readonly capabilities: readonly string[];
-  readonly libbpf: string;
-  readonly problem: { readonly what: string; readonly next: string } | undefined;
+  /** Its version; undefined where it cannot be loaded. */
+  readonly libbpf: string | undefined;
+  /** Why the kernel's log must not be read; undefined where it can be. */
+  readonly kernelLogProblem: string | undefined;
+  readonly problem: Problem | undefined;
   readonly points: readonly PointStatus[];
   readonly rules: readonly RuleState[];
-  /** Modules of mdev, VFIO and KVM, and who keeps them loaded. */
+  /** Loaded modules of mdev, VFIO and KVM, and what holds them. */
   readonly modules: readonly KernelModule[];
-  readonly advice: readonly string[];
+  readonly remediation: readonly string[];
 }
 
 const RING_BYTES = 1 << 16;
 
 /**
- * Attaches everything for a moment, as `run` would, and lets go again.
- * @param attach how; by default as `run` does
+ * Attaches all probes for a moment, as `run` would, and detaches them again.
+ * @param attach how to attach; by default as `run` does
  */
 export function examine(
   probeDirectory: string,
@@ -50,9 +54,10 @@ export function examine(
     btf: existsSync('/sys/kernel/btf/vmlinux'),
     lockdown: lockdownMode(),
     capabilities: [...effectiveCapabilities()],
+    kernelLogProblem: kernelLogProblem(),
   };
-  const [obstacle] = obstacles();
-  if (obstacle) return { ...facts, ...nothingWorks(obstacle), libbpf: libbpfVersion() };
+  const [failure] = preflightFailures();
+  if (failure) return { ...facts, ...nothingWorks(failure), libbpf: libbpfVersion() };
   try {
     const probes = new Probes({
       directory: probeDirectory,
@@ -60,32 +65,43 @@ export function examine(
       ...attach,
     });
     const points = probes.statuses();
-    const { seenFiles } = probes;
+    const { snapshotFiles } = probes;
     probes.close();
     const rules = ruleStates(points, kernelVersion());
     const working = rules.every(({ active, impossible }) => active || impossible);
     const exit = working && allAttached(points) ? 0 : 1;
-    const advice = [...adviceFor(points), ...filesAdvice(seenFiles), ...pinAdvice()];
+    const remediation = [
+      ...remediationFor(points),
+      ...filesRemediation(snapshotFiles),
+      ...kernelLogRemediation(facts.kernelLogProblem),
+      ...pinRemediation(),
+    ];
     const modules = readKernelModules().filter(({ loaded }) => loaded);
     const libbpf = libbpfVersion();
-    return { ...facts, exit, libbpf, problem: undefined, points, rules, modules, advice };
+    return { ...facts, exit, libbpf, problem: undefined, points, rules, modules, remediation };
   } catch (error) {
     const explained = explainFailure(error);
     if (!(explained instanceof UserProblem)) throw explained;
-    const problem = { what: explained.message, next: explained.next };
-    return { ...facts, ...nothingWorks(problem), libbpf: libbpfVersion() };
+    return { ...facts, ...nothingWorks(problemData(explained)), libbpf: libbpfVersion() };
   }
 }
 
-function nothingWorks(problem: { what: string; next: string }) {
-  return { exit: 2 as const, problem, points: [], rules: [], modules: [], advice: [problem.next] };
+function nothingWorks(problem: Problem) {
+  return {
+    exit: 2 as const,
+    problem,
+    points: [],
+    rules: [],
+    modules: [],
+    remediation: [problem.next],
+  };
 }
 
-function libbpfVersion(): string {
+function libbpfVersion(): string | undefined {
   try {
     return Libbpf.get().version;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return undefined;
   }
 }
 
@@ -93,40 +109,55 @@ function allAttached(points: readonly PointStatus[]): boolean {
   return points.every(isWatched);
 }
 
-function filesAdvice(files: unknown): string[] {
+function kernelLogProblem(): string | undefined {
+  const opened = openKernelLog(() => false);
+  if (typeof opened === 'string') return opened;
+  opened.close();
+  return undefined;
+}
+
+function kernelLogRemediation(problem: string | undefined): string[] {
+  if (problem === undefined) return [];
+  return [
+    'violations will have no lines of the kernel log: give the service CAP_SYSLOG and /dev/kmsg, or set kernel_log.enabled to false',
+  ];
+}
+
+function filesRemediation(files: unknown): string[] {
   if (!(files instanceof Error)) return [];
   return [
-    `what was open before the agent will not be known: ${files.message}; please report it with this output`,
+    `devices opened before the agent starts will not be found: ${files.message}; please report it with this output`,
   ];
 }
 
-/** An agent that is running may read them. */
-function pinAdvice(): string[] {
+/** A running agent may be reading them. */
+function pinRemediation(): string[] {
   if (!isPinned(PIN_DIRECTORY)) return [];
   return [
-    `probes are pinned in ${PIN_DIRECTORY}: unless vfioscope run --pin reads them, vfioscope unpin removes them`,
+    `probes are pinned in ${PIN_DIRECTORY}; if no vfioscope run --pin uses them, remove them with vfioscope unpin`,
   ];
 }
 
-function adviceFor(points: readonly PointStatus[]): string[] {
+function remediationFor(points: readonly PointStatus[]): string[] {
   const waiting = [...new Set(points.filter((p) => p.state === 'waiting').map((p) => p.module))];
-  const advice = waiting.map(
-    (module) => `load the module ${module} (modprobe ${module}); a running agent notices by itself`,
+  const remediation = waiting.map(
+    (module) =>
+      `load the module ${module} (modprobe ${module}); a running agent attaches to it by itself`,
   );
   if (points.some((point) => point.limited)) {
-    advice.push(
-      'make /sys/kernel/tracing writable: without it, only a few calls that wait can be watched at a time',
+    remediation.push(
+      'make /sys/kernel/tracing writable: without it, only a few waiting calls can be traced at a time',
     );
   }
   if (points.some((point) => point.state === 'failed')) {
-    advice.push(
-      'points that failed stay off on this kernel, and with them the rules that need them',
+    remediation.push(
+      'points that failed stay inactive on this kernel, and so do the rules that need them',
     );
   }
-  return advice;
+  return remediation;
 }
 
-/** The report for people. */
+/** The report as text. */
 export function render(report: DoctorReport): string {
   const lines = [
     line(true, 'kernel', report.kernel),
@@ -137,9 +168,10 @@ export function render(report: DoctorReport): string {
       'capabilities',
       report.capabilities.join(', ') || 'none',
     ),
-    line(/^v\d/.test(report.libbpf), 'libbpf', report.libbpf),
+    line(report.libbpf !== undefined, 'libbpf', report.libbpf ?? 'not installed'),
+    line(report.kernelLogProblem === undefined, 'kmsg', report.kernelLogProblem ?? '/dev/kmsg'),
   ];
-  if (report.problem) lines.push('', `cannot work here: ${report.problem.what}`);
+  if (report.problem) lines.push('', `cannot work on this host: ${report.problem.message}`);
   if (report.points.length > 0) lines.push('', 'points');
   for (const point of report.points) {
     const ok = isWatched(point);
@@ -148,24 +180,26 @@ export function render(report: DoctorReport): string {
   }
   if (report.rules.length > 0) lines.push('', 'rules');
   for (const { id, active, missing, impossible } of report.rules) {
-    const reason = impossible ? `cannot happen here: ${impossible}` : `needs ${missing.join(', ')}`;
+    const reason = impossible
+      ? `cannot happen on this kernel: ${impossible}`
+      : `needs ${missing.join(', ')}`;
     const ok = active || impossible !== undefined;
     lines.push(line(ok, id, active ? 'active' : `inactive, ${reason}`, 26));
   }
-  if (report.modules.length > 0) lines.push('', 'modules, none of which is held by vfioscope');
+  if (report.modules.length > 0) lines.push('', 'modules (vfioscope holds none of them)');
   for (const module of report.modules) {
     lines.push(`  ${module.name.padEnd(16)} ${whoHolds(module).slice(module.name.length + 1)}`);
   }
-  if (report.advice.length > 0)
-    lines.push('', 'what to do', ...report.advice.map((one) => `  ${one}`));
+  if (report.remediation.length > 0)
+    lines.push('', 'what to do', ...report.remediation.map((one) => `  ${one}`));
   lines.push('', VERDICTS[report.exit]);
   return lines.join('\n');
 }
 
 const VERDICTS: Readonly<Record<DoctorExit, string>> = {
-  0: 'everything works here',
-  1: 'vfioscope works here, but not every point and rule does',
-  2: 'vfioscope cannot work here',
+  0: 'everything works on this host',
+  1: 'vfioscope works on this host, but some points or rules do not',
+  2: 'vfioscope cannot work on this host',
 };
 
 function line(ok: boolean, name: string, detail: string, width = 14): string {

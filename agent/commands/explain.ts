@@ -1,10 +1,10 @@
-/** `vfioscope explain RULE`: the whole story of a rule in the terminal. */
+/** `vfioscope explain RULE`: describes a rule in the terminal. */
 import { styleText } from 'node:util';
+import { RULES } from '../../src/catalogue.ts';
+import { sectionsOf, wrapped } from '../../src/engine/description.ts';
+import { excerptOf } from '../../src/engine/example-lines.ts';
+import type { Example, Rule, Severity } from '../../src/engine/rule.ts';
 import { UserProblem } from '../../src/problem.ts';
-import { accountOf, wrapped } from '../../src/rules/account.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import { exampleLines } from '../../src/rules/example-lines.ts';
-import type { Example, Rule, Severity } from '../../src/rules/rule.ts';
 import { nearest } from './nearest.ts';
 
 /** Longer lines are hard to read, however wide the terminal. */
@@ -33,15 +33,16 @@ export function explain(id: string, { width = 80, colour }: Page): string {
       RULES.map((one) => one.id),
     );
     throw new UserProblem(
+      'rules.unknown',
       `there is no rule ${id}`,
       `${like.length > 0 ? `did you mean ${like.join(' or ')}? ` : ''}vfioscope rules lists them all`,
     );
   }
-  return new Telling(Math.max(NARROWEST, Math.min(width, WIDEST)), colour).of(rule);
+  return new RuleText(Math.max(NARROWEST, Math.min(width, WIDEST)), colour).of(rule);
 }
 
-/** Tells rules in lines of one width. */
-class Telling {
+/** Renders rules in lines of one width. */
+class RuleText {
   readonly #width: number;
   readonly #colour: boolean;
 
@@ -51,18 +52,18 @@ class Telling {
   }
 
   of(rule: Rule): string {
-    const { fires, silent } = rule.examples;
+    const { fires, doesNotFire } = rule.examples;
     return [
       this.#styled(['bold', COLOURS[rule.severity]], rule.id),
       rule.title,
-      ...accountOf(rule).flatMap(({ title, paragraphs }) => [
+      ...sectionsOf(rule).flatMap(({ title, paragraphs }) => [
         ...this.#heading(title),
         ...paragraphs.flatMap((text) => wrapped(text, this.#width - 2).map(indented)),
       ]),
-      ...this.#heading('Examples that break it'),
+      ...this.#heading('Fires'),
       ...fires.flatMap((example) => this.#example(example, rule)),
-      ...this.#heading('Near misses, about which it is silent'),
-      ...silent.flatMap((example) => this.#example(example, rule)),
+      ...this.#heading('Does not fire'),
+      ...doesNotFire.flatMap((example) => this.#example(example, rule)),
     ].join('\n');
   }
 
@@ -73,8 +74,10 @@ class Telling {
   /** Lines of events stay whole: they are read as a table. */
   #example(example: Example, rule: Rule): string[] {
     const { title, also = [] } = example;
-    const others = also.length > 0 ? ` (here speaks ${also.join(', ')})` : '';
-    const lines = exampleLines(example, rule).flatMap((line) =>
+    const others = also.length > 0 ? ` (fires ${also.join(', ')})` : '';
+    const { lines: excerpt, omitted, sameAs } = excerptOf(example, rule);
+    const before = sameAs ? `… ${omitted} lines as in “${sameAs}”` : `… ${omitted} lines`;
+    const lines = [...(omitted > 0 ? [before] : []), ...excerpt].flatMap((line) =>
       line.startsWith('=>')
         ? wrapped(line, this.#width - 4, '   ').map((part) =>
             this.#styled([COLOURS[rule.severity]], part),

@@ -1,26 +1,26 @@
-/** Which of many names somebody may have meant. */
+/** Suggests names for one that was probably mistyped. */
 
-/** More changes than that in a hundred letters, and it is another word. */
+/** With more changes per hundred letters, two words are not taken for the same. */
 const TOLERANCE = 40;
 const MOST = 3;
 
-/** @returns the names that are like the word, the likeliest first */
+/** @returns the names that are similar to the word, the most similar first */
 export function nearest(word: string, names: readonly string[]): string[] {
   return names
-    .map((name) => ({ name, far: farness(word.toLowerCase(), name) }))
+    .map((name) => ({ name, far: distance(word.toLowerCase(), name) }))
     .filter(({ far }) => far <= TOLERANCE)
     .sort((a, b) => a.far - b.far)
     .slice(0, MOST)
     .map(({ name }) => name);
 }
 
-/** Changes for each hundred letters; a part of the name is closer than any other word. */
-function farness(word: string, name: string): number {
+/** Changes per hundred letters; a part of a name is closer than any other word. */
+function distance(word: string, name: string): number {
   if (word !== '' && name.includes(word)) return 0;
   return (100 * changes(word, name)) / Math.max(word.length, name.length);
 }
 
-/** How many letters have to be put in, left out or exchanged (Levenshtein). */
+/** The Levenshtein distance: letters to insert, delete or replace. */
 function changes(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, i) => i);
   for (let i = 1; i <= from.length; i++) {

@@ -1,25 +1,27 @@
 import assert from 'node:assert/strict';
-import { existsSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, mock } from 'node:test';
-import { POINTS, played, scratch, tellTo } from '../../src/capture/taped.ts';
 import type { SourceListener } from '../../src/events/source.ts';
-import { Story } from '../../src/rules/story.ts';
+import { UserProblem } from '../../src/problem.ts';
+import { Scenario } from '../../src/scenario/scenario.ts';
+import { POINTS, played, playTo, scratch } from '../../test/kit/recorded.ts';
+import { output } from './output.ts';
 import { record, type Source } from './record.ts';
 
 const directory = scratch();
 const file = join(directory, 'taken.vfr');
 
-const RECORDS = shortStory().steps.filter((step) => step instanceof Uint8Array).length;
+const RECORDS = shortScenario().steps.filter((step) => step instanceof Uint8Array).length;
 
-function shortStory(story = new Story()): Story {
-  story.remove(story.create(story.parent()));
-  return story;
+function shortScenario(scenario = new Scenario()): Scenario {
+  scenario.remove(scenario.create(scenario.parent()));
+  return scenario;
 }
 
-/** Tells a short story, then something happens to the process. */
-class Told implements Source {
-  /** How it was ended. */
+/** Emits a short scenario, then calls back. */
+class ShortSource implements Source {
+  /** How it was stopped, call by call. */
   readonly ends: string[] = [];
   readonly #after: () => void;
 
@@ -32,7 +34,7 @@ class Told implements Source {
   }
 
   start(listener: SourceListener): void {
-    tellTo(listener, shortStory);
+    playTo(listener, shortScenario);
     listener.lost('probe_missed', 4);
     setImmediate(this.#after);
   }
@@ -48,27 +50,32 @@ class Told implements Source {
 
 async function run(path: string, source: Source, force = false): Promise<string> {
   const lines: string[] = [];
-  const log = mock.method(console, 'log', (line: string) => lines.push(line));
+  const note = (text: string) => {
+    lines.push(text);
+  };
+  const mocks = (['print', 'complain'] as const).map((name) => mock.method(output, name, note));
   try {
     await record({ file: path, force, ringBytes: 4096 }, () => source);
+  } catch (error) {
+    throw Object.assign(error as Error, { printed: lines.join('\n') });
   } finally {
-    log.mock.restore();
+    for (const one of mocks) one.mock.restore();
   }
   return lines.join('\n');
 }
 
 describe('vfioscope record', () => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    it(`records until ${signal}, and says how much was recorded and lost`, async () => {
-      const source = new Told(() => process.emit(signal));
+    it(`records until ${signal}, and reports how much was recorded and lost`, async () => {
+      const source = new ShortSource(() => process.emit(signal));
       const out = await run(file, source, true);
       const { size } = statSync(file);
-      assert.match(out, /^recording 1 of 2 points \(vfioscope doctor tells more\) to .*taken\.vfr/);
+      assert.match(out, /^recording 1 of 2 points \(vfioscope doctor says why\) to .*taken\.vfr/);
       assert.match(
         out,
         new RegExp(`\\nrecorded ${RECORDS} records in 0\\.\\d s: ${size} bytes in `),
       );
-      assert.match(out, /\nlost 4 \(probe_missed\)$/);
+      assert.match(out, /\nlost events: 4 \(probe_missed\)$/);
       assert.deepEqual(source.ends, ['stop', 'close']);
       const { notes, problem } = played(file);
       assert.equal(problem, undefined);
@@ -76,20 +83,52 @@ describe('vfioscope record', () => {
     });
   }
 
-  it('lets go of the probes when the file cannot be made', async () => {
+  it('detaches the probes when the file cannot be created', async () => {
     writeFileSync(file, 'precious');
-    const source = new Told(() => {});
+    const source = new ShortSource(() => {});
     await assert.rejects(run(file, source), { name: 'UserProblem', message: /is there already/ });
     assert.deepEqual(source.ends, ['close']);
   });
 
-  it('does not write to standard output, and makes no file of that name', async () => {
-    await assert.rejects(run('-', new Told(() => {})), { message: /standard output/ });
+  it('does not write to standard output, and creates no file of that name', async () => {
+    await assert.rejects(run('-', new ShortSource(() => {})), { message: /standard output/ });
     assert.equal(existsSync('-'), false);
   });
 
-  it('stops when nothing can be written any more', async () => {
-    const source = new Told(() => {});
+  it('keeps a file that it replaces to itself', async () => {
+    const path = join(directory, 'public.vfr');
+    writeFileSync(path, 'old', { mode: 0o666 });
+    chmodSync(path, 0o666);
+    await run(path, new ShortSource(() => process.emit('SIGINT')), true);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+  });
+
+  it('stops at once at a signal that came while probes were attached', async () => {
+    const source = new ShortSource(() => {});
+    const running = record({ file, force: true, ringBytes: 4096 }, () => {
+      process.emit('SIGINT');
+      return source;
+    });
+    const print = mock.method(output, 'print', () => {});
+    await running;
+    print.mock.restore();
+    assert.deepEqual(source.ends, ['stop', 'close']);
+  });
+
+  it('closes everything when its first line cannot be printed', async () => {
+    const source = new ShortSource(() => {});
+    const print = mock.method(output, 'print', () => {
+      throw new UserProblem('output.unwritable', 'no', 'nothing');
+    });
+    const running = record({ file, force: true, ringBytes: 4096 }, () => source);
+    await assert.rejects(running, { code: 'output.unwritable' });
+    print.mock.restore();
+    assert.deepEqual(source.ends, ['stop', 'close']);
+    assert.equal(played(file).problem, undefined);
+  });
+
+  it('stops when writing fails', async () => {
+    const source = new ShortSource(() => {});
     await assert.rejects(run('/dev/full', source, true), {
       name: 'UserProblem',
       message: /cannot write \/dev\/full: ENOSPC \(no space left\)/,

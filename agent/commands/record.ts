@@ -1,24 +1,27 @@
-/** `vfioscope record`: keeps what the kernel says, to be replayed later or elsewhere. */
+/** `vfioscope record`: writes events to a file, to be replayed later or elsewhere. */
 import { arch, release } from 'node:os';
-import type { Header } from '../../src/capture/format.ts';
+import { type Header, RECORDED_WIRE } from '../../src/capture/format.ts';
 import { Recorder } from '../../src/capture/recorder.ts';
 import { isWatched, type PointStatus, type SourceListener } from '../../src/events/source.ts';
-import { WIRE } from '../../src/events/wire.gen.ts';
 import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
+import { plain } from '../../src/plain.ts';
 import { UserProblem } from '../../src/problem.ts';
+import { SECOND } from '../../src/units.ts';
 import { loadConfig, type Override } from '../config/load.ts';
 import { openSource } from '../runtime/live.ts';
 import { besidePinned } from '../runtime/pinning.ts';
+import { stopSignal } from '../signals.ts';
 import { VERSION } from '../version.ts';
+import { output } from './output.ts';
 
 export interface RecordOptions {
   readonly file: string;
-  /** Whether a file that is there may be replaced. */
+  /** Whether an existing file may be replaced. */
   readonly force: boolean;
   readonly ringBytes: number;
 }
 
-/** A source that can be told to begin and to end. */
+/** A source of records that is started and stopped. */
 export interface Source {
   points(): readonly PointStatus[];
   start(listener: SourceListener): void;
@@ -34,32 +37,35 @@ export interface RecordHostOptions {
   readonly probeDirectory: string;
 }
 
-/** Records this host until it is told to stop. @throws {UserProblem} when that cannot be, or no more */
+/** Records this host until a signal stops it. @throws {UserProblem} when it cannot record, or cannot continue */
 export async function recordHost(options: RecordHostOptions): Promise<void> {
   const { file, force, probeDirectory } = options;
   const read = await loadConfig(options.config, options.overrides);
-  // A recording is of what happens meanwhile; a ring that others go on with has a past.
+  // A recording contains what happens while it runs; a pinned ring contains earlier events.
   const config = { ...read, pin: { ...read.pin, enabled: false } };
   const beside = besidePinned(config);
-  if (beside) console.error(beside);
+  if (beside) output.complain(beside);
   await record({ file, force, ringBytes: config.ring.bytes }, () =>
     openSource(config, probeDirectory),
   );
 }
 
 /**
- * Resolves when it was told to stop.
- * @param open attaches the probes; called when the file's name is known to be possible
- * @throws {UserProblem} when nothing can be recorded, or no more
+ * Resolves when a signal stops it.
+ * @param open attaches the probes
+ * @throws {UserProblem} when nothing can be recorded, or writing fails later
  */
 export async function record(options: RecordOptions, open: () => Source): Promise<void> {
   const { file, force, ringBytes } = options;
   if (file === '-') {
     throw new UserProblem(
+      'recording.not-a-file',
       'a recording cannot be written to the standard output',
-      'give the name of a file',
+      'name a file',
     );
   }
+  // A signal must not end the process while probes are attached: what tracefs has of them would stay.
+  const signalled = stopSignal();
   const source = open();
   let recorder: Recorder;
   try {
@@ -70,23 +76,25 @@ export async function record(options: RecordOptions, open: () => Source): Promis
     throw error;
   }
   const began = recorder.until;
-  const stopped = new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-      process.once(signal, () => resolve());
-    }
+  const failed = new Promise<void>((resolve) => {
     recorder.onProblem = () => resolve();
   });
   try {
     source.start(recorder);
-    console.log(opening(file, source.points()));
-    await stopped;
+    output.print(opening(file, source.points()));
+    await Promise.race([signalled, failed]);
   } finally {
     await source.stop();
     source.close();
     recorder.end();
   }
-  console.log(summary(file, recorder, bootTime() - began));
-  if (recorder.problem) throw recorder.problem;
+  const text = summary(file, recorder, bootTime() - began);
+  if (!recorder.problem) {
+    output.print(text);
+    return;
+  }
+  output.complain(text);
+  throw recorder.problem;
 }
 
 function describe(points: readonly PointStatus[], ringBytes: number): Header {
@@ -97,24 +105,24 @@ function describe(points: readonly PointStatus[], ringBytes: number): Header {
     startedAt: boot,
     ringBytes,
     points: [...points],
-    wire: WIRE as Header['wire'],
+    wire: RECORDED_WIRE,
   };
 }
 
 function opening(file: string, points: readonly PointStatus[]): string {
-  const seen = points.filter(isWatched).length;
-  const hint = seen < points.length ? ' (vfioscope doctor tells more)' : '';
-  return `recording ${seen} of ${points.length} points${hint} to ${file} until SIGINT (Ctrl-C) or SIGTERM`;
+  const attached = points.filter(isWatched).length;
+  const hint = attached < points.length ? ' (vfioscope doctor says why)' : '';
+  return `recording ${attached} of ${points.length} points${hint} to ${plain(file)} until SIGINT (Ctrl-C) or SIGTERM`;
 }
 
 /** @param duration ns */
 function summary(file: string, recorder: Recorder, duration: number): string {
-  const { records, bytes, ringFull, losses } = recorder;
-  const lost = Object.entries({ ring_full: ringFull, ...losses })
+  const { records, unwritten, bytes, ringFull, losses } = recorder;
+  const lost = Object.entries({ unwritten, ring_full: ringFull, ...losses })
     .filter(([, count]) => count > 0)
     .map(([reason, count]) => `${count} (${reason})`);
   return [
-    `recorded ${records} records in ${(duration / 1e9).toFixed(1)} s: ${bytes} bytes in ${file}`,
-    lost.length > 0 ? `lost ${lost.join(', ')}` : 'lost nothing',
+    `recorded ${records - unwritten} records in ${(duration / SECOND).toFixed(1)} s: ${bytes} bytes in ${plain(file)}`,
+    lost.length > 0 ? `lost events: ${lost.join(', ')}` : 'no events were lost',
   ].join('\n');
 }

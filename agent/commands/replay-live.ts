@@ -1,19 +1,20 @@
-/** What happens in a replay, as lines while it happens. */
+/** Prints the steps of a replay while it runs, one line each. */
 import { pino } from 'pino';
-import { LifeLog } from '../../src/telemetry/life-log.ts';
-import type { Pipeline } from '../runtime/pipeline.ts';
+import type { Sink } from '../../src/engine/sink.ts';
+import { LifecycleLog } from '../../src/telemetry/lifecycle-log.ts';
+import type { IngestState } from '../runtime/ingest-state.ts';
+import { output } from './output.ts';
 import { since } from './replay-report.ts';
 
 /** @param start ns on the recording's boot-time clock */
-export function tellLive(pipeline: Pipeline, start: number): void {
-  const say = (text: string) =>
-    console.log(`${since(pipeline.world.now, start).padStart(15)}  ${text}`);
+export function liveSinks({ world, ids }: IngestState, start: number): readonly Sink[] {
+  const print = (text: string) => output.print(`${since(world.now, start).padStart(15)}  ${text}`);
   const write = (line: string) => {
     const { msg, evidence = [] } = JSON.parse(line) as { msg: string; evidence?: string[] };
-    say([msg, ...evidence].join('\n    '));
+    print([msg, ...evidence].join('\n    '));
   };
-  const log = new LifeLog(pino({ base: null, timestamp: false }, { write }), pipeline.ids);
-  pipeline.addSink(log.take);
-  pipeline.rules.onViolation = (violation, change) => log.violation(violation, change);
-  pipeline.onLoss = (reason, count) => say(`lost     ${count} events (${reason})`);
+  return [
+    { loss: (reason, count) => print(`lost     ${count} events (${reason})`) },
+    new LifecycleLog(pino({ base: null, timestamp: false }, { write }), ids),
+  ];
 }

@@ -1,19 +1,24 @@
-/** What a replay found: for people as text, for machines as one document with the API's views. */
+/** The result of a replay: as text, or as one JSON document with the views of the API. */
+
 import type { Header } from '../../src/capture/format.ts';
 import type { Player } from '../../src/capture/player.ts';
-import { Views } from '../../src/http/views.ts';
-import type { Device, Life, Quality, Vm } from '../../src/lifecycle/objects.ts';
-import type { Timeline, TimelineEntry } from '../../src/lifecycle/timeline.ts';
-import { entryText } from '../../src/rules/evidence.ts';
-import type { Host } from '../../src/rules/rule.ts';
+import { attributionLines } from '../../src/engine/attribution-lines.ts';
+import { entryText } from '../../src/engine/evidence.ts';
 import {
-  behindLines,
   deviceWords,
+  occurrenceWords,
   openers,
   seconds,
   vmId,
   vmWords,
-} from '../../src/rules/words.ts';
+} from '../../src/engine/words.ts';
+import type { Host } from '../../src/events/host.ts';
+import { Views } from '../../src/http/views.ts';
+import type { Device, Quality, TrackedObject, Vm } from '../../src/lifecycle/objects.ts';
+import type { Timeline, TimelineEntry } from '../../src/lifecycle/timeline.ts';
+import { plain } from '../../src/plain.ts';
+import { problemData } from '../../src/problem.ts';
+import { SECOND } from '../../src/units.ts';
 import type { Pipeline } from '../runtime/pipeline.ts';
 import type { Playback } from '../runtime/playback.ts';
 
@@ -24,105 +29,119 @@ export interface Replayed {
   readonly player: Player;
   readonly playback: Playback;
   readonly pipeline: Pipeline;
+  /** Byte of the block from which on pauses were passed at once; undefined where none was. */
+  readonly pausesSkippedAt: number | undefined;
 }
 
 const QUALITY: Readonly<Record<Quality, string>> = {
-  observed: 'observed: seen from its beginning, nothing lost since',
-  late: 'late: it was there before it was first seen',
-  tainted: 'tainted: events were lost during its life',
+  observed: 'observed: seen from its begin, with no event lost since',
+  partial: 'partial: it existed before it was first observed, or its history has a gap',
+  unverified: 'unverified: events were lost during its lifecycle',
 };
 
-/** One document; the order in it is that in which things began. */
-export function documentOf({ file, header, host, player, playback, pipeline }: Replayed) {
-  const { world, rules } = pipeline;
-  const views = new Views(world, () => header.clock.wall - header.clock.boot, host, pipeline.ids);
+/**
+ * One document; objects are in the order in which they were first seen. Its lists are made while they are
+ * walked: together they may be longer than a string can be.
+ */
+export function documentOf(replayed: Replayed) {
+  const { file, header, host, player, playback, pipeline, pausesSkippedAt } = replayed;
+  const { state, rules } = pipeline;
+  const { world, ids } = state;
+  const views = new Views(world, () => header.clock.wall - header.clock.boot, host, ids);
   const { agent, kernel, arch, bootId, ringBytes } = header;
   const { problem, records } = player;
   return {
     recording: {
-      ...{ file, agent, kernel, arch, bootId, ringBytes },
+      ...{ file: plain(file), agent, kernel, arch, bootId, ringBytes },
       started: views.time(header.startedAt),
       ended: views.time(playback.now),
       records,
-      whole: problem === undefined,
-      problem: problem && { what: problem.message, next: problem.next },
+      complete: problem === undefined,
+      problem: problem && problemData(problem),
+      pausesSkippedAt,
     },
-    parents: inOrder(world.parents).map((parent) => views.parent(parent)),
-    devices: inOrder(world.devices).map((device) => views.deviceWithTimeline(device)),
-    endedDevices: inOrder(world.endedDevices.list()).map((one) => views.deviceWithTimeline(one)),
-    vms: inOrder(world.vms).map((vm) => views.vm(vm)),
-    endedVms: inOrder(world.endedVms.list()).map((vm) => views.vm(vm)),
-    violations: rules.list().map((violation) => views.violation(violation)),
-    heldBack: Object.fromEntries(rules.heldBack),
-    lost: { ...pipeline.losses, last: views.time(pipeline.lastLossAt) },
-    points: playback.sight.points,
-    unseen: playback.sight.unseen(playback.now).map(({ point, reason, lasted }) => ({
-      ...{ point, reason, seconds: lasted / 1e9 },
+    parents: each(inOrder(world.parents), (parent) => views.parent(parent)),
+    devices: each(inOrder(world.devices), (device) => views.deviceWithTimeline(device)),
+    endedDevices: each(inOrder(world.devices.ended.list()), (one) => views.deviceWithTimeline(one)),
+    vms: each(inOrder(world.vms), (vm) => views.vm(vm)),
+    endedVms: each(inOrder(world.vms.ended.list()), (vm) => views.vm(vm)),
+    violations: each(rules.list(), (violation) => views.violation(violation)),
+    suppressed: Object.fromEntries(rules.suppressed),
+    lost: { ...state.losses, last: views.time(state.lastLossAt) },
+    points: playback.coverage.points,
+    unwatched: playback.coverage.unwatched(playback.now).map(({ point, reason, lasted }) => ({
+      ...{ point, reason, seconds: lasted / SECOND },
     })),
-    rules: pipeline.ruleStates(seenAllTheTime(playback)),
+    rules: pipeline.ruleStates(alwaysWatched(playback)),
   };
 }
 
-/** For people: lives, violations, and what may be missing. */
-export function textOf(replayed: Replayed): string {
-  return [
-    ...opening(replayed),
-    ...lives(replayed),
-    ...violations(replayed),
-    ...losses(replayed),
-    ...blindness(replayed),
-  ].join('\n');
+/** Lines of text: objects, violations, and what may be missing. */
+export function* textLines(replayed: Replayed): Generator<string> {
+  yield* opening(replayed);
+  yield* objects(replayed);
+  yield* violations(replayed);
+  yield* losses(replayed);
+  yield* blindSpots(replayed);
 }
 
-/** A time of a recording, by its beginning. */
+/** A time, relative to the start of the recording. */
 export function since(time: number, start: number): string {
-  return `+${((time - start) / 1e9).toFixed(6)} s`;
+  return `+${((time - start) / SECOND).toFixed(6)} s`;
 }
 
-function opening({ file, header, player, playback }: Replayed): string[] {
+function opening({ file, header, player, playback, pausesSkippedAt }: Replayed): string[] {
   const { agent, kernel, arch, startedAt, clock } = header;
   const began = new Date((startedAt + clock.wall - clock.boot) / 1e6).toISOString();
   const length = seconds(playback.now - startedAt);
   return [
-    `${file}: ${player.records} records in ${length}, from ${began}`,
-    `  of kernel ${kernel} (${arch}), by vfioscope ${agent}`,
-    player.problem ? `  NOT WHOLE: ${player.problem.message}` : '  whole',
+    `${plain(file)}: ${player.records} records in ${length}, from ${began}`,
+    `  kernel ${kernel} (${arch}), recorded by vfioscope ${agent}`,
+    player.problem ? `  INCOMPLETE: ${player.problem.message}` : '  complete',
+    ...(pausesSkippedAt === undefined
+      ? []
+      : [
+          `  its pauses are too long to be passed in steps: from byte ${pausesSkippedAt} on, what is found because time`,
+          '  passes may be dated late, or be missing',
+        ]),
   ];
 }
 
-function lives({ header, pipeline }: Replayed): string[] {
-  const { world } = pipeline;
+function objects({ header, pipeline }: Replayed): string[] {
+  const { world } = pipeline.state;
   const { startedAt } = header;
-  const { endedDevices, endedVms } = world;
-  const devices = inOrder([...endedDevices.list(), ...world.devices]);
-  const vms = inOrder([...endedVms.list(), ...world.vms]);
+  const devices = inOrder([...world.devices.ended.list(), ...world.devices]);
+  const vms = inOrder([...world.vms.ended.list(), ...world.vms]);
   const lines: string[] = [];
   for (const device of devices) {
-    lines.push('', `device ${deviceWords(device)}${origin(device)}: ${deviceState(device)}`);
+    lines.push('', `device ${deviceWords(device)}${references(device)}: ${deviceState(device)}`);
     lines.push(`  ${QUALITY[world.qualityOf(device)]}`, ...timeline(device.timeline, startedAt));
   }
   for (const vm of vms) {
     lines.push('', `${vmId(vm)}, ${vmWords(vm)}: ${vmState(vm)}`);
     lines.push(`  ${QUALITY[world.qualityOf(vm)]}`, ...timeline(vm.timeline, startedAt));
   }
-  if (lines.length === 0) lines.push('', 'no device and no VM was seen');
-  for (const [what, { limit }, count] of [
-    ['devices', endedDevices, endedDevices.list().length],
-    ['VMs', endedVms, endedVms.list().length],
+  if (lines.length === 0) lines.push('', 'no device and no VM was observed');
+  for (const [what, ended] of [
+    ['devices', world.devices.ended],
+    ['VMs', world.vms.ended],
   ] as const) {
-    if (count < limit) continue;
-    lines.push('', `only the last ${limit} ended ${what} are shown: raise keep.ended for more`);
+    if (ended.list().length < ended.limit) continue;
+    lines.push(
+      '',
+      `only the last ${ended.limit} ended ${what} are shown: raise retention.ended for more`,
+    );
   }
   return lines;
 }
 
-function origin({ parentName, driver }: Device): string {
+function references({ parentName, driver }: Device): string {
   return `${parentName ? ` on ${parentName}` : ''}${driver ? ` by ${driver}` : ''}`;
 }
 
 function deviceState(device: Device): string {
   const users = device.openCount > 0 ? `, open by ${openers(device)}` : '';
-  return `${device.state}${device.isWaiting ? ', waiting for its users' : ''}${users}`;
+  return `${device.state}${device.isWaiting ? ', removal waiting for users' : ''}${users}`;
 }
 
 function vmState({ state, devices }: Vm): string {
@@ -133,12 +152,12 @@ function vmState({ state, devices }: Vm): string {
 function timeline(timeline: Timeline, start: number): string[] {
   const lines = entryLines(timeline.entries(), start);
   if (timeline.omitted > 0) {
-    lines.push(`  ${timeline.omitted} events in the middle of this life were not kept`);
+    lines.push(`  ${timeline.omitted} events in the middle of this lifecycle were not kept`);
   }
   return lines;
 }
 
-/** One line an event: when, who, what. */
+/** One line for each event: time, process, event. */
 function entryLines(entries: readonly TimelineEntry[], start: number): string[] {
   return entries.map((entry) => {
     const task = `${entry.comm}[${entry.pid}]`.padEnd(20);
@@ -151,38 +170,40 @@ function violations({ header, pipeline }: Replayed): string[] {
   const found = pipeline.rules.list();
   if (found.length === 0) return ['', 'no violations'];
   return found.flatMap((violation) => {
-    const { id, rule, severity, title, firstSeen, resolvedAt, lasting, count } = violation;
-    const end = resolvedAt ? `resolved ${since(resolvedAt, startedAt)}` : lasting ? 'open' : '';
-    const often = count > 1 ? `${count} times` : '';
+    const { id, rule, severity, title, firstSeen, resolvedAt, ongoing, count } = violation;
+    const end = resolvedAt ? `resolved ${since(resolvedAt, startedAt)}` : ongoing ? 'open' : '';
+    const often = count > 1 ? occurrenceWords(violation) : '';
     const facts = [severity, end, often, violation.quality].filter((fact) => fact !== '');
     return [
       '',
       `VIOLATION ${id} ${rule} (${facts.join(', ')}): ${title}`,
-      `  found ${since(firstSeen, startedAt)}: ${violation.explanation}`,
-      ...behindLines(violation).map((line) => `  ${line}`),
+      `  found ${since(firstSeen, startedAt)}: ${violation.message}`,
+      ...attributionLines(violation).map((line) => `  ${line}`),
       ...entryLines(violation.evidence, startedAt),
     ];
   });
 }
 
 function losses({ pipeline }: Replayed): string[] {
-  const lost = Object.entries(pipeline.losses).filter(([, count]) => count > 0);
+  const lost = Object.entries(pipeline.state.losses).filter(([, count]) => count > 0);
   const lines = lost.map(([reason, count]) => `  ${count} ${reason}`);
-  for (const [rule, count] of pipeline.rules.heldBack) {
-    lines.push(`  ${count} findings of ${rule} were held back: no life was seen whole`);
+  for (const [rule, count] of pipeline.rules.suppressed) {
+    lines.push(
+      `  ${count} findings of ${rule} were suppressed: the history of the object is incomplete`,
+    );
   }
   return lines.length > 0 ? ['', 'lost events', ...lines] : ['', 'no events were lost'];
 }
 
-/** What could not be seen, and who may have missed something for it. */
-function blindness({ playback, pipeline }: Replayed): string[] {
-  const unseen = playback.sight.unseen(playback.now);
-  if (unseen.length === 0) return ['', 'every point was watched all the time'];
-  const lines = unseen.map(
+/** Points that were not watched, and the rules that may have missed something because of it. */
+function blindSpots({ playback, pipeline }: Replayed): string[] {
+  const unwatched = playback.coverage.unwatched(playback.now);
+  if (unwatched.length === 0) return ['', 'every point was watched all the time'];
+  const lines = unwatched.map(
     ({ point, reason, lasted }) => `  ${point.padEnd(26)} for ${seconds(lasted)}: ${reason}`,
   );
   const rules = pipeline
-    .ruleStates(seenAllTheTime(playback))
+    .ruleStates(alwaysWatched(playback))
     .filter(({ active, impossible }) => !active && impossible === undefined)
     .map(({ id, missing }) => `  ${id.padEnd(26)} needs ${missing.join(', ')}`);
   return [
@@ -191,12 +212,16 @@ function blindness({ playback, pipeline }: Replayed): string[] {
   ];
 }
 
-function seenAllTheTime({ sight, now }: Playback) {
-  const unseen = new Set(sight.unseen(now).map(({ point }) => point));
-  return sight.points.filter(({ point }) => !unseen.has(point));
+function alwaysWatched({ coverage, now }: Playback) {
+  const unwatched = new Set(coverage.unwatched(now).map(({ point }) => point));
+  return coverage.points.filter(({ point }) => !unwatched.has(point));
 }
 
-/** By when they were first seen. */
-function inOrder<T extends Life>(lives: Iterable<T>): T[] {
-  return [...lives].sort((a, b) => a.serial - b.serial);
+function* each<T, U>(objects: Iterable<T>, view: (object: T) => U): Generator<U> {
+  for (const object of objects) yield view(object);
+}
+
+/** In the order in which they were first seen. */
+function inOrder<T extends TrackedObject>(objects: Iterable<T>): T[] {
+  return [...objects].sort((a, b) => a.serial - b.serial);
 }

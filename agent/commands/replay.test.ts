@@ -1,29 +1,34 @@
 import assert from 'node:assert/strict';
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, mock } from 'node:test';
 import { type Header, PRELUDE } from '../../src/capture/format.ts';
-import { HEADER, START, scratch, tape } from '../../src/capture/taped.ts';
+import { RULES } from '../../src/catalogue.ts';
+import { isPossible } from '../../src/engine/rule.ts';
+import { EventCursor } from '../../src/events/cursor.ts';
+import { encodeRecord } from '../../src/events/encoder.ts';
+import { POINT } from '../../src/events/wire.gen.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import { isPossible } from '../../src/rules/rule.ts';
-import type { Story } from '../../src/rules/story.ts';
-import { Telling } from '../../src/rules/telling.ts';
+import type { Scenario } from '../../src/scenario/scenario.ts';
+import { SECOND } from '../../src/units.ts';
+import { HEADER, recorderOf, recordScenario, START, scratch } from '../../test/kit/recorded.ts';
+import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
+import { output } from './output.ts';
 import { type ReplayOptions, replay } from './replay.ts';
 
 const directory = scratch();
-const file = join(directory, 'story.vfr');
+const file = join(directory, 'scenario.vfr');
 const UUID = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
 
-const ALL_POINTS: Header['points'] = PROBE_TABLE.map(({ point, module, meaning }) => ({
-  ...{ point, module, meaning, state: 'attached', missed: 0, limited: false },
+const ALL_POINTS: Header['points'] = PROBE_TABLE.map(({ point, module, description }) => ({
+  ...{ point, module, description, state: 'attached', missed: 0, limited: false },
 }));
 
-function stalled(story: Story): void {
-  const device = story.create(story.parent({ name: 'gpu0', driver: 'nv' }), { uuid: UUID });
-  story.open(device);
-  story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-  story.wait(11);
+function stalled(scenario: Scenario): void {
+  const device = scenario.create(scenario.parent({ name: 'gpu0', driver: 'nv' }), { uuid: UUID });
+  scenario.open(device);
+  scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+  scenario.wait(11);
 }
 
 interface Outcome {
@@ -34,9 +39,13 @@ interface Outcome {
 
 async function run(options: Partial<ReplayOptions> = {}): Promise<Outcome> {
   const lines = { log: [] as string[], error: [] as string[] };
-  const mocks = (['log', 'error'] as const).map((name) =>
-    mock.method(console, name, (line: string) => lines[name].push(line)),
-  );
+  const note = (to: string[]) => (text: string) => {
+    to.push(text);
+  };
+  const mocks = [
+    mock.method(output, 'print', note(lines.log)),
+    mock.method(output, 'complain', note(lines.error)),
+  ];
   try {
     const base = { file, config: undefined, json: false, realtime: false };
     const code = await replay({ ...base, ...options });
@@ -48,10 +57,10 @@ async function run(options: Partial<ReplayOptions> = {}): Promise<Outcome> {
 
 interface Document {
   readonly recording: Record<string, unknown>;
-  readonly violations: { rule: string; severity: string; state: string; explanation: string }[];
+  readonly violations: { rule: string; severity: string; state: string; message: string }[];
   readonly devices: { id: string; timeline: { events: { text: string; at: string }[] } }[];
   readonly rules: { id: string; active: boolean }[];
-  readonly unseen: { point: string; reason: string; seconds: number }[];
+  readonly unwatched: { point: string; reason: string; seconds: number }[];
   readonly lost: Record<string, unknown>;
 }
 
@@ -60,19 +69,19 @@ async function documentOf(options: Partial<ReplayOptions> = {}): Promise<Documen
 }
 
 describe('a replay as text', () => {
-  it('tells lives, violations and what was missed', async () => {
-    tape(file, stalled, { points: ALL_POINTS });
+  it('shows objects, violations and what was missed', async () => {
+    recordScenario(file, stalled, { points: ALL_POINTS });
     const { code, out, err } = await run();
     assert.deepEqual([code, err], [0, '']);
-    const [lives, violation] = out.split('\nVIOLATION');
+    const [objects, violation] = out.split('\nVIOLATION');
     assert.equal(
-      lives,
+      objects,
       `${file}: 19 records in 11 s, from 2025-11-13T02:13:20.000Z
-  of kernel 6.12.57+deb13-amd64 (x64), by vfioscope 0.1.0
-  whole
+  kernel 6.12.57+deb13-amd64 (x64), recorded by vfioscope 0.1.0
+  complete
 
-device ${UUID} (gpu0-1) on gpu0 by nv: removing, waiting for its users, open by qemu (pid 600)
-  observed: seen from its beginning, nothing lost since
+device ${UUID} (gpu0-1) on gpu0 by nv: removing, removal waiting for users, open by qemu (pid 600)
+  observed: seen from its begin, with no event lost since
       +0.000030 s  mdevctl[500]         mdev.create begin
       +0.000040 s  mdevctl[500]         mdev.probe begin
       +0.000050 s  mdevctl[500]         vfio.init begin
@@ -94,23 +103,23 @@ device ${UUID} (gpu0-1) on gpu0 by nv: removing, waiting for its users, open by 
     assert.ok(violation);
     assert.match(
       out,
-      /\nVIOLATION v\d+-[0-9a-f]{10} remove-stall \(warning, open, observed\): A removal waits .*\n {2}found \+10\.000190 s: The removal of .* by bash \(pid 700\).* qemu \(pid 600\)\.\n {2}held by {4}qemu \(pid 600, uid 0\): device .*, fd 20, opened 11 s ago\n {2}blocked {4}bash \(pid 700, uid 0\)\n {2}created by mdevctl .*\n {2}removed by bash .*\n {6}\+0\.000030 s {2}mdevctl\[500\] .*mdev\.create begin\n/,
+      /\nVIOLATION v\d+-[0-9a-f]{10} remove-stall \(warning, open, observed\): A removal does not return.*\n {2}found \+10\.000190 s: The removal of .* by bash \(pid 700\).* qemu \(pid 600\)\.\n {2}held by {4}qemu \(pid 600, uid 0\): device .*, fd 20, opened 11 s ago\n {2}blocked {4}bash \(pid 700, uid 0\)\n {2}created by mdevctl .*\n {2}removed by bash .*\n {6}\+0\.000030 s {2}mdevctl\[500\] .*mdev\.create begin\n/,
     );
     assert.match(out, /\n\nno events were lost\n\nevery point was watched all the time$/);
   });
 
-  it('says what was lost, which lives that concerns, and what was not watched', async () => {
+  it('shows what was lost, which objects that concerns, and what was not watched', async () => {
     const points = ALL_POINTS.map((point) =>
       point.point === 'kvm.get' ? { ...point, state: 'failed' as const, reason: 'inlined' } : point,
     );
-    const losing = (story: Story) => {
-      stalled(story);
+    const losing = (scenario: Scenario) => {
+      stalled(scenario);
       // The third record did not arrive.
-      story.steps.splice(2, 1);
+      scenario.steps.splice(2, 1);
     };
-    tape(file, losing, { points });
+    recordScenario(file, losing, { points });
     const { out } = await run();
-    assert.match(out, /\n {2}tainted: events were lost during its life\n|\n {2}late: /);
+    assert.match(out, /\n {2}unverified: events were lost during its lifecycle\n|\n {2}partial: /);
     assert.match(out, /\n\nlost events\n {2}1 ring_full\n/);
     assert.match(
       out,
@@ -118,18 +127,33 @@ device ${UUID} (gpu0-1) on gpu0 by nv: removing, waiting for its users, open by 
     );
   });
 
-  it('says when nothing was seen', async () => {
-    tape(file, () => {}, { points: ALL_POINTS });
+  it('names the byte from which on there was more time than could be passed', async () => {
+    const recorder = recorderOf(file);
+    for (let hour = 0; hour < 400; hour++) {
+      const time = START + hour * 3600 * SECOND;
+      const fields = { time, seq: hour, point: POINT.KVM_PUT, pid: 1, tid: 1, comm: 'x' };
+      recorder.record(new EventCursor(encodeRecord(fields).buffer as ArrayBuffer));
+    }
+    recorder.end();
+    const byte = /\n {2}its pauses are too long to be passed in steps: from byte (\d+) on, /.exec(
+      (await run()).out,
+    )?.[1];
+    assert.ok(Number(byte) > 0 && Number(byte) < statSync(file).size, byte);
+    assert.equal((await documentOf()).recording.pausesSkippedAt, Number(byte));
+  });
+
+  it('says when nothing was observed', async () => {
+    recordScenario(file, () => {}, { points: ALL_POINTS });
     const { code, out } = await run();
     assert.equal(code, 0);
     assert.match(out, /: 0 records in 0\.0 s/);
-    assert.match(out, /\n\nno device and no VM was seen\n\nno violations\n/);
+    assert.match(out, /\n\nno device and no VM was observed\n\nno violations\n/);
   });
 
-  it('has no undefined in it, whatever is told', async () => {
+  it('never contains undefined', async () => {
     for (const { examples } of RULES) {
-      for (const { tell } of [...examples.fires, ...examples.silent]) {
-        tape(file, tell);
+      for (const example of [...examples.fires, ...examples.doesNotFire]) {
+        recordScenario(file, example.run);
         assert.doesNotMatch((await run()).out, /undefined|null|NaN|\[object/);
       }
     }
@@ -137,15 +161,15 @@ device ${UUID} (gpu0-1) on gpu0 by nv: removing, waiting for its users, open by 
 });
 
 describe('a replay as JSON', () => {
-  it('is one document with the views of the API and dates of the time of the recording', async () => {
-    tape(file, stalled, { points: ALL_POINTS });
-    const { recording, violations, devices, rules, unseen } = await documentOf();
+  it('is one document with the views of the API and the dates of the recording', async () => {
+    recordScenario(file, stalled, { points: ALL_POINTS });
+    const { recording, violations, devices, rules, unwatched } = await documentOf();
     assert.deepEqual(recording, {
       ...{ file, agent: '0.1.0', kernel: HEADER.kernel, arch: 'x64', bootId: HEADER.bootId },
       ringBytes: 1 << 20,
       started: { ns: START, at: '2025-11-13T02:13:20.000Z' },
       ended: { ns: START + 11e9 + 190_000, at: '2025-11-13T02:13:31.000Z' },
-      ...{ records: 19, whole: true },
+      ...{ records: 19, complete: true },
     });
     assert.deepEqual(
       violations.filter(({ state }) => state === 'open').map(({ rule }) => rule),
@@ -161,12 +185,13 @@ describe('a replay as JSON', () => {
       rules.filter(({ active }) => !active).map(({ id }) => id),
       impossible.map(({ id }) => id),
     );
-    assert.deepEqual(unseen, []);
+    assert.deepEqual(unwatched, []);
   });
 
-  it('is the same each time, but for the numbers of lives', async () => {
-    tape(file, stalled, { points: ALL_POINTS });
-    const plain = async () => (await run({ json: true })).out.replace(/"(vm\d+|life": \d+)/g, '');
+  it('is the same each time, except for the numbers of incarnations', async () => {
+    recordScenario(file, stalled, { points: ALL_POINTS });
+    const plain = async () =>
+      (await run({ json: true })).out.replace(/"(vm\d+|incarnation": \d+)/g, '');
     assert.equal(await plain(), await plain());
   });
 });
@@ -174,21 +199,21 @@ describe('a replay as JSON', () => {
 describe('a replay', () => {
   for (const { id, examples } of RULES) {
     it(`finds what a live agent finds: ${id}`, async () => {
-      for (const { title, tell } of [...examples.fires, ...examples.silent]) {
+      for (const { title, run: steps } of [...examples.fires, ...examples.doesNotFire]) {
         const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
         const rules = RULES.filter((rule) => isPossible(rule, host.kernel));
-        const live = new Telling({ rules, host });
-        live.tell(tell);
-        tape(file, tell, { points: ALL_POINTS });
+        const live = new ScenarioRunner({ rules, host });
+        live.run(steps);
+        recordScenario(file, steps, { points: ALL_POINTS });
         const { violations } = await documentOf();
         assert.deepEqual(
-          violations.map(({ rule, severity, explanation, state }) => [
-            ...[rule, severity, explanation, state === 'resolved'],
+          violations.map(({ rule, severity, message, state }) => [
+            ...[rule, severity, message, state === 'resolved'],
           ]),
           live
             .violations()
-            .map(({ rule, severity, explanation, resolvedAt }) => [
-              ...[rule, severity, explanation, resolvedAt > 0],
+            .map(({ rule, severity, message, resolvedAt }) => [
+              ...[rule, severity, message, resolvedAt > 0],
             ]),
           title,
         );
@@ -197,44 +222,47 @@ describe('a replay', () => {
   }
 
   it('follows the settings of a file', async () => {
-    tape(file, stalled, { points: ALL_POINTS });
+    recordScenario(file, stalled, { points: ALL_POINTS });
     const config = join(directory, 'settings.yaml');
     writeFileSync(config, 'rules:\n  remove_stall_seconds: 12\n');
     const { violations } = await documentOf({ config });
     assert.ok(violations.every(({ rule }) => rule !== 'remove-stall'));
   });
 
-  it('asks rules for the kernel of the recording', async () => {
-    tape(file, stalled, { kernel: 'odd', points: ALL_POINTS });
+  it('evaluates rules for the kernel of the recording', async () => {
+    recordScenario(file, stalled, { kernel: 'odd', points: ALL_POINTS });
     assert.equal((await run()).code, 0);
   });
 
-  it('shows what is whole of a recording that is cut, and says so with its exit code', async () => {
-    tape(file, stalled, { points: ALL_POINTS });
+  it('shows the valid part of a truncated recording, and exits with 3', async () => {
+    recordScenario(file, stalled, { points: ALL_POINTS });
     truncateSync(file, readFileSync(file).length - 40);
     const { code, out, err } = await run();
     assert.equal(code, 3);
-    assert.match(out, /\n {2}NOT WHOLE: .* ends in the middle of a block at byte \d+; 19 records/);
+    assert.match(out, /\n {2}INCOMPLETE: .* ends in the middle of a block at byte \d+; 19 records/);
     assert.match(out, /VIOLATION v\d+-[0-9a-f]{10} remove-stall/);
-    assert.match(err, /^vfioscope: .* ends in the middle of a block .*\n {2}what to do: \S/);
+    assert.match(
+      err,
+      /^error\[recording\.truncated\]: .* ends in the middle of a block .*\n {2}what to do: \S/,
+    );
     const { recording } = await documentOf();
-    assert.equal(recording.whole, false);
+    assert.equal(recording.complete, false);
   });
 
-  it('finds nothing to show in half a header', async () => {
+  it('fails when the header is truncated', async () => {
     truncateSync(file, PRELUDE.size + 10);
     await assert.rejects(run(), { name: 'UserProblem', message: /in the middle of its header/ });
   });
 });
 
 describe('a replay in real time', () => {
-  it('waits as long as it took, and tells each step when it happens', async () => {
-    tape(
+  it('takes as long as the recording, and prints each step when it happens', async () => {
+    recordScenario(
       file,
-      (story) => {
-        story.remove(story.create(story.parent()));
-        story.wait(1);
-        story.createFails(story.parent({ name: 'other' }), 17);
+      (scenario) => {
+        scenario.remove(scenario.create(scenario.parent()));
+        scenario.wait(1);
+        scenario.createFails(scenario.parent({ name: 'other' }), 17);
       },
       { points: ALL_POINTS },
     );
@@ -245,7 +273,7 @@ describe('a replay in real time', () => {
     assert.match(out, /^ +\+0\.000020 s {2}parent {3}mtty registered by mtty\n/);
     assert.match(
       out,
-      /\n +\+1\.\d+ s {2}refused {2}.* on other: EEXIST, asked by mdevctl \(pid 500\)\n/,
+      /\n +\+1\.\d+ s {2}failed {3}to create .* on other: EEXIST, requested by mdevctl \(pid 500\)\n/,
     );
   });
 });

@@ -1,27 +1,32 @@
-/** `vfioscope replay`: runs a recording through everything that a live agent runs it through. */
+/** `vfioscope replay`: runs a recording through the same pipeline as a live agent. */
 import { setTimeout as later } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
-import type { UserProblem } from '../../src/problem.ts';
-import type { Host } from '../../src/rules/rule.ts';
-import { runOf } from '../../src/rules/run.ts';
+import type { Rule } from '../../src/engine/rule.ts';
+import { runOf } from '../../src/engine/run.ts';
+import type { Sink } from '../../src/engine/sink.ts';
+import { type Host, kernelVersionOf } from '../../src/events/host.ts';
+import { problemText } from '../../src/problem.ts';
 import { loadConfig } from '../config/load.ts';
+import { IngestState } from '../runtime/ingest-state.ts';
 import { Pipeline } from '../runtime/pipeline.ts';
 import { Playback } from '../runtime/playback.ts';
 import { engineOptions } from '../runtime/rule-options.ts';
-import { documentOf, textOf } from './replay-report.ts';
+import { jsonLines, output, printLines } from './output.ts';
+import { documentOf, textLines } from './replay-report.ts';
 
-/** Exit code: what is shown is true, but the recording is not whole. */
+/** Exit code: the output is valid, but the recording is truncated or damaged. */
 export const EXIT_PARTIAL = 3;
 
-/** No timer waits for longer, ms. */
+/** The longest time of one timer, ms. */
 const LONGEST_WAIT = 2 ** 30;
 
 export interface ReplayOptions {
   readonly file: string;
   readonly config: string | undefined;
   readonly json: boolean;
-  /** As fast as it happened, with a line for each step of a life. */
+  /** At the recorded speed, with a line for each step of a lifecycle. */
   readonly realtime: boolean;
 }
 
@@ -33,41 +38,54 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
     const player = new Player(reader);
     const { header } = reader;
     const host = hostOf(header.kernel);
-    const pipeline = new Pipeline(
-      { endedLives: settings.keep.ended },
-      { ...engineOptions(settings, host), run: runOf(header.bootId, header.startedAt) },
-      header.bootId,
-    );
-    pipeline.rules.onMistake = (rule, error) => {
-      console.error(
-        `vfioscope: the rule ${rule.id} failed, which is a bug: please report it`,
-        error,
-      );
-    };
-    const playback = new Playback(pipeline, header.startedAt);
+    const state = new IngestState({
+      bootId: header.bootId,
+      endedObjects: settings.retention.ended,
+    });
+    const sinks: Sink[] = [{ ruleError: reportRuleError }];
     if (realtime) {
-      const { tellLive } = await import('./replay-live.ts');
-      tellLive(pipeline, header.startedAt);
-      await playInTime(player, playback, header.startedAt);
-    } else {
-      while (player.step(playback));
+      const { liveSinks } = await import('./replay-live.ts');
+      sinks.push(...liveSinks(state, header.startedAt));
     }
-    const replayed = { file, header, host, player, playback, pipeline };
-    console.log(json ? JSON.stringify(documentOf(replayed), null, 2) : textOf(replayed));
-    return player.problem ? tell(player.problem) : 0;
+    const run = runOf(header.bootId, header.startedAt);
+    const pipeline = new Pipeline(state, {
+      rules: { ...engineOptions(settings, host), run },
+      sinks,
+    });
+    const playback = new Playback(pipeline, header.startedAt);
+    let pausesSkippedAt: number | undefined;
+    const step = () => {
+      const { offset } = player;
+      const continues = player.step(playback);
+      if (playback.skippedFrom !== undefined) pausesSkippedAt ??= offset;
+      return continues;
+    };
+    if (realtime) await playInTime(player, step, header.startedAt);
+    else while (step());
+    await pipeline.end();
+    const replayed = { file, header, host, player, playback, pipeline, pausesSkippedAt };
+    printLines(json ? jsonLines(documentOf(replayed)) : textLines(replayed));
+    if (!player.problem) return 0;
+    output.complain(problemText(player.problem));
+    return EXIT_PARTIAL;
   } finally {
     reader.close();
   }
 }
 
-/** Its processes are long gone, so nobody can tell what files they have. */
+function reportRuleError({ id }: Rule, error: unknown): void {
+  output.complain(
+    `the rule ${id} failed and may miss violations. This is a bug: please report it. ${inspect(error)}`,
+  );
+}
+
+/** The host of a recording: its processes are gone, so their files cannot be asked for. */
 export function hostOf(kernel: string): Host {
-  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10) || 0);
-  return { kernel: [major, minor], pidsWithKvmFiles: () => undefined };
+  return { kernel: kernelVersionOf(kernel), pidsWithKvmFiles: () => undefined };
 }
 
 /** @param start ns on the recording's boot-time clock */
-async function playInTime(player: Player, playback: Playback, start: number): Promise<void> {
+async function playInTime(player: Player, step: () => boolean, start: number): Promise<void> {
   const began = performance.now();
   do {
     const due = ((player.upcoming ?? start) - start) / 1e6;
@@ -76,12 +94,5 @@ async function playInTime(player: Player, playback: Playback, start: number): Pr
       if (wait < 1) break;
       await later(Math.min(wait, LONGEST_WAIT));
     }
-  } while (player.step(playback));
-}
-
-/** @returns the exit code */
-function tell({ message, next }: UserProblem): number {
-  console.error(`vfioscope: ${message}`);
-  console.error(`  what to do: ${next}`);
-  return EXIT_PARTIAL;
+  } while (step());
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { RULES } from '../../src/catalogue.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
 import { ruleStates } from '../runtime/rule-options.ts';
 import { renderRules, ruleList } from './rules.ts';
 
@@ -55,7 +55,7 @@ describe('vfioscope rules', () => {
   it('says why a step that the kernel does not take makes a rule pointless', () => {
     const points = PROBE_TABLE.map(({ point }) =>
       point === 'vfio.device.kvm_capture'
-        ? { point, state: 'implied' as const, reason: 'the core keeps none' }
+        ? { point, state: 'inferred' as const, reason: 'the core keeps none' }
         : { point, state: 'attached' as const },
     );
     const { rules } = ruleList(KERNEL, ruleStates(points, [6, 12]));
@@ -64,11 +64,15 @@ describe('vfioscope rules', () => {
   });
 
   it('lists them also where nothing can be tried, and says why', () => {
-    const list = ruleList(KERNEL, [], { what: 'this process lacks CAP_BPF', next: 'be root' });
+    const list = ruleList(KERNEL, [], {
+      code: 'host.missing-capabilities',
+      message: 'this process lacks CAP_BPF',
+      next: 'be root',
+    });
     const text = renderRules(list);
     assert.equal(rows(text).length, RULES.length);
     assert.equal(list.rules.find(({ id }) => id === 'remove-stall')?.state, 'unknown');
-    assert.match(text, /\nwhich are active is not known here: this process lacks CAP_BPF\n/);
+    assert.match(text, /\ncannot find out which rules are active: this process lacks CAP_BPF\n/);
     assert.match(text, /\n {2}what to do: be root\n/);
     assert.doesNotMatch(text, /\d active|undefined/);
   });

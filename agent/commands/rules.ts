@@ -1,7 +1,9 @@
-/** `vfioscope rules`: every rule, and whether it can work on this host. */
+/** `vfioscope rules`: lists all rules, and whether each is active on this host. */
+
+import { RULES } from '../../src/catalogue.ts';
+import { isPossible, type Rule, type Severity } from '../../src/engine/rule.ts';
+import type { KernelVersion } from '../../src/events/host.ts';
 import { kernelVersion } from '../../src/kernel/host.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import { isPossible, type KernelVersion, type Rule, type Severity } from '../../src/rules/rule.ts';
 import type { RuleState } from '../runtime/rule-options.ts';
 import { type DoctorReport, examine } from './doctor.ts';
 
@@ -9,7 +11,7 @@ export interface ListedRule {
   readonly id: string;
   readonly title: string;
   readonly severity: Severity;
-  /** When a finding is of another severity, in words. */
+  /** When a violation has another severity, in words. */
   readonly severityVaries?: string;
   /** unknown: probes could not be tried. */
   readonly state: 'active' | 'inactive' | 'impossible' | 'unknown';
@@ -24,13 +26,13 @@ export interface RuleList {
   readonly rules: readonly ListedRule[];
 }
 
-/** Tries the probes for a moment, as doctor does, and tells of each rule what that means for it. */
+/** Attaches the probes briefly, as doctor does, and lists for each rule what that means for it. */
 export function listRules(probeDirectory: string): RuleList {
   const { kernel, problem, rules } = examine(probeDirectory);
   return ruleList(kernel, rules, problem);
 }
 
-/** @param states what was found by trying; of the rules that are not among them nothing is known */
+/** @param states of the rules that could be tried; the others are listed as unknown */
 export function ruleList(
   kernel: string,
   states: readonly RuleState[],
@@ -62,7 +64,7 @@ const STATES: Readonly<Record<ListedRule['state'], string>> = {
   active: 'active',
   inactive: 'inactive',
   impossible: 'cannot happen',
-  unknown: 'not known',
+  unknown: 'unknown',
 };
 
 /** The list for people. */
@@ -77,9 +79,9 @@ export function renderRules({ kernel, problem, rules }: RuleList): string {
     `${'rule'.padEnd(width)}  ${'severity'.padEnd(10)}  on ${kernel}`,
     ...lines,
     '',
-    problem ? `which are active is not known here: ${problem.what}` : summary(rules),
+    problem ? `cannot find out which rules are active: ${problem.message}` : summary(rules),
     ...(problem ? [`  what to do: ${problem.next}`] : []),
-    '… the severity varies: vfioscope explain RULE tells how, and all else about a rule',
+    '… the severity varies; describe a rule with: vfioscope explain RULE',
   ].join('\n');
 }
 
@@ -88,6 +90,6 @@ function summary(rules: readonly ListedRule[]): string {
     rules.filter(({ state }) => state === wanted).length;
   return (
     `${rules.length} rules: ${count('active')} active, ${count('inactive')} inactive, ` +
-    `${count('impossible')} about what cannot happen here`
+    `${count('impossible')} that cannot happen on this kernel`
   );
 }

@@ -1,8 +1,14 @@
-/** `vfioscope run`: watches this host until it is told to stop. */
+/** `vfioscope run`: runs the agent until a signal stops it. */
+import { exitAtOnce } from '../../src/kernel/os.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { loadConfig, type Override } from '../config/load.ts';
 import { openSource } from '../runtime/live.ts';
+import { IGNORED_SIGNALS, stopSignal } from '../signals.ts';
 import { VERSION } from '../version.ts';
+
+/** How long the start waits for its first lines to be written, and the stop for the last ones, ms. */
+const FIRST_LINES_MS = 200;
+const LAST_LINES_MS = 2000;
 
 export interface RunOptions {
   readonly config: string | undefined;
@@ -11,20 +17,28 @@ export interface RunOptions {
 }
 
 /**
- * Resolves when the agent has stopped. The probes are attached before the rest of the agent
- * is so much as loaded: what happens meanwhile waits in the ring.
+ * Resolves when the agent has stopped. The probes are attached before the rest of the agent is loaded:
+ * events wait in the ring meanwhile.
  * @throws {UserProblem} when it cannot start
  */
 export async function run({ config: file, overrides, probeDirectory }: RunOptions): Promise<void> {
   const config = await loadConfig(file, overrides);
-  const stopped = signalled();
+  const stopped = stopSignal();
   const source = openSource(config, probeDirectory);
   const { createLog, ProbeLog } = await import('../runtime/log.ts');
   const { log, dropped, flush } = await createLog(config.log);
+  for (const signal of IGNORED_SIGNALS) {
+    process.on(signal, () =>
+      log.warn(
+        { event: 'agent.signal_ignored', signal },
+        `${signal} is ignored: the log is the standard output, which whoever opened it rotates; SIGTERM stops the agent`,
+      ),
+    );
+  }
   const probeLog = new ProbeLog(log);
-  probeLog.tell(source.states());
-  // Now: to load what follows leaves no time to write.
-  flush();
+  probeLog.coverage(source.states());
+  // Loading the modules below blocks the event loop, so the lines would be written late.
+  await flush(FIRST_LINES_MS);
   const [{ Agent }, { startTracing }] = await Promise.all([
     import('../runtime/agent.ts'),
     import('../runtime/tracing.ts'),
@@ -39,36 +53,30 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
   } catch (error) {
     throw listenProblem(error, config.listen);
   } finally {
-    const isDone = await agent.stop();
-    flush();
-    // What still waits for a collector that does not answer would keep the process; an error is told first.
-    if (!isDone) setImmediate(() => process.exit());
+    const isExported = await agent.stop();
+    const isLogged = await flush(LAST_LINES_MS);
+    // A request to a collector that does not answer would keep the process alive; an error is printed first.
+    // A write that nobody reads blocks a thread, for which process.exit() would wait without end.
+    if (!isLogged) setImmediate(() => exitAtOnce(Number(process.exitCode ?? 0)));
+    else if (!isExported) setImmediate(() => process.exit());
   }
 }
 
-function signalled(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-      process.once(signal, () => resolve());
-  });
-}
-
-function listenProblem(error: unknown, listen: string): unknown {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
-  switch (code) {
-    case 'EADDRINUSE':
-      return new UserProblem(
-        `${listen} is in use by another process`,
-        'stop that process (ss -ltnp shows it), or choose another address with --listen',
-      );
-    case 'EADDRNOTAVAIL':
-    case 'ENOTFOUND':
-    case 'EACCES':
-      return new UserProblem(
-        `cannot listen on ${listen} (${code})`,
-        'give an address of this host with --listen, such as 127.0.0.1:10055',
-      );
-    default:
-      return error;
+export function listenProblem(error: unknown, listen: string): unknown {
+  if (!(error instanceof Error && 'syscall' in error && 'code' in error)) return error;
+  const { syscall, code } = error;
+  if (code === 'EADDRINUSE') {
+    return new UserProblem(
+      'listen.in-use',
+      `${listen} is in use by another process`,
+      'stop that process (ss -ltnp shows it), or set another address with --listen',
+    );
   }
+  // Whatever the reason is: a name that nobody knows, a link-local address without its interface, a refusal.
+  if (!['listen', 'bind', 'getaddrinfo'].includes(String(syscall))) return error;
+  return new UserProblem(
+    'listen.unavailable',
+    `cannot listen on ${listen} (${code})`,
+    'set an address of this host with --listen, such as 127.0.0.1:10055',
+  );
 }

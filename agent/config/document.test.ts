@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { it } from 'node:test';
+import type { Schema } from '../../src/schema.ts';
 import { engineOptions } from '../runtime/rule-options.ts';
-import type { Schema } from './check.ts';
 import { loadConfig } from './load.ts';
 import { CONFIG_SCHEMA } from './schema.ts';
 
@@ -13,15 +13,15 @@ function settings({ properties = {} }: Schema, path = ''): [string, unknown][] {
   );
 }
 
-it('docs/configuration.md tells every setting with its default', () => {
+it('docs/configuration.md lists every setting with its default', () => {
   const document = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
-  const told = [...document.matchAll(/^\| `([a-z_.]+)` \| `([^`]*)` \|.*\|.*\|$/gm)];
+  const listed = [...document.matchAll(/^\| `([a-z_.]+)` \| `([^`]*)` \|.*\|.*\|$/gm)];
   const expected = settings(CONFIG_SCHEMA).map(([path, value]) => [
     path,
     typeof value === 'string' ? value : JSON.stringify(value).replaceAll(',', ', '),
   ]);
   assert.deepEqual(
-    told.map(([, path, value]) => [path, value]),
+    listed.map(([, path, value]) => [path, value]),
     expected,
   );
 });

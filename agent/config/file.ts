@@ -1,16 +1,26 @@
-/** A file of settings, in YAML, and where in it each of them stands. */
-import { readFileSync } from 'node:fs';
+/** Reads a settings file in YAML, with the line of each setting. What it may cost is bounded. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import {
-  type Alias,
   type Document,
+  isAlias,
   isMap,
+  isNode,
   isScalar,
   LineCounter,
   type Node,
   parseDocument,
   visit,
 } from 'yaml';
+import { codeOf, messageOf } from '../../src/errors.ts';
 import { UserProblem } from '../../src/problem.ts';
+
+/** Bytes: far more than all settings with all rules and headers take. */
+const LARGEST = 1 << 18;
+/** An alias stands for all of what it names, so a few lines can stand for gigabytes. */
+const MOST_ALIASES = 100;
+/** What the YAML parser calls tag:yaml.org,2002:…; settings have no other types. */
+const TAGS = new Set(['str', 'int', 'float', 'bool', 'null', 'map', 'seq']);
+const TAG_PREFIX = 'tag:yaml.org,2002:';
 
 export interface SettingsFile {
   readonly settings: Record<string, unknown>;
@@ -18,57 +28,122 @@ export interface SettingsFile {
   place(path: readonly string[]): string;
 }
 
-/** @throws {UserProblem} when the file cannot be read, or has no settings in it */
+/** @throws {UserProblem} when the file cannot be read or has no settings in it */
 export function readSettings(file: string): SettingsFile {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new UserProblem(
-      `cannot read the configuration ${file}: ${(error as NodeJS.ErrnoException).code}`,
-      'check the path given to --config',
-      { cause: error },
-    );
-  }
+  const text = readText(file);
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const [syntax] = document.errors;
-  const reject = (offset: number, message: string) => {
+  const reject = (offset: number, message: string): never => {
     const { line } = lines.linePos(offset);
     const [first] = message.split('\n');
-    throw new UserProblem(`${file}:${line}: ${first.replace(/:$/, '')}`, 'correct the YAML there');
+    throw new UserProblem(
+      'config.syntax',
+      `${file}:${line || 1}: ${first.replace(/:$/, '')}`,
+      'correct the YAML at that line',
+    );
   };
-  if (syntax) reject(syntax.pos[0], syntax.message);
-  const alias = danglingAlias(document);
-  if (alias)
-    reject(alias.range?.[0] ?? 0, `the alias ${alias.source} stands for nothing before it`);
-  const settings: unknown = document.toJS() ?? {};
+  const document = parse(text, lines, reject);
+  const settings = contentOf(document, reject);
   const place = (path: readonly string[]) => {
     const offset = offsetOf(document.contents, path);
     return offset === undefined ? file : `${file}:${lines.linePos(offset).line}`;
   };
   if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
     throw new UserProblem(
+      'config.not-a-mapping',
       `${file}:1: expected settings as "key: value"`,
-      'see vfioscope run --help',
+      'write settings as vfioscope run --help lists them',
     );
   }
   return { settings: settings as Record<string, unknown>, place };
 }
 
-function danglingAlias(document: Document.Parsed): Alias | undefined {
-  let dangling: Alias | undefined;
-  visit(document, {
-    Alias(_, alias) {
-      if (alias.resolve(document)) return undefined;
-      dangling = alias;
-      return visit.BREAK;
-    },
-  });
-  return dangling;
+/** Reads no more than is allowed: a device such as /dev/zero has no end. */
+function readText(file: string): string {
+  const bytes = Buffer.alloc(LARGEST + 1);
+  let length = 0;
+  try {
+    const fd = openSync(file, 'r');
+    try {
+      for (let read = -1; read !== 0 && length < bytes.length; length += read) {
+        read = readSync(fd, bytes, length, bytes.length - length, null);
+      }
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw new UserProblem(
+      'config.unreadable',
+      `cannot read the configuration ${file}: ${codeOf(error)}`,
+      'correct the path given to --config, or the permissions of the file',
+      { cause: error },
+    );
+  }
+  if (length <= LARGEST) return bytes.toString('utf8', 0, length);
+  throw new UserProblem(
+    'config.too-large',
+    `the configuration ${file} has more than ${LARGEST} bytes`,
+    'name a file that contains settings and nothing else',
+  );
 }
 
-/** Where the key at `path` stands, or its nearest enclosing one. */
+type Reject = (offset: number, message: string) => never;
+
+function parse(text: string, lineCounter: LineCounter, reject: Reject): Document.Parsed {
+  try {
+    // The parser compares each key with all others; checkNodes() finds the same in one pass.
+    const document = parseDocument(text, { lineCounter, uniqueKeys: false });
+    const [problem] = [...document.errors, ...document.warnings];
+    if (problem) reject(problem.pos[0], problem.message);
+    checkNodes(document, reject);
+    return document;
+  } catch (error) {
+    // Thrown by recursion over lists in lists in lists.
+    if (error instanceof RangeError) reject(0, 'lists or mappings are nested too deeply');
+    throw error;
+  }
+}
+
+/** Rejects what would be misunderstood or ignored in silence. */
+function checkNodes(document: Document.Parsed, reject: Reject): void {
+  const anchors = new Set<string>();
+  let aliases = 0;
+  const offset = (node: unknown) => (isNode(node) ? (node.range?.[0] ?? 0) : 0);
+  visit(document, (_, node) => {
+    if (isAlias(node)) {
+      if (!anchors.has(node.source))
+        reject(offset(node), `the alias ${node.source} has no anchor before it`);
+      if (++aliases > MOST_ALIASES)
+        reject(offset(node), `there are more than ${MOST_ALIASES} aliases`);
+    } else if (isNode(node)) {
+      const { anchor, tag } = node as { anchor?: string; tag?: string };
+      if (anchor !== undefined) anchors.add(anchor);
+      if (tag !== undefined && !TAGS.has(tag.replace(TAG_PREFIX, ''))) {
+        reject(
+          offset(node),
+          `the tag ${tag.replace(TAG_PREFIX, '!!')} is not supported in settings`,
+        );
+      }
+    }
+    if (!isMap(node)) return;
+    const keys = new Set<unknown>();
+    for (const { key } of node.items) {
+      if (!isScalar(key))
+        reject(offset(key ?? node), 'a key must be a name, not a list or a mapping');
+      else if (keys.has(key.value)) reject(offset(key), 'Map keys must be unique');
+      else keys.add(key.value);
+    }
+  });
+}
+
+function contentOf(document: Document.Parsed, reject: Reject): unknown {
+  try {
+    return document.toJS({ maxAliasCount: MOST_ALIASES }) ?? {};
+  } catch (error) {
+    return reject(0, messageOf(error));
+  }
+}
+
+/** The offset of the key at `path`, or of its nearest enclosing one. */
 function offsetOf(root: Node | null, path: readonly string[]): number | undefined {
   let node: unknown = root;
   let offset: number | undefined;

@@ -1,21 +1,25 @@
 /**
- * Reads settings: built-in values, then the file, then flags. Whatever is wrong
- * is told with the file, the line and the key.
+ * Reads settings: defaults, then the file, then flags. What is wrong is reported with the file, the line
+ * and the key.
  */
 import { UserProblem } from '../../src/problem.ts';
-import { faults, type Schema, withDefaults } from './check.ts';
+import { type Fault, faults, type Schema, withDefaults } from '../../src/schema.ts';
+import { RENAMED_SETTINGS } from './renamed.ts';
 import { CONFIG_SCHEMA, type Config } from './schema.ts';
 
 const SCHEMA: Schema = CONFIG_SCHEMA;
 
-/** A setting given on the command line: its path in the file, and its value. */
+/** Returns where the setting at a path was given. */
+type Place = (path: readonly string[]) => string;
+
+/** A setting given by a flag: its path in the file, and its value. */
 export interface Override {
   readonly flag: string;
   readonly path: readonly string[];
   readonly value: unknown;
 }
 
-/** @throws {UserProblem} that names the place and what is expected there */
+/** @throws {UserProblem} with the place of the setting and what is expected there */
 export async function loadConfig(
   file: string | undefined,
   overrides: readonly Override[],
@@ -31,52 +35,62 @@ export async function loadConfig(
 }
 
 async function fromFile(file: string): Promise<Record<string, unknown>> {
-  // Only now: to load what reads YAML takes longer than all else here.
+  // Loaded only when there is a file: the YAML parser takes longer to load than everything else here.
   const { readSettings } = await import('./file.ts');
   const { settings, place } = readSettings(file);
   await check(settings, place);
   return settings;
 }
 
-/** @param place says where the setting at a path was given */
-async function check(settings: unknown, place: (path: readonly string[]) => string): Promise<void> {
+/** @param place returns where the setting at a path was given */
+async function check(settings: unknown, place: Place): Promise<void> {
   const filled = withDefaults(SCHEMA, settings);
-  for (const { path, message } of faults(SCHEMA, filled)) {
-    const key = path.join('.');
-    if (!isKnown(path)) {
-      const known = knownKeys(path.slice(0, -1));
-      throw new UserProblem(
-        `${place(path)}: unknown setting ${key}`,
-        `known here: ${known.join(', ')}`,
-      );
-    }
-    const { description = `settings: ${knownKeys(path).join(', ')}` } = schemaAt(path);
-    throw new UserProblem(`${place(path)}: ${key} ${message}`, `it is: ${description}`);
-  }
+  const [fault] = faults(SCHEMA, filled);
+  if (fault) throw problemOf(fault, place);
   const { rules, otel } = filled as Config;
   if (Object.keys(otel).length > 0) await checkOtel(otel, place);
   const { disabled } = rules;
   if (disabled.length === 0) return;
-  const { RULES } = await import('../../src/rules/catalogue.ts');
+  const { RULES } = await import('../../src/catalogue.ts');
   const unknown = disabled.find((id) => !RULES.some((rule) => rule.id === id));
   if (unknown !== undefined) {
     throw new UserProblem(
-      `${place(['rules', 'disabled'])}: rules.disabled names ${unknown}, which is no rule`,
-      `rules are: ${RULES.map((rule) => rule.id).join(', ')}`,
+      'config.unknown-rule',
+      `${place(['rules', 'disabled'])}: rules.disabled names ${unknown}, which is not a rule`,
+      `use ids of rules: ${RULES.map((rule) => rule.id).join(', ')}`,
     );
   }
 }
 
-async function checkOtel(
-  otel: Config['otel'],
-  place: (path: readonly string[]) => string,
-): Promise<void> {
+function problemOf({ path, message, kind }: Fault, place: Place): UserProblem {
+  const key = path.join('.');
+  if (kind !== 'unknown') {
+    const { description = `settings: ${knownKeys(path).join(', ')}` } = schemaAt(path);
+    const text = `${place(path)}: ${key} ${message}`;
+    return new UserProblem('config.invalid-value', text, `correct ${key} (${description})`);
+  }
+  if (Object.hasOwn(RENAMED_SETTINGS, key)) {
+    const name = RENAMED_SETTINGS[key];
+    const text = `${place(path)}: the setting ${key} was renamed to ${name}`;
+    return new UserProblem('config.renamed', text, `write ${name} instead of ${key}`);
+  }
+  return new UserProblem(
+    'config.unknown-key',
+    `${place(path)}: unknown setting ${key}`,
+    `use one of ${knownKeys(path.slice(0, -1)).join(', ')}`,
+  );
+}
+
+async function checkOtel(otel: Config['otel'], place: Place): Promise<void> {
   const { OTEL_VARIABLES, otelFaults } = await import('./otel.ts');
   for (const { name, message } of otelFaults(otel)) {
     const known = Object.hasOwn(OTEL_VARIABLES, name) ? OTEL_VARIABLES[name] : undefined;
     throw new UserProblem(
+      known ? 'config.invalid-value' : 'config.unknown-key',
       `${place(['otel', name])}: otel.${name} ${message}`,
-      known ? `it is: ${known.meaning}` : `known here: ${Object.keys(OTEL_VARIABLES).join(', ')}`,
+      known
+        ? `correct it (${known.description})`
+        : `use one of ${Object.keys(OTEL_VARIABLES).join(', ')}`,
     );
   }
 }
@@ -87,18 +101,11 @@ function schemaAt(path: readonly string[]): Schema {
   return node;
 }
 
-function isKnown(path: readonly string[]): boolean {
-  const key = path.at(-1);
-  const { properties } = schemaAt(path.slice(0, -1));
-  // Without properties it is a list, and the key an index.
-  return key === undefined || properties === undefined || Object.hasOwn(properties, key);
-}
-
 function knownKeys(path: readonly string[]): string[] {
   return Object.keys(schemaAt(path).properties ?? {});
 }
 
-/** Every setting as `key.path`, default and meaning, for the help text. */
+/** Every setting as `key.path`, description and default, for the help text. */
 export function describeSettings(): string[] {
   const lines: string[] = [];
   const walk = (node: Schema, path: string) => {

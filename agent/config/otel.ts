@@ -1,20 +1,22 @@
 /**
- * OpenTelemetry's own settings: the variables of its specification, which may stand in the
- * environment or under `otel` in the file, by the same names and with the same values. What the
- * environment says wins. docs/traces.md is made from this table.
+ * The settings of OpenTelemetry: the environment variables of its specification, which may also be given
+ * under `otel` in the file, with the same names and values. The environment wins. The table in
+ * docs/traces.md is generated from this one.
  */
-import { accessSync, constants } from 'node:fs';
 
-/** @param name of the variable @param all values, which may be wrong themselves */
+import { accessSync, constants } from 'node:fs';
+import { codeOf } from '../../src/errors.ts';
+
+/** @param name of the variable @param all values of all variables, not checked yet */
 type Check = (value: string, name: string, all: Values) => string | undefined;
 type Values = Readonly<Record<string, unknown>>;
 
 interface Variable {
-  /** What is wrong with a value, as the rest of a sentence. */
+  /** Returns what is wrong with a value, as the rest of a sentence. */
   readonly check: Check;
-  /** What holds where it is not set, in words. */
+  /** The value when it is not set, in words. */
   readonly fallback: string;
-  readonly meaning: string;
+  readonly description: string;
 }
 
 /** By name. */
@@ -36,7 +38,7 @@ const text: Check = () => undefined;
 const whole = number((value) => Number.isInteger(value) && value > 0, 'a whole number above 0');
 
 export const OTEL_VARIABLES: Readonly<Record<string, Variable>> = {
-  OTEL_SDK_DISABLED: variable(oneOf(['true', 'false']), 'false', '`true`: nothing is sent'),
+  OTEL_SDK_DISABLED: variable(oneOf(['true', 'false']), 'false', '`true` disables sending'),
   OTEL_TRACES_EXPORTER: variable(
     oneOf(['otlp', 'none']),
     '`otlp` if an endpoint is set',
@@ -45,35 +47,43 @@ export const OTEL_VARIABLES: Readonly<Record<string, Variable>> = {
   OTEL_LOGS_EXPORTER: variable(
     oneOf(['otlp', 'none']),
     '`otlp` if an endpoint is set',
-    'whether log records (violations, what lasts) are sent',
+    'whether log records (violations, operations in flight) are sent',
   ),
   OTEL_SERVICE_NAME: variable(text, 'vfioscope', '`service.name`'),
   OTEL_RESOURCE_ATTRIBUTES: variable(
     pairs,
     'none',
-    'more attributes of the resource, `key=value,…`',
+    'additional attributes of the resource, `key=value,…`',
   ),
   OTEL_TRACES_SAMPLER: variable(
     oneOf(SAMPLERS),
     'parentbased_always_on',
-    'which traces are sent. No life has a parent, so `parentbased_` makes no difference; a ratio is one of trace ids, so all agents choose the same',
+    'which traces are sent. Traces of vfioscope have no remote parent, so `parentbased_` makes no difference; a ratio selects by trace id, so all agents choose the same traces',
   ),
   OTEL_TRACES_SAMPLER_ARG: variable(
     number((value) => value >= 0 && value <= 1, 'a number from 0 to 1'),
     '1',
-    'the ratio',
+    'the ratio of `traceidratio`',
   ),
   ...batch('OTEL_BSP', 'spans', 5000),
   ...batch('OTEL_BLRP', 'log records', 1000),
-  OTEL_ATTRIBUTE_COUNT_LIMIT: variable(whole, '128', 'most attributes of a span or a log record'),
-  OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: variable(whole, 'none', 'longest text of an attribute'),
-  OTEL_SPAN_LINK_COUNT_LIMIT: variable(whole, '128', 'most links of a span'),
+  OTEL_ATTRIBUTE_COUNT_LIMIT: variable(
+    whole,
+    '128',
+    'maximum number of attributes of a span or a log record',
+  ),
+  OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT: variable(
+    whole,
+    'none',
+    'maximum length of the value of an attribute',
+  ),
+  OTEL_SPAN_LINK_COUNT_LIMIT: variable(whole, '128', 'maximum number of links of a span'),
   ...otlp('', ''),
   ...otlp('TRACES_', ', for spans only'),
   ...otlp('LOGS_', ', for log records only'),
 };
 
-/** All values that cannot be used, and names that are none. */
+/** All values that cannot be used, and all unknown names. */
 export function otelFaults(settings: Values): OtelFault[] {
   return Object.entries(settings).flatMap(([name, value]) => {
     const message = faultOf(name, value, settings);
@@ -82,8 +92,8 @@ export function otelFaults(settings: Values): OtelFault[] {
 }
 
 /**
- * What holds: the file's values, and over them those of the environment that can be used. The
- * specification wants a warning for the others, and that the agent goes on.
+ * The effective values: those of the file, overridden by those of the environment that can be used. The
+ * specification demands a warning for the others, and that the program continues.
  */
 export function otelSettings(
   file: Values,
@@ -103,13 +113,16 @@ export function otelSettings(
 
 function faultOf(name: string, value: unknown, all: Values): string | undefined {
   const known = Object.hasOwn(OTEL_VARIABLES, name) ? OTEL_VARIABLES[name] : undefined;
-  if (!known) return 'is none of the variables that vfioscope knows';
-  if (value === null || typeof value === 'object') return 'must be a text, a number, true or false';
-  return known.check(String(value).trim(), name, all);
+  if (!known) return 'is not a variable that vfioscope supports';
+  if (value === null || typeof value === 'object')
+    return 'must be a string, a number, true or false';
+  const trimmed = String(value).trim();
+  if (/\p{Cc}/u.test(trimmed)) return 'must not have control characters';
+  return known.check(trimmed, name, all);
 }
 
-function variable(check: Check, fallback: string, meaning: string): Variable {
-  return { check, fallback, meaning };
+function variable(check: Check, fallback: string, description: string): Variable {
+  return { check, fallback, description };
 }
 
 function batch(prefix: string, what: string, delay: number): Record<string, Variable> {
@@ -117,29 +130,35 @@ function batch(prefix: string, what: string, delay: number): Record<string, Vari
     [`${prefix}_SCHEDULE_DELAY`]: variable(
       whole,
       String(delay),
-      `ms that ${what} are gathered before they are sent`,
+      `ms for which ${what} are batched before they are sent`,
     ),
-    [`${prefix}_EXPORT_TIMEOUT`]: variable(whole, '30000', `ms that sending ${what} may take`),
+    [`${prefix}_EXPORT_TIMEOUT`]: variable(
+      whole,
+      '30000',
+      `ms after which sending ${what} times out`,
+    ),
     [`${prefix}_MAX_QUEUE_SIZE`]: variable(
       whole,
       '2048',
-      `most ${what} that wait; more are dropped and counted`,
+      `maximum number of queued ${what}; more are dropped and counted`,
     ),
-    [`${prefix}_MAX_EXPORT_BATCH_SIZE`]: variable(whole, '512', `most ${what} in one request`),
+    [`${prefix}_MAX_EXPORT_BATCH_SIZE`]: variable(
+      whole,
+      '512',
+      `maximum number of ${what} in one request`,
+    ),
   };
 }
 
 function otlp(signal: string, only: string): Record<string, Variable> {
   const name = (end: string) => `OTEL_EXPORTER_OTLP_${signal}${end}`;
-  const inherited = (fallback: string) => (signal ? 'as for all' : fallback);
-  const path = signal
-    ? 'the whole address, used as it is'
-    : 'over HTTP, `/v1/traces` and `/v1/logs` are added';
+  const inherited = (fallback: string) => (signal ? 'the value for all signals' : fallback);
+  const path = signal ? 'the complete URL' : 'over HTTP, `/v1/traces` and `/v1/logs` are added';
   return {
     [name('ENDPOINT')]: variable(
       address,
-      signal ? 'as for all' : 'none: nothing is sent',
-      `where the collector is, such as \`http://127.0.0.1:4318\`; ${path}${only}`,
+      signal ? 'the value for all signals' : 'none: nothing is sent',
+      `URL of the collector, such as \`http://127.0.0.1:4318\`; ${path}${only}`,
     ),
     [name('PROTOCOL')]: variable(
       oneOf(PROTOCOLS),
@@ -149,12 +168,12 @@ function otlp(signal: string, only: string): Record<string, Variable> {
     [name('HEADERS')]: variable(
       pairs,
       inherited('none'),
-      `more headers, such as \`authorization=Bearer%20…\`${only}`,
+      `additional headers, such as \`authorization=Bearer%20…\`${only}`,
     ),
     [name('TIMEOUT')]: variable(
       whole,
       inherited('10000'),
-      `ms that one request may take, with all its retries${only}`,
+      `ms after which one request, with all its retries, times out${only}`,
     ),
     [name('COMPRESSION')]: variable(
       oneOf(['none', 'gzip']),
@@ -164,18 +183,22 @@ function otlp(signal: string, only: string): Record<string, Variable> {
     [name('CERTIFICATE')]: variable(
       file,
       inherited("Node's own"),
-      `file with the authorities that the collector is checked against${only}`,
+      `file with the certificate authorities that verify the collector${only}`,
     ),
     [name('CLIENT_CERTIFICATE')]: variable(
       file,
       inherited('none'),
-      `file with the agent's certificate${only}`,
+      `file with the client certificate of the agent${only}`,
     ),
-    [name('CLIENT_KEY')]: variable(file, inherited('none'), `file with its key${only}`),
+    [name('CLIENT_KEY')]: variable(
+      file,
+      inherited('none'),
+      `file with the key of the client certificate${only}`,
+    ),
     [name('INSECURE')]: variable(
       oneOf(['true', 'false']),
       inherited('false'),
-      `gRPC without TLS where the address has no scheme${only}`,
+      `gRPC without TLS when the endpoint has no scheme${only}`,
     ),
   };
 }
@@ -190,18 +213,18 @@ function number(isGood: (value: number) => boolean, words: string): Check {
     value !== '' && isGood(Number(value)) ? undefined : `must be ${words}, not "${value}"`;
 }
 
-/** gRPC takes HOST:PORT as well. */
+/** gRPC accepts HOST:PORT, too. The value may contain a secret, so it is not printed. */
 function address(value: string, name: string, all: Values): string | undefined {
   const protocol = all[name.replace('ENDPOINT', 'PROTOCOL')] ?? all.OTEL_EXPORTER_OTLP_PROTOCOL;
   const url = protocol === 'grpc' && !value.includes('/') ? `http://${value}` : value;
   const isGood = /^https?:\/\//.test(url) && URL.canParse(url);
-  return isGood ? undefined : `must be an address such as http://127.0.0.1:4318, not "${value}"`;
+  return isGood ? undefined : 'must be a URL such as http://127.0.0.1:4318';
 }
 
-/** What is in it may be a secret, so it is not told. */
+/** The value may contain a secret, so it is not printed. */
 function pairs(value: string): string | undefined {
   const isGood = value.split(',').every((pair) => /^\s*[^=\s]+\s*=/.test(pair));
-  return isGood ? undefined : 'must be KEY=VALUE, several with commas between them';
+  return isGood ? undefined : 'must be KEY=VALUE, separated by commas';
 }
 
 function file(path: string): string | undefined {
@@ -209,6 +232,6 @@ function file(path: string): string | undefined {
     accessSync(path, constants.R_OK);
     return undefined;
   } catch (error) {
-    return `names ${path}, which cannot be read (${(error as NodeJS.ErrnoException).code})`;
+    return `names ${path}, which cannot be read (${codeOf(error)})`;
   }
 }

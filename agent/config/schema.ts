@@ -1,25 +1,26 @@
-/** Every setting of the agent: one schema for the file, the flags' targets and the help text. */
-import { DEFAULT_DRIVERS, DEFAULT_THRESHOLDS, SECOND } from '../../src/rules/rule.ts';
-import type { Schema, Value } from './check.ts';
+/** All settings of the agent: one schema for the file, the flags and the help text. */
+import { DEFAULT_DRIVERS, DEFAULT_THRESHOLDS } from '../../src/engine/rule.ts';
+import type { Schema, Value } from '../../src/schema.ts';
+import { SECOND } from '../../src/units.ts';
 
 /** 0 to 65535. */
 const PORT = '\\d{1,4}|[1-5]\\d{4}|6[0-4]\\d{3}|65[0-4]\\d{2}|655[0-2]\\d|6553[0-5]';
 
-/** Where pinned probes are unless told otherwise. */
+/** The default directory of pinned probes. */
 export const PIN_DIRECTORY = '/sys/fs/bpf/vfioscope';
 
 export const CONFIG_SCHEMA = section({
   listen: {
     type: 'string',
     default: '127.0.0.1:10055',
-    pattern: `^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]]+):(${PORT})$`,
-    description: 'address and port of metrics and API',
+    pattern: `^(\\[[0-9a-fA-F:.]+(%[\\w.-]+)?\\]|[\\w.-]+):(${PORT})$`,
+    description: 'address and port of metrics and API, such as 127.0.0.1:10055 or [::1]:10055',
   },
   log: section({
     level: {
       enum: ['debug', 'info', 'warn', 'error'],
       default: 'info',
-      description: 'least severe lines to log: debug, info, warn, error',
+      description: 'least severe level to log: debug, info, warn, error',
     },
     format: {
       enum: ['auto', 'json', 'pretty'],
@@ -27,69 +28,76 @@ export const CONFIG_SCHEMA = section({
       description: 'json, pretty, or auto: pretty on a terminal',
     },
   }),
+  kernel_log: section({
+    enabled: {
+      type: 'boolean',
+      default: true,
+      description: 'add lines of the kernel log to violations of the same time and device',
+    },
+  }),
   ring: section({
     bytes: {
       type: 'integer',
       default: 2 ** 20,
-      description: 'room for events that were not read yet; a power of two',
+      description: 'size of the ring buffer, which holds unread events; a power of two',
     },
   }),
   attach: section({
     method: {
       enum: ['auto', 'kprobe', 'tracefs'],
       default: 'auto',
-      description: 'how probes are attached: auto, or one way for all, kprobe or tracefs',
+      description: 'how probes are attached: kprobe or tracefs for all, or auto',
     },
     module_btf: {
       type: 'boolean',
       default: true,
-      description:
-        'use what modules say of their types; false to do as on kernels where they do not',
+      description: 'use module BTF; false to ignore it (as on kernels that have none)',
     },
   }),
   pin: section({
     enabled: {
       type: 'boolean',
       default: false,
-      description: 'leave the probes recording when the agent stops, for the next one to go on',
+      description: 'keep the probes attached when the agent stops, for the next agent to continue',
     },
     directory: {
       type: 'string',
       default: PIN_DIRECTORY,
       pattern: '^/[^.]+$',
-      description: 'where pinned probes are, an absolute path in a BPF file system',
+      description: 'directory of pinned probes, an absolute path in a BPF file system',
     },
   }),
   metrics: section({
     per_device: {
       type: 'boolean',
       default: true,
-      description: 'series for single devices, VMs and open violations',
+      description: 'export series for single devices, VMs and open violations',
     },
     max_devices: {
       type: 'integer',
       default: 1000,
       minimum: 0,
-      description: 'most devices, VMs and open violations with series of their own',
+      description:
+        'maximum number of devices, of VMs and of open violations with series of their own',
     },
   }),
   otel: {
     type: 'object',
     default: {},
-    description: 'OTEL_… variables of OpenTelemetry, by their names; the environment wins',
+    description: 'OTEL_… variables of OpenTelemetry; those of the environment win',
   },
-  keep: section({
+  retention: section({
     ended: {
       type: 'integer',
       default: 1000,
       minimum: 1,
-      description: 'ended devices, and ended VMs, that stay in the API',
+      description: 'number of ended devices, and of ended VMs, kept for the API',
     },
     violations: {
       type: 'integer',
       default: 1000,
       minimum: 1,
-      description: 'violations that stay in the API',
+      description: 'number of violations kept for the API',
     },
   }),
   rules: section({
@@ -97,58 +105,86 @@ export const CONFIG_SCHEMA = section({
       type: 'array',
       items: { type: 'string' },
       default: [],
-      description: 'ids of rules to leave out',
+      description: 'ids of rules to disable',
     },
+    open_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.openStall,
+      'report opens of a device that take longer than this',
+    ),
+    close_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.closeStall,
+      'report closes of a device that take longer than this',
+    ),
+    create_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.createStall,
+      'report creations of a device that take longer than this',
+    ),
+    bind_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.bindStall,
+      'report drivers that take longer than this to set a device up, outside of a creation',
+    ),
+    vm_destroy_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.vmDestroyStall,
+      'report VMs whose destruction takes longer than this',
+    ),
+    call_stall_seconds: duration(
+      DEFAULT_THRESHOLDS.callStall,
+      'report other calls (VM, group, parent, module) that take longer than this',
+    ),
     remove_stall_seconds: duration(
       DEFAULT_THRESHOLDS.removeStall,
-      'a removal that waits longer is a stall',
+      'report removals that wait longer than this',
     ),
     parent_unregister_stall_seconds: duration(
       DEFAULT_THRESHOLDS.parentUnregisterStall,
-      'the withdrawal of a parent that takes longer is a stall',
+      'report unregistrations of a parent that take longer than this',
     ),
     request_ignored_seconds: duration(
       DEFAULT_THRESHOLDS.requestIgnored,
-      'users who keep a device longer after its driver asked for it ignore that',
+      'report users that still hold a device this long after its driver requested release',
     ),
     never_registered_seconds: duration(
       DEFAULT_THRESHOLDS.neverRegistered,
-      'a vfio_device that is neither registered nor freed longer is forgotten',
+      'report vfio_devices that are neither registered nor freed after this time',
     ),
     create_serialised_seconds: duration(
       DEFAULT_THRESHOLDS.createSerialised,
-      'a create that takes longer while others wait is told',
+      'report creations that take longer than this while others wait',
     ),
     vm_pinned_seconds: duration(
       DEFAULT_THRESHOLDS.vmPinned,
-      'a closed VM that a device keeps longer is pinned',
+      'report zombie VMs (closed, not destroyed) that a device still references after this time',
     ),
     kvm_ref_leak_seconds: duration(
       DEFAULT_THRESHOLDS.kvmRefLeak,
-      'a closed VM that nothing holds longer is leaked',
+      'report zombie VMs that nothing known references after this time',
+    ),
+    never_opened_seconds: duration(
+      DEFAULT_THRESHOLDS.neverOpened,
+      'report devices that nobody has opened this long after they were created or bound',
     ),
     grace_seconds: duration(
       DEFAULT_THRESHOLDS.grace,
-      'time for a state to settle before it counts',
+      'time that a state must last before rules report it',
     ),
-    drivers_needing_kvm: drivers(DEFAULT_DRIVERS.needKvm, 'drivers that cannot work without a VM'),
+    drivers_needing_kvm: drivers(DEFAULT_DRIVERS.needKvm, 'drivers whose devices need a VM'),
     drivers_one_device_per_vm: drivers(
       DEFAULT_DRIVERS.oneDevicePerVm,
-      'drivers that allow a VM only one of their devices',
+      'drivers that allow only one of their devices per VM',
     ),
   }),
 });
 
 export type Config = Value<typeof CONFIG_SCHEMA>;
 
-/** Settings under one key; each has a default, so all of it may be left out. */
+/** Settings under one key. Each has a default, so the whole section may be left out. */
 function section<const Properties extends Readonly<Record<string, Schema>>>(
   properties: Properties,
 ) {
   return { type: 'object', properties, default: {} } as const;
 }
 
-/** @param fallback ns; users give seconds */
+/** @param fallback ns; the setting is in seconds */
 function duration(fallback: number, description: string) {
   return { type: 'number', default: fallback / SECOND, minimum: 0.1, description } as const;
 }

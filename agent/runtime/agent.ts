@@ -1,253 +1,149 @@
-/** The running agent: probes feed the pipeline, the pipeline feeds logs, metrics, traces and API. */
+/** The running agent: probes feed the pipeline, the pipeline feeds log, metrics, traces and API. */
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
-import type { PointStatus } from '../../src/events/source.ts';
+import { runOf } from '../../src/engine/run.ts';
 import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
-import { AvailableInstances } from '../../src/kernel/available-instances.ts';
 import { liveHost } from '../../src/kernel/host.ts';
-import { readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
-import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
-import { SECOND } from '../../src/rules/rule.ts';
-import { runOf } from '../../src/rules/run.ts';
-import { LifeLog } from '../../src/telemetry/life-log.ts';
-import { Looks } from '../../src/telemetry/looks.ts';
+import { type OpenKernelLog, openKernelLog } from '../../src/kernel/kernel-log.ts';
+import { bootId, bootTime } from '../../src/kernel/os.ts';
+import type { World } from '../../src/lifecycle/world.ts';
+import { LifecycleLog } from '../../src/telemetry/lifecycle-log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import type { ProbeLog } from '../../src/telemetry/probe-log.ts';
-import type { LifeTraces } from '../../src/telemetry/traces.ts';
 import type { Config } from '../config/schema.ts';
-import type { LiveSource, LookReport } from './live.ts';
-import { tellPinning } from './pinning.ts';
+import { AgentLog } from './agent-log.ts';
+import { IngestState } from './ingest-state.ts';
+import type { LiveSource } from './live.ts';
+import { logPinning } from './pinning.ts';
 import { Pipeline } from './pipeline.ts';
 import { engineOptions } from './rule-options.ts';
+import { metricsSource, serverSource } from './served.ts';
 import type { Tracing } from './tracing.ts';
+import { WallClock } from './wall-clock.ts';
 
-/** One warning about lost events per so many ms, with the sum since the last. */
-const LOSS_WARNING_MS = 1000;
-const FLUSH_MS = 1000;
-/** How old may be what a driver said of its free instances before it is asked again, ns. */
-const INSTANCES_FRESH = 60 * SECOND;
+const TICK_MS = 1000;
 
 export interface AgentOptions {
   readonly config: Config;
-  /** What is attached, and not read yet. */
+  /** Has its probes attached, and is not started yet. */
   readonly source: LiveSource;
   readonly log: Logger;
   readonly probeLog: ProbeLog;
-  /** Lines that nobody read in time. */
+  /** Log lines that could not be written, or were not read in time. */
   readonly logLinesDropped: () => number;
-  /** Undefined where no collector is named. */
+  /** Undefined where no collector is configured. */
   readonly tracing: Tracing | undefined;
   readonly version: string;
 }
 
 export class Agent {
   readonly #log: Logger;
-  readonly #logLinesDropped: () => number;
   readonly #config: Config;
   readonly #source: LiveSource;
+  readonly #tracing: Tracing | undefined;
   readonly #pipeline: Pipeline;
   readonly #served: ServerSource;
+  readonly #clock = new WallClock();
+  readonly #kernelLog: OpenKernelLog | undefined;
   #server: FastifyInstance | undefined;
-  readonly #tracing: Tracing | undefined;
-  readonly #traces: LifeTraces | undefined;
-  readonly #lifeLog: LifeLog;
-  readonly #views: Views;
-  readonly #looks = new Looks();
-  readonly #instances = new AvailableInstances();
-  #wallOffset = wallOffset();
   #timer: NodeJS.Timeout | undefined;
-  #lossWarningAt = 0;
-  /** Rules whose failure was told. */
-  readonly #mistaken = new Set<string>();
-  readonly #lossesToTell = new Map<string, number>();
 
   constructor(options: AgentOptions) {
     const { config, source, log, probeLog, logLinesDropped, tracing, version } = options;
     this.#config = config;
     this.#log = log;
-    this.#logLinesDropped = logLinesDropped;
     this.#source = source;
-    tellPinning(log, this.#source.pinned, config);
-    const host = liveHost();
-    this.#pipeline = new Pipeline(
-      { endedLives: config.keep.ended },
-      { ...engineOptions(config, host), run: runOf(bootId(), bootTime()) },
-      bootId(),
-    );
-    this.#pipeline.world.isLosing = () => source.dropped() > this.#pipeline.sequence.lost;
-    this.#pipeline.rules.hasMissed = () => source.hasMissed();
-    this.#pipeline.sequence.goOnAt(this.#source.account()?.next() ?? []);
-    const offset = () => this.#wallOffset;
-    const { world, ids } = this.#pipeline;
-    this.#views = new Views(world, offset, host, ids);
-    this.#lifeLog = new LifeLog(log, ids);
     this.#tracing = tracing;
-    this.#traces = tracing?.follow({ world, ids, wallOffset: offset });
-    this.#pipeline.onWatching = probeLog.tell;
-    this.#served = this.#wire(version);
-  }
-
-  /** Tells listeners apart and joins them to the pipeline. */
-  #wire(version: string): ServerSource {
-    const { world, rules, events, losses, sequence } = this.#pipeline;
-    const lifeLog = this.#lifeLog;
-    const probes = () => this.#source.points();
-    const ruleStates = () => this.#pipeline.ruleStates(probes());
+    logPinning(log, source.pinned, config);
+    const clock = this.#clock;
+    const boot = bootId();
+    const state = new IngestState({
+      bootId: boot,
+      endedObjects: config.retention.ended,
+      dropped: () => source.dropped(),
+      resumeAt: source.account()?.next() ?? [],
+    });
+    const kernelLog = config.kernel_log.enabled ? this.#openKernelLog(state.world) : undefined;
+    this.#kernelLog = kernelLog;
+    const host = liveHost(kernelLog?.log);
+    const { world, ids } = state;
+    const lifecycleLog = new LifecycleLog(log, ids);
     const metrics = new Metrics(
-      {
-        version,
-        world,
-        rules,
-        events,
-        lost: losses,
-        lastLossAt: () => this.#pipeline.lastLossAt,
-        sinceEpoch: (at) => this.#sinceEpoch(at),
-        now: bootTime,
-        looks: this.#looks,
-        sequenceGaps: () => sequence.byCpu(),
-        lanes: () => this.#source.lanes(),
-        ring: () => this.#source.ring(),
-        pinned: () => this.#source.account(),
-        probes,
-        ruleStates,
-        availableInstances: (parent) =>
-          this.#instances.lately(parent, bootTime() - INSTANCES_FRESH),
-        logLinesDropped: this.#logLinesDropped,
-        logLinesHeldBack: lifeLog.heldBack,
-        exported: this.#tracing?.counts,
-        traceIdOf: this.#pipeline.ids.traceIdOf,
-      },
-      { perDevice: this.#config.metrics.per_device, maxDevices: this.#config.metrics.max_devices },
+      metricsSource({
+        ...{ version, source, host, state, clock, logLinesDropped },
+        pipeline: () => this.#pipeline,
+        logLinesSuppressed: lifecycleLog.suppressed,
+        kernelLogSkipped: () => kernelLog?.log.skipped ?? 0,
+        exported: tracing?.counts,
+      }),
+      { perDevice: config.metrics.per_device, maxDevices: config.metrics.max_devices },
     );
-    this.#pipeline.addSink((moment) => metrics.durations.take(moment));
-    this.#pipeline.addSink(lifeLog.take);
-    if (this.#traces) this.#pipeline.addSink(this.#traces.take);
-    this.#pipeline.onLoss = (reason, count) => {
-      this.#lossesToTell.set(reason, (this.#lossesToTell.get(reason) ?? 0) + count);
-    };
-    this.#source.onLook = (report) => this.#looked(report);
-    rules.onMistake = (rule, error) => {
-      if (this.#mistaken.has(rule.id)) return;
-      this.#mistaken.add(rule.id);
-      this.#log.error(
-        { event: 'rule.mistake', rule: rule.id, error },
-        `the rule ${rule.id} failed, which is a bug: please report it. It may miss violations.`,
-      );
-    };
-    rules.onViolation = (violation, change) => {
-      lifeLog.violation(violation, change);
-      metrics.violation(violation, change);
-      this.#traces?.violated(violation, change);
-    };
-    return {
-      world,
-      rules,
-      metrics,
-      version,
-      views: this.#views,
-      probes,
-      ruleStates,
-      modules: () =>
-        readKernelModules()
-          .filter(({ loaded }) => loaded)
-          .map((module) => ({ ...module, held: whoHolds(module), heldByUs: false })),
-      notReady: () => notReady(probes()),
-      losses: () => ({ ...losses, last: this.#views.time(this.#pipeline.lastLossAt) }),
-      failed: (path, error) =>
-        this.#log.error(
-          { event: 'http.failed', path, error },
-          `the answer to ${path} failed, which is a bug: please report it (${error.message})`,
-        ),
-    };
+    const traces = tracing?.follow({ world, ids, wallOffset: clock.offset });
+    const agentLog = new AgentLog(log, { world, ringBytes: source.ring().bytes });
+    this.#pipeline = new Pipeline(state, {
+      rules: {
+        ...engineOptions(config, host),
+        run: runOf(boot, bootTime()),
+        hasMissed: () => source.hasMissed(),
+      },
+      sinks: [probeLog, agentLog, metrics, lifecycleLog, ...(traces ? [traces] : [])],
+    });
+    const views = new Views(world, clock.offset, host, ids, bootTime);
+    const pipeline = this.#pipeline;
+    this.#served = serverSource({ version, source, pipeline, views, metrics, log });
   }
 
-  /** Begins to read events and to listen. @throws when the address cannot be had */
+  /** Begins to read events and to listen. @throws when the address is not available */
   async start(): Promise<void> {
-    this.#source.start(this.#pipeline);
-    const { stale } = this.#source;
+    const stale = this.#source.start(this.#pipeline);
     if (stale > 0) {
-      this.#log.info({ stale }, `took back ${stale} probe definitions of an agent that was killed`);
+      this.#log.info(
+        { event: 'probes.stale_removed', stale },
+        `removed ${stale} stale kprobe definitions left by a killed agent`,
+      );
     }
-    this.#timer = setInterval(() => this.#tick(), FLUSH_MS);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
     const { host, port } = splitAddress(this.#config.listen);
-    // The largest part to load, and events do not wait for it.
+    // The largest module to load; events do not wait for it.
     const { createServer } = await import('../../src/http/server.ts');
     this.#server = createServer(this.#served);
     const url = await this.#server.listen({ host, port });
     this.#log.info({ event: 'agent.listening', url }, `listening on ${url}`);
   }
 
-  /** @returns whether nothing waits for the collector any more */
+  /** @returns whether all spans and log records were sent or dropped; false when a request is pending */
   async stop(): Promise<boolean> {
     clearInterval(this.#timer);
     await this.#server?.close();
     await this.#source.stop();
-    this.#lifeLog.tick(Number.POSITIVE_INFINITY);
-    this.#traces?.endOver();
-    // At last, because what all of them tell is read from the kernel's memory.
+    await this.#pipeline.end();
+    this.#kernelLog?.close();
+    // Last, because counters are read from memory that is shared with the kernel.
     this.#source.close();
     return (await this.#tracing?.stop()) ?? true;
   }
 
+  /** The kernel's log, of which lines about tracked devices are kept; undefined where it must not be read. */
+  #openKernelLog(world: World): OpenKernelLog | undefined {
+    const { devices, parents } = world;
+    const opened = openKernelLog(
+      (name) => devices.named(name) !== undefined || parents.named(name) !== undefined,
+    );
+    if (typeof opened !== 'string') return opened;
+    this.#log.info(
+      { event: 'kernel_log.unavailable', reason: opened },
+      `violations have no lines of the kernel log: ${opened}`,
+    );
+    return undefined;
+  }
+
   #tick(): void {
-    this.#wallOffset = wallOffset();
-    const now = bootTime();
-    this.#traces?.tick(now);
-    this.#tracing?.tell();
-    this.#lifeLog.tick(now);
-    this.#tellLosses();
+    this.#clock.update();
+    this.#kernelLog?.log.read();
+    this.#pipeline.tick(bootTime());
+    this.#tracing?.warn();
   }
-
-  /** Seconds since 1970 of a time on the boot-time clock. */
-  #sinceEpoch(at: number): number {
-    return (at + this.#wallOffset) / SECOND;
-  }
-
-  /** The state of all objects is known again, as far as it could be looked at. */
-  #looked(report: LookReport): void {
-    const { reason, began, lasted, problems } = report;
-    this.#looks.count(reason, this.#sinceEpoch(began), lasted / SECOND);
-    const { devices, parents, vms } = this.#pipeline.world;
-    const known = { parents: parents.size, devices: devices.size, vms: vms.size };
-    const took = `${(lasted / 1e6).toFixed(0)} ms`;
-    const count = Object.entries(known).map(([what, size]) => `${size} ${what}`);
-    const why = {
-      start: 'at the start',
-      module: 'after a module came',
-      loss: 'after a loss',
-      again: 'again',
-    };
-    this.#log[reason === 'again' ? 'debug' : 'info'](
-      { event: 'host.looked', reason, ...known, duration: lasted },
-      `looked at the host ${why[reason]}, in ${took}: ${count.join(', ')}`,
-    );
-    for (const problem of problems) {
-      this.#log.warn(
-        { event: 'host.look_incomplete', problem },
-        `not all could be seen: ${problem}`,
-      );
-    }
-  }
-
-  #tellLosses(): void {
-    if (this.#lossesToTell.size === 0 || Date.now() - this.#lossWarningAt < LOSS_WARNING_MS) return;
-    this.#lossWarningAt = Date.now();
-    const lost = Object.fromEntries(this.#lossesToTell);
-    this.#lossesToTell.clear();
-    const words = Object.entries(lost).map(([reason, count]) => `${count} (${reason})`);
-    this.#log.warn(
-      { event: 'events.lost', lost },
-      `lost events: ${words.join(', ')}. Lives going on are tainted until the host has been looked at. ` +
-        `If the ring is full often, raise ring.bytes above ${this.#config.ring.bytes}.`,
-    );
-  }
-}
-
-function notReady(points: readonly PointStatus[]): string | undefined {
-  if (points.some((point) => point.state === 'attached')) return undefined;
-  const [first] = points;
-  return `no point is watched: ${first?.reason ?? 'none is known'}`;
 }
 
 /** @param address "host:port", with brackets around an IPv6 address */

@@ -1,4 +1,4 @@
-/** OpenTelemetry's SDK, set up as its variables say. Loaded only when something is to be sent. */
+/** Sets up OpenTelemetry's SDK as its variables say. Loaded only when something is sent. */
 import {
   type Attributes,
   createNoopLogger,
@@ -25,12 +25,15 @@ import {
   TracerProvider,
 } from '@opentelemetry/sdk-trace';
 import type { Logger } from 'pino';
+import { plainLine } from '../../src/plain.ts';
 import { ChosenIds } from '../../src/telemetry/chosen-ids.ts';
 import type { ExportCounts, Signal } from '../../src/telemetry/export-counts.ts';
-import { LifeTraces } from '../../src/telemetry/traces.ts';
+import { TraceOutput } from '../../src/telemetry/trace-output.ts';
+import { LifecycleTraces } from '../../src/telemetry/traces.ts';
 import type { OtelSettings } from '../config/otel.ts';
+import { redactor } from '../config/secrets.ts';
 import { VERSION } from '../version.ts';
-import type { Exporting, Target, Targets } from './tracing.ts';
+import type { Exporting, Target, Targets } from './export-types.ts';
 
 export interface ExportingOptions {
   readonly settings: OtelSettings;
@@ -42,16 +45,21 @@ export interface ExportingOptions {
 export async function createExporting(options: ExportingOptions): Promise<Exporting> {
   const { settings, targets, counts, log } = options;
   let lastError: string | undefined;
+  const redact = redactor(settings);
+  const shown = (error: unknown) => plainLine(redact(errorText(error)));
   setGlobalErrorHandler((error) => {
-    lastError = inWords(error);
+    lastError = shown(error);
   });
   let isSetUp = false;
-  const say = (text: string, ...more: unknown[]) =>
-    // What happens later is counted, and told with the counts.
-    log[isSetUp ? 'debug' : 'warn']({ event: 'otlp.sdk' }, [text, ...more].join(' '));
-  const quiet = () => {};
+  const logSdk = (text: string, ...more: unknown[]) =>
+    // Later failures are counted, and reported with the counts.
+    log[isSetUp ? 'debug' : 'warn'](
+      { event: 'otlp.sdk' },
+      plainLine(redact([text, ...more].join(' '))),
+    );
+  const ignore = () => {};
   diag.setLogger(
-    { error: say, warn: say, info: quiet, debug: quiet, verbose: quiet },
+    { error: logSdk, warn: logSdk, info: ignore, debug: ignore, verbose: ignore },
     { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
   );
   const resource = resourceFromAttributes({
@@ -96,18 +104,17 @@ export async function createExporting(options: ExportingOptions): Promise<Export
   isSetUp = true;
   return {
     lastError: () => lastError,
-    follow: (followed) =>
-      new LifeTraces({
-        ...followed,
-        chosen,
-        tracer: tracers.getTracer('vfioscope', VERSION),
-        logger: loggers?.getLogger('vfioscope', VERSION) ?? createNoopLogger(),
-      }),
+    follow({ world, ids, wallOffset }) {
+      const tracer = tracers.getTracer('vfioscope', VERSION);
+      const logger = loggers?.getLogger('vfioscope', VERSION) ?? createNoopLogger();
+      const output = new TraceOutput({ wallOffset, tracer, chosen, logger });
+      return new LifecycleTraces({ world, ids, output });
+    },
     async shutdown() {
       const ends = await Promise.allSettled([tracers.shutdown(), loggers?.shutdown()]);
       const failed = ends.find((end) => end.status === 'rejected');
       if (!failed) return;
-      lastError = inWords(failed.reason);
+      lastError = shown(failed.reason);
       throw failed.reason;
     },
   };
@@ -130,7 +137,7 @@ async function logExporter({ protocol }: Target) {
   return new OTLPLogExporter();
 }
 
-/** No life has a parent elsewhere, so what is based on a parent is based on what is without one. */
+/** No trace has a remote parent, so the samplers that depend on one behave like those without. */
 function samplerOf(settings: OtelSettings): Sampler {
   switch (settings.OTEL_TRACES_SAMPLER?.replace('parentbased_', '')) {
     case 'always_off':
@@ -155,33 +162,33 @@ function numberOf(settings: OtelSettings, name: string): number | undefined {
   return settings[name] === undefined ? undefined : Number(settings[name]);
 }
 
-/** Without what is undefined, which the SDK would take for a value. */
+/** Removes undefined values, which the SDK would not replace by its defaults. */
 function given<T extends object>(options: T): { [Key in keyof T]?: NonNullable<T[Key]> } {
   const all = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(all) as { [Key in keyof T]?: NonNullable<T[Key]> };
 }
 
-/** What a batch processor tells of itself, as our counts. */
+/** Counts what a batch processor reports about itself. */
 function countedBy(counts: ExportCounts, signal: Signal): MeterProvider {
   const add = (count: number, attributes: Attributes = {}) => {
     const error = attributes['error.type'];
     const outcome = error === undefined ? 'sent' : error === 'queue_full' ? error : 'failed';
     counts.add(signal, outcome, count);
   };
-  const nothing = createNoopMeter();
-  const meter = Object.assign(Object.create(nothing) as typeof nothing, {
+  const noop = createNoopMeter();
+  const meter = Object.assign(Object.create(noop) as typeof noop, {
     createCounter: (name: string) =>
-      name.endsWith('.processed') ? { add } : nothing.createCounter(name),
+      name.endsWith('.processed') ? { add } : noop.createCounter(name),
   });
   return { getMeter: () => meter };
 }
 
-function inWords(error: unknown): string {
+function errorText(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { message, cause } = error;
-  // Of several addresses that were tried, each has its own.
+  // After several addresses were tried, each has an error of its own.
   const inner = error instanceof AggregateError ? error.errors : cause ? [cause] : [];
-  return [message, ...inner.map(inWords)]
+  return [message, ...inner.map(errorText)]
     .filter((text) => text !== '')
     .join(': ')
     .replace(/\s+/g, ' ');

@@ -1,77 +1,93 @@
 /**
- * The agent's logger: JSON lines, or the same as text on a terminal. Writing never blocks events.
- * Where systemd's journal reads the lines, each has its priority before it, which the journal takes
- * off again: `journalctl -p warning` works, and what is kept is plain JSON.
+ * The agent's logger: JSON lines, or the same as text on a terminal. Writing never blocks events, and a log
+ * that cannot be written costs its lines and nothing else. For systemd's journal, each line has its priority as a prefix, which the journal removes: `journalctl -p
+ * warning` works, and the journal keeps plain JSON.
  */
 import { fstatSync } from 'node:fs';
-import { destination, type Logger, pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import type { Config } from '../config/schema.ts';
+import { LogOutput } from './log-output.ts';
 
 export { ProbeLog } from '../../src/telemetry/probe-log.ts';
 
-/** Text that may wait for a slow reader; past that, lines are dropped and counted. */
-const MAX_BUFFERED = 4 << 20;
-
 export interface Log {
   readonly log: Logger;
-  /** Lines that were dropped because nobody read them in time. */
+  /** Lines that were dropped because they could not be written, or were not read in time. */
   dropped(): number;
-  flush(): void;
+  /** Waits until all lines are written or dropped. @returns false when some are not after that time */
+  flush(limitMs: number): Promise<boolean>;
 }
 
 export async function createLog(config: Config['log']): Promise<Log> {
-  const output = destination({ fd: 1, sync: false, maxLength: MAX_BUFFERED });
-  let dropped = 0;
-  output.on('drop', () => dropped++);
+  const output = new LogOutput(1);
+  const dropped = () => output.dropped;
+  const flush = (limitMs: number) => output.flush(limitMs);
   const options = {
     level: config.level,
     base: {},
     errorKey: 'error',
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
   };
-  const flush = () => output.flushSync();
   if (config.format === 'json' || (config.format === 'auto' && !isTerminal(1))) {
-    const lines = isJournal(process.env.JOURNAL_STREAM, 1) ? withPriority(output) : output;
-    return { log: pino(options, lines), dropped: () => dropped, flush };
+    const isForJournal = isJournal(process.env.JOURNAL_STREAM, 1);
+    return {
+      log: pino(options, new Lines(output, isForJournal ? withPriority : same)),
+      dropped,
+      flush,
+    };
   }
   const { default: pretty } = await import('pino-pretty');
   const format = pretty.prettyFactory({
-    colorize: isTerminal(1),
+    colorize: isTerminal(1) && process.stdout.hasColors(),
     hideObject: true,
     translateTime: 'SYS:HH:MM:ss.l',
     messageFormat: (line, key) => [line[key], ...evidenceOf(line)].join('\n    '),
   });
-  const text = { write: (line: string) => output.write(format(line)) };
-  return { log: pino(options, text), dropped: () => dropped, flush };
+  return { log: pino(options, new Lines(output, format)), dropped, flush };
 }
 
-/** Only a device is worth asking: to load node:tty, and with it node:net, takes as long as to open a probe. */
+/** Asks only for a character device: loading node:tty, and with it node:net, takes as long as opening a probe. */
 function isTerminal(fd: number): boolean {
   return fstatSync(fd).isCharacterDevice() && process.getBuiltinModule('node:tty').isatty(fd);
 }
 
-/** Whether a descriptor leads to the journal, as systemd tells: "DEVICE:INODE". */
+/** Whether a descriptor is the journal's. @param stream JOURNAL_STREAM as systemd sets it: "DEVICE:INODE" */
 export function isJournal(stream: string | undefined, fd: number): boolean {
   const { dev, ino } = fstatSync(fd);
   return stream === `${dev}:${ino}`;
 }
 
-interface Lines {
-  write(line: string): unknown;
+/** Asks pino to set what is said of a line. */
+const METADATA: unique symbol = Symbol.for('pino.metadata');
+
+/** Where pino writes lines, each as it is shown; on its way it says what the line is. */
+export class Lines {
+  readonly [METADATA] = true;
+  /** pino sets this and the next to the level and the fields of the line that it writes next. */
+  lastLevel = 0;
+  lastObj: { readonly event?: string } | null = null;
+  readonly #output: Pick<LogOutput, 'write'>;
+  readonly #shown: (line: string, level: number) => string;
+
+  constructor(output: Pick<LogOutput, 'write'>, shown: (line: string, level: number) => string) {
+    this.#output = output;
+    this.#shown = shown;
+  }
+
+  write(line: string): void {
+    const isViolation = this.lastObj?.event?.startsWith('violation.') === true;
+    this.#output.write(this.#shown(line, this.lastLevel), isViolation || this.lastLevel >= 40);
+  }
 }
 
-/** Puts syslog's priority before each line, see sd-daemon(3). */
-export function withPriority(lines: Lines) {
-  return {
-    // pino notes here of which level the line is that it writes next.
-    lastLevel: 0,
-    [Symbol.for('pino.metadata')]: true,
-    write(line: string): void {
-      const { lastLevel } = this;
-      const priority = lastLevel >= 50 ? 3 : lastLevel >= 40 ? 4 : lastLevel >= 30 ? 6 : 7;
-      lines.write(`<${priority}>${line}`);
-    },
-  };
+/** A line with its syslog priority before it, see sd-daemon(3). */
+export function withPriority(line: string, level: number): string {
+  const priority = level >= 50 ? 3 : level >= 40 ? 4 : level >= 30 ? 6 : 7;
+  return `<${priority}>${line}`;
+}
+
+function same(line: string): string {
+  return line;
 }
 
 function evidenceOf(line: Record<string, unknown>): string[] {

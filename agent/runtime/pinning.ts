@@ -1,27 +1,30 @@
-/** Tells an operator what was found where probes are pinned, and what that means. */
+/** Logs what was found in the directory of pinned probes, and what that means. */
 import type { Logger } from 'pino';
 import type { PinReport } from '../../src/kernel/pins.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
 import type { Config } from '../config/schema.ts';
 
 /** @param report undefined where this agent pins nothing */
-export function tellPinning(log: Logger, report: PinReport | undefined, config: Config): void {
+export function logPinning(log: Logger, report: PinReport | undefined, config: Config): void {
   if (!report) {
     const problem = besidePinned(config);
-    if (problem) log.warn({ event: 'pins.beside' }, problem);
+    if (problem) log.warn({ event: 'pins.unused' }, problem);
     return;
   }
   const { directory } = report;
   switch (report.state) {
     case 'new':
-      log.info({ event: 'pins.made', directory }, `probes are pinned in ${directory} from now on`);
+      log.info(
+        { event: 'pins.created', directory },
+        `probes are pinned in ${directory} and stay attached when the agent stops`,
+      );
       break;
     case 'replaced': {
       const { why, unread, records } = report;
       log.warn(
         { event: 'pins.replaced', directory, why, unread, records },
-        `what was pinned in ${directory} cannot be used and was replaced: ${why}. ` +
-          `${records} records that nobody had read are lost (${unread} bytes).`,
+        `the probes pinned in ${directory} cannot be used and were replaced: ${why}. ` +
+          `${records} unread records are lost (${unread} bytes).`,
       );
       break;
     }
@@ -29,38 +32,40 @@ export function tellPinning(log: Logger, report: PinReport | undefined, config: 
       const { agent, records, lost, unread } = report;
       log.info(
         { event: 'pins.continued', directory, agent, records, lost, unread },
-        `goes on with what vfioscope ${agent} pinned in ${directory}, after ${records} records ` +
+        `continuing with the probes that vfioscope ${agent} pinned in ${directory}, after ${records} records ` +
           `(${lost} lost): ${unread} bytes are unread`,
       );
-      for (const setting of withoutEffect(report, config)) {
+      for (const setting of ignoredSettings(report, config)) {
         log.warn(
-          { event: 'pins.setting', directory },
-          `${setting}; to change it: stop the agent, vfioscope unpin, and start it again`,
+          { event: 'pins.setting_ignored', directory },
+          `${setting}; to change it, stop the agent, run vfioscope unpin, and start the agent again`,
         );
       }
     }
   }
 }
 
-/** What to say of probes that somebody else has pinned, to one who pins none; undefined if there are none. */
+/** A warning about probes that another agent has pinned, for one that pins none; undefined if there are none. */
 export function besidePinned({ pin }: Config): string | undefined {
   if (pin.enabled || !isPinned(pin.directory)) return undefined;
   return (
     `probes are pinned in ${pin.directory}, which this agent does not read: ` +
-    'as long as nobody does, they only cost time. vfioscope unpin removes them.'
+    'unless another agent does, they only cost CPU time. vfioscope unpin removes them.'
   );
 }
 
-function withoutEffect(
+function ignoredSettings(
   { ringBytes, moduleBtf }: Extract<PinReport, { state: 'continued' }>,
   { ring, attach }: Config,
 ): string[] {
   const settings: string[] = [];
   if (ringBytes !== ring.bytes) {
-    settings.push(`ring.bytes is ${ring.bytes}, but the pinned ring has ${ringBytes} and stays`);
+    settings.push(`ring.bytes is ${ring.bytes}, but the pinned ring keeps its ${ringBytes} bytes`);
   }
   if (moduleBtf !== attach.module_btf) {
-    settings.push(`attach.module_btf is ${attach.module_btf}, but was ${moduleBtf} and stays so`);
+    settings.push(
+      `attach.module_btf is ${attach.module_btf}, but the pinned probes keep ${moduleBtf}`,
+    );
   }
   return settings;
 }

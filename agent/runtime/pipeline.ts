@@ -1,95 +1,97 @@
-/** From records to lives and violations: the part that is the same for every source. */
+/** From records to state, violations and sinks: the part that is the same for every source. */
+import { type EngineOptions, RuleEngine } from '../../src/engine/engine.ts';
+import type { Sink } from '../../src/engine/sink.ts';
 import type { EventCursor } from '../../src/events/cursor.ts';
-import { SequenceCheck } from '../../src/events/sequence.ts';
-import type { PointStatus, SourceListener, UncountedLoss } from '../../src/events/source.ts';
+import type { KernelVersion } from '../../src/events/host.ts';
+import { pointName } from '../../src/events/points.ts';
+import type {
+  LossReason,
+  PointStatus,
+  SnapshotReport,
+  SourceListener,
+  UncountedLoss,
+} from '../../src/events/source.ts';
 import { FLAG } from '../../src/events/wire.gen.ts';
-import type { Moment } from '../../src/lifecycle/moment.ts';
-import { MOMENT_COUNT, momentIndex, pointName } from '../../src/lifecycle/points.ts';
-import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
-import { type EngineOptions, RuleEngine } from '../../src/rules/engine.ts';
-import type { KernelVersion } from '../../src/rules/rule.ts';
-import { LifeIds } from '../../src/telemetry/life-ids.ts';
+import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
+import type { IngestState } from './ingest-state.ts';
 import { type RuleState, ruleStates } from './rule-options.ts';
 
-/** Sees each moment before the rules judge it, so that a log reads in order; keeps nothing of it. */
-export type Sink = (moment: Moment) => void;
-
-/** Why events did not arrive. */
-export type LossReason = 'ring_full' | UncountedLoss;
+export interface PipelineOptions {
+  readonly rules: Omit<EngineOptions, 'sinks' | 'traceIdOf'>;
+  /** Get everything that the pipeline finds, in this order; an event before the rules judge it. */
+  readonly sinks: readonly Sink[];
+}
 
 export class Pipeline implements SourceListener {
-  readonly world: World;
-  readonly ids: LifeIds;
+  readonly state: IngestState;
+  /** Applies events to the state. */
+  readonly dispatcher: Dispatcher;
   readonly rules: RuleEngine;
-  readonly sequence = new SequenceCheck();
-  /** Events by moment index. */
-  readonly events = new Float64Array(MOMENT_COUNT);
-  readonly losses: Record<LossReason, number> = {
-    ring_full: 0,
-    probe_missed: 0,
-    calls_full: 0,
-    unreadable: 0,
-    malformed: 0,
-  };
-  /** What the source could last see. */
-  points: readonly PointStatus[] = [];
-  /** ns on the boot-time clock when events were last found lost, 0 if never. */
-  lastLossAt = 0;
-  onLoss: (reason: LossReason, count: number) => void = () => {};
-  onWatching: (points: readonly PointStatus[]) => void = () => {};
-  readonly #sinks: Sink[] = [];
+  readonly #sinks: readonly Sink[];
+  /** Those that take events. */
+  readonly #eventSinks: readonly Required<Pick<Sink, 'event'>>[];
   readonly #kernel: KernelVersion;
 
-  /** @param bootId of the kernel that the records are of */
-  constructor(world: WorldOptions, rules: EngineOptions, bootId: string) {
-    this.world = new World(world);
-    this.ids = new LifeIds(bootId, this.world);
-    this.rules = new RuleEngine(this.world, { ...rules, traceIdOf: this.ids.traceIdOf });
+  constructor(state: IngestState, { rules, sinks }: PipelineOptions) {
+    this.state = state;
+    this.dispatcher = new Dispatcher(state.world);
+    this.#sinks = sinks;
+    this.#eventSinks = sinks.filter(takesEvents);
+    this.rules = new RuleEngine(state.world, { ...rules, sinks, traceIdOf: state.ids.traceIdOf });
     this.#kernel = rules.host.kernel;
   }
 
-  addSink(sink: Sink): void {
-    this.#sinks.push(sink);
-  }
-
-  /** Takes one record in. An arrow function, because sources call it for each record. */
+  /** Processes one record. An arrow function, because sources call it for each record. */
   readonly record = (event: EventCursor): void => {
-    if ((event.flags & FLAG.EVENT_SEEN) === 0) {
-      const missing = this.sequence.observe(event);
+    const { sequence } = this.state;
+    if ((event.flags & FLAG.EVENT_SNAPSHOT) === 0) {
+      const missing = sequence.observe(event);
       if (missing > 0) this.#lose('ring_full', missing);
     }
     if (pointName(event.point) === undefined) {
       this.#lose('malformed', 1);
       return;
     }
-    this.events[momentIndex(event.point, event.isEnd)]++;
-    const moment = this.world.apply(event);
-    for (let i = 0; i < this.#sinks.length; i++) this.#sinks[i](moment);
-    this.rules.check(moment);
+    const transition = this.dispatcher.apply(event);
+    for (let i = 0; i < this.#eventSinks.length; i++) this.#eventSinks[i].event(transition);
+    this.rules.check(transition);
   };
 
   lost(reason: UncountedLoss, count: number): void {
     this.#lose(reason, count);
   }
 
-  /** What did not arrive by now never will, and time passes for the rules. */
+  /** Records that did not arrive by now are lost, and time passes for the rules. */
   caughtUp(now: number, attempts: readonly number[]): void {
     for (let cpu = 0; cpu < attempts.length; cpu++) {
-      const missing = this.sequence.settle(cpu, attempts[cpu]);
+      const missing = this.state.sequence.settle(cpu, attempts[cpu]);
       if (missing > 0) this.#lose('ring_full', missing);
     }
     this.rules.tick(now);
   }
 
   watching(points: readonly PointStatus[]): void {
-    this.points = points;
     const active = new Set(
       this.ruleStates(points)
         .filter((rule) => rule.active)
         .map(({ id }) => id),
     );
     this.rules.activate((rule) => active.has(rule.id));
-    this.onWatching(points);
+    for (const sink of this.#sinks) sink.coverage?.(points);
+  }
+
+  snapshot(report: SnapshotReport): void {
+    for (const sink of this.#sinks) sink.snapshot?.(report);
+  }
+
+  /** Lets time pass for the sinks, also while events arrive faster than they are read. @param now ns */
+  tick(now: number): void {
+    for (const sink of this.#sinks) sink.tick?.(now);
+  }
+
+  /** Lets the sinks write out what they have buffered. */
+  async end(): Promise<void> {
+    for (const sink of this.#sinks) await sink.end?.();
   }
 
   /** What each of its rules can do where these points are watched. */
@@ -97,11 +99,16 @@ export class Pipeline implements SourceListener {
     return ruleStates(points, this.#kernel, this.rules.rules);
   }
 
-  /** Events are missing: from here on, lives that were going on may not be what they seem. */
+  /** Events are missing: from here on, the state of live objects may be wrong. */
   #lose(reason: LossReason, count: number): void {
-    this.losses[reason] += count;
-    this.world.lose();
-    this.lastLossAt = this.world.now;
-    this.onLoss(reason, count);
+    const { state } = this;
+    state.losses[reason] += count;
+    state.world.lose();
+    state.lastLossAt = state.world.now;
+    for (const sink of this.#sinks) sink.loss?.(reason, count);
   }
+}
+
+function takesEvents(sink: Sink): sink is Sink & Required<Pick<Sink, 'event'>> {
+  return sink.event !== undefined;
 }

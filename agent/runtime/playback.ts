@@ -1,38 +1,51 @@
 /**
- * Stands between a recording and its listener, and lets time pass. A live source
- * catches up about once a second; a recording may be of one that was too busy for it,
- * or lack a part. Rules that wait need their clock all the same.
+ * Passes a recording on to its listener, and adds the passing of time. A live source catches up about
+ * once a second; a recorded one may have been too busy for it, or a part may be missing. Rules that wait
+ * need the clock nevertheless. How much work a pause may ask for is bounded: a few bytes can stand for years.
  */
+
 import type { EventCursor } from '../../src/events/cursor.ts';
 import type { PointStatus, SourceListener, UncountedLoss } from '../../src/events/source.ts';
-import { Sight } from './sight.ts';
+import { SECOND } from '../../src/units.ts';
+import { Coverage } from './coverage.ts';
 
-/** ns. */
-const SECOND = 1e9;
-/** ns: of a longer silence, only its end is told second by second. */
-const LONGEST = 3600 * SECOND;
+/**
+ * Nothing but time changes in a pause, and rules wait for round times: steps of a second at first, and later
+ * this part of the pause so far, which is as exact for a rule that waits for hours.
+ */
+const STEP_OF_PAUSE = 1 / 64;
+/** Steps that pauses may take, besides one for each call of the recording. */
+const FREE_STEPS = 50_000;
 const NO_ATTEMPTS: readonly number[] = [];
 
 export class Playback implements SourceListener {
-  readonly sight: Sight;
+  readonly coverage: Coverage;
   /** ns on the boot-time clock: how far the recording has been played. */
   now: number;
   readonly #listener: SourceListener;
-  /** ns: when the listener was last told the time. */
-  #told: number;
+  /** ns: the latest time that the listener got. */
+  #passed: number;
+  /** ns: when something else than time changed last. */
+  #changed: number;
+  #steps = FREE_STEPS;
+  /** ns: from when on pauses are passed at once, because steps have run out. */
+  skippedFrom: number | undefined;
 
   /** @param start ns on the boot-time clock, when the recording began */
   constructor(listener: SourceListener, start: number) {
     this.#listener = listener;
-    this.#told = start;
+    this.#passed = start;
+    this.#changed = start;
     this.now = start;
-    this.sight = new Sight(start);
+    this.coverage = new Coverage(start);
   }
 
   record(event: EventCursor): void {
     const { time } = event;
     if (time > this.now) this.now = time;
-    if (time - this.#told >= SECOND) this.#pass(time);
+    if (time - this.#passed >= SECOND) this.#pass(time);
+    if (time > this.#changed) this.#changed = time;
+    this.#steps++;
     this.#listener.record(event);
   }
 
@@ -41,24 +54,28 @@ export class Playback implements SourceListener {
   }
 
   caughtUp(now: number, attempts: readonly number[]): void {
-    // The call itself is the last of the seconds.
+    // The call below is the last of these seconds.
     this.#pass(now - SECOND);
+    this.#steps++;
     this.now = Math.max(this.now, now);
-    this.#told = Math.max(this.#told, now);
+    this.#passed = Math.max(this.#passed, now);
     this.#listener.caughtUp(now, attempts);
   }
 
   watching(points: readonly PointStatus[]): void {
-    this.sight.change(points, this.now);
+    this.coverage.change(points, this.now);
     this.#listener.watching(points);
   }
 
-  /** Tells every second up to `time` that was not told. */
+  /** Calls caughtUp() for the time up to `time` that has not been passed. */
   #pass(time: number): void {
-    this.#told = Math.max(this.#told, time - LONGEST);
-    while (time - this.#told >= SECOND) {
-      this.#told += SECOND;
-      this.#listener.caughtUp(this.#told, NO_ATTEMPTS);
+    while (time - this.#passed >= SECOND) {
+      const left = time - this.#passed;
+      const step = Math.max(SECOND, (this.#passed - this.#changed) * STEP_OF_PAUSE);
+      if (this.#steps <= 0) this.skippedFrom ??= this.#passed;
+      this.#passed += this.#steps > 0 ? Math.min(step, left) : left;
+      this.#steps--;
+      this.#listener.caughtUp(this.#passed, NO_ATTEMPTS);
     }
   }
 }

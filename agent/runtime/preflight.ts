@@ -1,41 +1,47 @@
-/** Turns "the probes would not start" into what keeps them from it and what to do. */
+/** Turns "the probes would not start" into what prevents it and what to do. */
 import { release } from 'node:os';
-import { obstacles } from '../../src/kernel/host.ts';
+import { preflightFailures } from '../../src/kernel/host.ts';
 import { LibbpfError } from '../../src/kernel/libbpf.ts';
 import { UserProblem } from '../../src/problem.ts';
 
-/** errnos with which kernels refuse a program type that they do not offer. */
+/** errnos with which kernels refuse a program type that they do not offer: EPERM, EACCES, EINVAL, EOPNOTSUPP. */
 const REFUSALS = new Set([1, 13, 22, 95]);
 
-/** @throws {UserProblem} when it is plain beforehand that nothing can work here */
-export function checkObstacles(): void {
-  const [obstacle] = obstacles();
-  if (obstacle) throw new UserProblem(`cannot watch this host: ${obstacle.what}`, obstacle.next);
+/** @throws {UserProblem} when it is known beforehand that no probe can work here */
+export function preflight(): void {
+  const [failure] = preflightFailures();
+  if (!failure) return;
+  const { code, message, next } = failure;
+  throw new UserProblem(code, `cannot watch this host: ${message}`, next);
 }
 
-/** The cause behind a failed start, as far as it can be told. */
+/** @returns the cause of a failed start as a problem that the user can fix; what is no error as it is */
 export function explainFailure(error: unknown): unknown {
-  if (error instanceof UserProblem) return error;
-  if (error instanceof LibbpfError && /refused/.test(error.message) && REFUSALS.has(error.errno)) {
+  if (error instanceof UserProblem || !(error instanceof Error)) return error;
+  const { message } = error;
+  const cause = { cause: error };
+  const step = error instanceof LibbpfError ? error.step : undefined;
+  if (step === 'load' && error instanceof LibbpfError && REFUSALS.has(error.errno)) {
     return new UserProblem(
-      `the kernel ${release()} refuses tracing programs: ${error.message}`,
+      'host.bpf-refused',
+      `the kernel ${release()} refuses tracing programs: ${message}`,
       'run vfioscope on the host itself, not in a sandbox or guest whose kernel is restricted; ' +
         'the kernel needs CONFIG_KPROBES and CONFIG_BPF_EVENTS',
-      { cause: error },
+      cause,
     );
   }
-  if (error instanceof LibbpfError && /cannot read probe object/.test(error.message)) {
+  if (step === 'open') {
     return new UserProblem(
-      error.message,
+      'build.object-unreadable',
+      message,
       'reinstall vfioscope, or build the objects with npm run build:bpf',
-      {
-        cause: error,
-      },
+      cause,
     );
   }
-  return error instanceof Error
-    ? new UserProblem(`cannot watch this host: ${error.message}`, 'vfioscope doctor tells more', {
-        cause: error,
-      })
-    : error;
+  return new UserProblem(
+    'host.attach-failed',
+    `cannot watch this host: ${message}`,
+    'run vfioscope doctor, and report its output with --json if it does not help',
+    cause,
+  );
 }

@@ -1,28 +1,24 @@
-/** What the settings mean for the rules, and which rules can work with what is watched. */
+/** Translates settings into options of the rule engine, and finds the rules that can work. */
+
+import { RULES } from '../../src/catalogue.ts';
+import type { EngineOptions } from '../../src/engine/engine.ts';
+import { isPossible, pointsNeeded, type Rule } from '../../src/engine/rule.ts';
+import type { Host, KernelVersion } from '../../src/events/host.ts';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
-import { RULES } from '../../src/rules/catalogue.ts';
-import type { EngineOptions } from '../../src/rules/engine.ts';
-import {
-  type Host,
-  isPossible,
-  type KernelVersion,
-  pointsNeeded,
-  type Rule,
-  SECOND,
-} from '../../src/rules/rule.ts';
+import { SECOND } from '../../src/units.ts';
 import type { Config } from '../config/schema.ts';
 
 export interface RuleState {
   readonly id: string;
   readonly title: string;
   readonly active: boolean;
-  /** Points that it needs and that are not watched. */
+  /** Points that the rule needs and that are not watched. */
   readonly missing: readonly string[];
-  /** Why what it looks for cannot happen on this kernel. */
+  /** Why the violation cannot happen on this kernel. */
   readonly impossible?: string;
 }
 
-export function engineOptions({ rules, keep }: Config, host: Host): EngineOptions {
+export function engineOptions({ rules, retention }: Config, host: Host): EngineOptions {
   return {
     host,
     rules: RULES.filter((rule) => !rules.disabled.includes(rule.id)),
@@ -34,19 +30,24 @@ export function engineOptions({ rules, keep }: Config, host: Host): EngineOption
       createSerialised: rules.create_serialised_seconds * SECOND,
       vmPinned: rules.vm_pinned_seconds * SECOND,
       kvmRefLeak: rules.kvm_ref_leak_seconds * SECOND,
+      neverOpened: rules.never_opened_seconds * SECOND,
+      openStall: rules.open_stall_seconds * SECOND,
+      closeStall: rules.close_stall_seconds * SECOND,
+      createStall: rules.create_stall_seconds * SECOND,
+      bindStall: rules.bind_stall_seconds * SECOND,
+      vmDestroyStall: rules.vm_destroy_stall_seconds * SECOND,
+      callStall: rules.call_stall_seconds * SECOND,
       grace: rules.grace_seconds * SECOND,
     },
     drivers: {
       needKvm: new Set(rules.drivers_needing_kvm),
       oneDevicePerVm: new Set(rules.drivers_one_device_per_vm),
     },
-    limit: keep.violations,
+    limit: retention.violations,
   };
 }
 
-/**
- * Which rules can work on a kernel, with the points that are watched or told by others that are.
- */
+/** Which rules can work on a kernel, with the points that are watched or inferred from watched ones. */
 export function ruleStates(
   points: readonly Pick<PointStatus, 'point' | 'state' | 'reason'>[],
   kernel: KernelVersion,
@@ -65,11 +66,11 @@ export function ruleStates(
   });
 }
 
-/** Why a step that the rule is about is none of this kernel's. */
+/** Why this kernel does not have a step that the rule needs. */
 function missingStep(
   { needsStep = [] }: Rule,
   points: ReadonlyMap<string, Pick<PointStatus, 'state' | 'reason'>>,
 ): string | undefined {
-  const step = needsStep.map((name) => points.get(name)).find((one) => one?.state === 'implied');
+  const step = needsStep.map((name) => points.get(name)).find((one) => one?.state === 'inferred');
   return step && (step.reason ?? 'this kernel has no such step');
 }

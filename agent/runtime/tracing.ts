@@ -1,49 +1,25 @@
 /**
- * Sends traces and log records to an OpenTelemetry collector when its variables name one;
- * otherwise nothing of OpenTelemetry is loaded.
+ * Sends traces and log records to an OpenTelemetry collector when the OTEL_ variables name one. Otherwise
+ * no package of OpenTelemetry is loaded.
  */
 import type { Logger } from 'pino';
-import type { World } from '../../src/lifecycle/world.ts';
 import { ExportCounts, SIGNALS, type Signal } from '../../src/telemetry/export-counts.ts';
-import type { LifeIds } from '../../src/telemetry/life-ids.ts';
-import type { LifeTraces } from '../../src/telemetry/traces.ts';
+import type { LifecycleTraces } from '../../src/telemetry/traces.ts';
 import { type OtelSettings, otelSettings } from '../config/otel.ts';
+import { shownEndpoint } from '../config/secrets.ts';
+import type { Exporting, Followed, Target, Targets } from './export-types.ts';
 
-/** One warning about what could not be sent per so many ms. */
+/** At most one warning about dropped items per so many ms. */
 const WARNING_MS = 60_000;
-/** How long the agent's end may wait for the collector, ms. */
+/** How long the agent waits for the collector when it stops, ms. */
 const STOP_MS = 5000;
-
-/** Where it goes, by signal; undefined where it goes nowhere. */
-export type Targets = Readonly<Record<Signal, Target | undefined>>;
-
-export interface Target {
-  readonly endpoint: string;
-  readonly protocol: string;
-}
-
-export interface Followed {
-  readonly world: World;
-  readonly ids: LifeIds;
-  /** ns from the boot-time clock to 1970 */
-  readonly wallOffset: () => number;
-}
-
-/** The part that knows OpenTelemetry; see exporting.ts. */
-export interface Exporting {
-  follow(followed: Followed): LifeTraces;
-  /** The latest error, in words. */
-  lastError(): string | undefined;
-  /** Sends what waits. @throws when it could not */
-  shutdown(): Promise<void>;
-}
 
 export class Tracing {
   readonly counts: ExportCounts;
   readonly #exporting: Exporting;
   readonly #log: Logger;
-  readonly #told: Record<Signal, number> = { traces: 0, logs: 0 };
-  #toldAt = Number.NEGATIVE_INFINITY;
+  readonly #warned: Record<Signal, number> = { traces: 0, logs: 0 };
+  #warnedAt = Number.NEGATIVE_INFINITY;
 
   constructor(exporting: Exporting, counts: ExportCounts, log: Logger) {
     this.#exporting = exporting;
@@ -51,47 +27,47 @@ export class Tracing {
     this.#log = log;
   }
 
-  follow(followed: Followed): LifeTraces {
+  follow(followed: Followed): LifecycleTraces {
     return this.#exporting.follow(followed);
   }
 
-  /** Says what will not arrive, at most once a minute. */
-  tell(now = performance.now()): void {
-    if (now - this.#toldAt < WARNING_MS) return;
-    const lost = SIGNALS.map((signal) => this.counts.dropped(signal) - this.#told[signal]);
+  /** Warns about items that were dropped, at most once a minute. */
+  warn(now = performance.now()): void {
+    if (now - this.#warnedAt < WARNING_MS) return;
+    const lost = SIGNALS.map((signal) => this.counts.dropped(signal) - this.#warned[signal]);
     const [spans, records] = lost;
     if (spans + records === 0) return;
-    this.#toldAt = now;
-    for (const signal of SIGNALS) this.#told[signal] = this.counts.dropped(signal);
+    this.#warnedAt = now;
+    for (const signal of SIGNALS) this.#warned[signal] = this.counts.dropped(signal);
     const error = this.#exporting.lastError();
     this.#log.warn(
       { event: 'otlp.dropped', spans, records, error },
-      `${spans} spans and ${records} log records were not sent to the collector` +
-        `${error ? `: ${error}` : ''}. Nothing else is affected; vfioscope_otlp_items_total counts them.`,
+      `${spans} spans and ${records} log records could not be sent and were dropped` +
+        `${error ? `: ${error}` : ''}. Metrics, API and log are not affected; vfioscope_otlp_items_total counts them.`,
     );
   }
 
-  /** @returns whether all is done; else something still waits for the collector */
+  /** @returns whether all items were sent or dropped; false when a request is still pending */
   async stop(): Promise<boolean> {
-    const isDone = await Promise.race([
+    const isFlushed = await Promise.race([
       this.#exporting.shutdown().then(
         () => true,
         () => true,
       ),
       new Promise<boolean>((resolve) => setTimeout(resolve, STOP_MS, false).unref()),
     ]);
-    this.tell(Number.POSITIVE_INFINITY);
-    if (!isDone) {
+    this.warn(Number.POSITIVE_INFINITY);
+    if (!isFlushed) {
       this.#log.warn(
-        { event: 'otlp.cut_off', error: this.#exporting.lastError() },
-        `the collector took no more within ${STOP_MS / 1000} s: what waited is lost`,
+        { event: 'otlp.shutdown_timeout', error: this.#exporting.lastError() },
+        `OTLP shutdown timed out after ${STOP_MS / 1000} s; queued items were dropped`,
       );
     }
-    return isDone;
+    return isFlushed;
   }
 }
 
-/** @returns undefined where nothing is to be sent */
+/** @returns undefined where nothing is sent */
 export async function startTracing(
   log: Logger,
   file: Readonly<Record<string, unknown>>,
@@ -102,7 +78,10 @@ export async function startTracing(
   for (const { name, message } of ignored) {
     // The SDK reads the environment itself.
     delete env[name];
-    log.warn({ event: 'otlp.setting_ignored', name }, `${name} ${message}; it is ignored`);
+    log.warn(
+      { event: 'otlp.setting_ignored', name },
+      `the environment variable ${name} ${message}; it is ignored`,
+    );
   }
   if (!targets.traces && !targets.logs) return undefined;
   Object.assign(env, settings);
@@ -113,11 +92,10 @@ export async function startTracing(
     const target = targets[signal];
     if (!target) continue;
     const { endpoint, protocol } = target;
-    // A name and a password may be in it.
-    const shown = endpoint.replace(/\/\/[^/@]*@/, '//');
+    const shown = shownEndpoint(endpoint);
     log.info(
-      { event: 'otlp.on', signal, endpoint: shown, protocol },
-      `sending ${signal} to ${shown} (${protocol})`,
+      { event: 'otlp.started', signal, endpoint: shown, protocol },
+      `sending ${signal} to the collector at ${shown} (${protocol})`,
     );
   }
   return new Tracing(exporting, counts, log);

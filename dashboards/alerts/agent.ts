@@ -1,142 +1,159 @@
-/** Alerts on the agent: is it there, does it see, does it keep up. */
+/** Alerts on the agent: whether it runs, attaches its probes, and keeps up with the events. */
 import { type AlertGroup, API } from './alert.ts';
 
 const DOCTOR = {
-  does: 'What works on this host, what does not, and why.',
+  shows: 'What works on this host, what does not, and why.',
   command: 'sudo vfioscope doctor',
 };
 const LOG = {
-  does: 'What the agent said last.',
+  shows: 'The last log lines of the agent.',
   command: 'journalctl -u vfioscope -n 50',
 };
 const PROBES = {
-  does: 'What is watched, what was lost and why.',
+  shows: 'Which probes failed to attach, how many events were lost, and why.',
   command: `curl -s ${API}/api/v1/probes | jq '{lost, failed: [.points[] | select(.state == "failed")]}'`,
+};
+const OOM = {
+  shows: 'Whether the kernel killed it for lack of memory.',
+  command: `journalctl -k -b | grep -iE 'out of memory|oom|killed process'`,
+};
+const CPU_SHARE = {
+  shows: 'Whether the agent gets enough CPU.',
+  command: 'cat /proc/pressure/cpu; systemctl show vfioscope -p CPUQuotaPerSecUSec,Nice',
 };
 
 export const AGENT: AlertGroup = {
   title: 'The agent',
-  about:
-    'Whether the other alerts can be relied on. While an agent cannot be reached, what it said before ' +
-    'is gone from Prometheus, and its alerts clear; VfioscopeAgentDown then stands in for them.',
+  description:
+    'Whether the other alerts can be relied on. While an agent cannot be scraped, its series are stale ' +
+    'in Prometheus and the alerts of its host clear; VfioscopeAgentDown then stands in for them.',
   alerts: [
     {
       name: 'VfioscopeAgentDown',
       severity: 'warning',
       for: 300,
-      because:
-        'An upgrade or a reboot takes minutes. Without the agent nothing breaks, but nothing is seen, ' +
-        'and alerts of that host have cleared without being over.',
+      rationale:
+        'An upgrade or a reboot takes minutes. Guests run on without the agent, but nothing is ' +
+        'observed, and alerts of that host have cleared although their cause may remain.',
       expr: 'up{job="vfioscope"} == 0',
-      summary: 'vfioscope on {{ $labels.instance }} does not answer',
+      summary: 'vfioscope on {{ $labels.instance }} cannot be scraped',
       description:
-        'Prometheus cannot scrape vfioscope on {{ $labels.instance }} for five minutes. Nobody watches the devices there, and alerts about them have cleared for that reason only.',
+        'Prometheus has not been able to scrape vfioscope on {{ $labels.instance }} for five minutes. Devices and VMs on that host are not observed, and alerts about them have cleared for that reason only.',
       runbook: {
-        means:
-          'A target of the job `vfioscope` does not answer, or not in time, or not with metrics.',
+        firstDo: 'Find out on the host whether the agent runs, and start it if it does not.',
+        firstDont:
+          'Do not take alerts of that host that cleared in the meantime for resolved: they cleared ' +
+          'because the agent could not be scraped.',
         confirm: [
           {
-            does: 'Whether it runs, and answers on the host itself.',
+            shows: 'Whether it runs, and whether it answers on the host itself.',
             command: `systemctl status vfioscope; curl -s ${API}/-/healthy`,
           },
           LOG,
           DOCTOR,
-          {
-            does: 'Whether the kernel ended it.',
-            command: `journalctl -k -b | grep -iE 'out of memory|oom|killed process'`,
-          },
+          OOM,
         ],
         fix:
-          'Start it again: devices and VMs that are there are known within a second. With `--pin`, what ' +
-          'happened meanwhile is not lost either.',
-        falseWhen: 'The host was taken away on purpose: take it out of the targets, too.',
+          'Start it again: it knows the existing devices and VMs within a second. With `--pin`, the ' +
+          'probes also recorded what happened in the meantime.',
+        why:
+          'A target of the job `vfioscope` does not answer, answers later than the scrape timeout, or ' +
+          'does not answer with metrics.',
+        falsePositives:
+          'The host was taken out of service on purpose: remove it from the targets as well.',
       },
       fires: {
-        title: 'it has not answered for ten minutes',
+        title: 'the agent does not answer for ten minutes',
         series: ['up 1 0x20'],
         at: 10,
         labels: {},
       },
-      quiet: { title: 'it is upgraded', series: ['up 1 0x3 1x20'], at: 4 },
+      doesNotFire: { title: 'the agent is upgraded', series: ['up 1 0x3 1x20'], at: 4 },
     },
     {
       name: 'VfioscopeAgentsAbsent',
       severity: 'warning',
       for: 900,
-      because:
-        'When service discovery or the job is broken there is no target that could be down. A quarter ' +
-        'of an hour outlasts a restart of Prometheus.',
+      rationale:
+        'When service discovery or the job is broken, no target exists that could be down. 15 minutes ' +
+        'outlast a restart of Prometheus.',
       expr: 'absent(up{job="vfioscope"})',
       summary: 'Prometheus has no target of the job vfioscope',
       description:
-        'There is no host on which Prometheus looks for vfioscope, so no alert about devices can fire.',
+        'Prometheus scrapes no host for vfioscope, so no alert about devices and VMs can fire on any host.',
       runbook: {
-        means: 'The job `vfioscope` is missing in Prometheus, has another name, or finds no hosts.',
+        firstDo:
+          'Look at the targets and the service discovery of the job `vfioscope` in Prometheus.',
+        firstDont:
+          'Do not conclude from the absence of other alerts that all hosts are well: none of them can fire.',
         confirm: [
           {
-            does: 'The targets that Prometheus has (`dropped` are those that relabelling took away).',
+            shows:
+              'The targets that Prometheus has; those under `dropped` were removed by relabelling.',
             command: `curl -s http://localhost:9090/api/v1/targets | jq '.data.activeTargets[].labels'`,
           },
           {
-            does: 'What Prometheus says of its settings and of service discovery.',
+            shows: 'What Prometheus logs about its configuration and service discovery.',
             command: 'journalctl -u prometheus --since -1h | grep -iE "config|discovery"',
           },
           {
-            does: 'Whether an agent answers on a host where one should be.',
+            shows: 'Whether an agent answers on a host that should have one.',
             command: `curl -s ${API}/-/healthy`,
           },
         ],
-        fix: 'Mend the job in prometheus.yml; see [alerts](../alerts.md) for one that works.',
-        falseWhen:
-          'The job has another name: change it in the rules (`job="vfioscope"` stands in two of them).',
+        fix: 'Correct the job in prometheus.yml; [alerts](../alerts.md) shows one that works.',
+        why: 'The job `vfioscope` is missing in Prometheus, has another name, or discovers no hosts.',
+        falsePositives:
+          'The job has another name: change `job="vfioscope"` in the two rules that contain it.',
       },
       fires: {
-        title: 'another job only',
+        title: 'only another job exists',
         series: ['up{job="node"} 1x60'],
         at: 30,
         labels: { job: 'vfioscope' },
       },
-      quiet: { title: 'one of two is there', series: ['up 1x60'], at: 30 },
+      doesNotFire: { title: 'a target of the job exists', series: ['up 1x60'], at: 30 },
     },
     {
       name: 'VfioscopeAgentRestarts',
       severity: 'warning',
       for: 0,
-      because:
-        'Three restarts in an hour are no upgrade: it crashes or is ended. Each time, what lasts is ' +
-        'found again, and what is judged by its history is not.',
+      rationale:
+        'Three restarts within an hour are not an upgrade: the agent crashes or is killed. After each ' +
+        'restart, ongoing violations are found again, but rules that depend on history are suppressed.',
       expr: 'resets(vfioscope_scrape_duration_seconds_count[1h]) >= 3',
       summary:
         'vfioscope on {{ $labels.instance }} was restarted {{ $value }} times within an hour',
       description:
-        'The agent on {{ $labels.instance }} does not stay up. Lives that began before its last start are judged by fewer rules.',
+        'The agent on {{ $labels.instance }} does not stay up: it crashes or is killed. Fewer rules evaluate devices and VMs that were created before its last start. See the log of vfioscope on that host.',
       runbook: {
-        means: 'The count of its scrapes began anew at least three times within an hour.',
+        firstDo: 'Read the last lines of the log, and save them before they are rotated.',
+        firstDont:
+          'Do not restart the agent again: each restart costs rules the history of the objects ' +
+          'that exist (unless `--pin` is set).',
         confirm: [
           LOG,
           DOCTOR,
           {
-            does: 'How often, and how it ended.',
+            shows: 'How often it restarted, and how it ended.',
             command: 'systemctl show vfioscope -p NRestarts,Result,ExecMainStatus',
           },
-          {
-            does: 'Whether the kernel ended it.',
-            command: `journalctl -k -b | grep -iE 'out of memory|oom|killed process'`,
-          },
+          OOM,
         ],
         fix:
-          'Give it more memory if that was it. `--pin` lets the next agent go on at the exact record. A ' +
-          'crash is a bug: report it with the log.',
-        falseWhen: 'Somebody tries out settings.',
+          'Give it more memory if the kernel killed it. With `--pin`, the next agent resumes at the ' +
+          'exact record. A crash is a bug: report it with the log.',
+        why: 'The counter of its scrapes was reset at least three times within an hour.',
+        falsePositives: 'Somebody is trying out settings.',
       },
       fires: {
-        title: 'it is restarted every ten minutes',
+        title: 'the agent restarts every ten minutes',
         series: ['vfioscope_scrape_duration_seconds_count 0+1x9 0+1x9 0+1x9 0+1x9 0+1x20'],
         at: 55,
         labels: {},
       },
-      quiet: {
-        title: 'it was upgraded, and set anew',
+      doesNotFire: {
+        title: 'the agent was upgraded, and restarted for a new setting',
         series: ['vfioscope_scrape_duration_seconds_count 0+1x9 0+1x9 0+1x40'],
         at: 55,
       },
@@ -145,41 +162,45 @@ export const AGENT: AlertGroup = {
       name: 'VfioscopeProbeMissing',
       severity: 'warning',
       for: 600,
-      because:
-        'While a module is being loaded its points fail and are tried again. After ten minutes this ' +
-        'kernel differs from what vfioscope knows: some rules are blind until somebody looks.',
+      rationale:
+        'Probes of a module that is being loaded fail and are tried again. After ten minutes the ' +
+        'kernel differs from those that vfioscope knows, and rules stay inactive until somebody acts.',
       expr: 'vfioscope_probe_failed == 1',
-      summary: 'vfioscope on {{ $labels.instance }} cannot watch {{ $labels.point }}',
+      summary: 'vfioscope on {{ $labels.instance }} cannot attach the probe {{ $labels.point }}',
       description:
-        'The point {{ $labels.point }} cannot be watched on {{ $labels.instance }} although its module is loaded, so the rules that need it cannot fire there. vfioscope doctor on that host tells why.',
+        'The probe point {{ $labels.point }} cannot be attached on {{ $labels.instance }} although its module is loaded. Rules that need it are inactive there. Run "vfioscope doctor" on that host for the reason.',
       runbook: {
-        means:
-          'A kernel function that the point needs is missing, inlined or must not be probed. Points of ' +
-          'modules that are not loaded are not among them.',
+        firstDo: 'Run `sudo vfioscope doctor`: it names the reason and what to do about it.',
+        firstDont:
+          'Do not restart the agent for this: it tries failed probes again by itself, and a restart ' +
+          'costs history.',
         confirm: [
           PROBES,
           DOCTOR,
           {
-            does: 'Whether the kernel lets anybody probe at all.',
+            shows: 'Whether the kernel permits kprobes at all.',
             command:
               'cat /proc/sys/kernel/kptr_restrict /sys/kernel/security/lockdown /sys/kernel/debug/kprobes/enabled',
           },
-          { does: 'Which rules are blind.', command: 'sudo vfioscope rules' },
+          { shows: 'Which rules are inactive.', command: 'sudo vfioscope rules' },
         ],
         fix:
-          'Follow what `vfioscope doctor` says. If the function has another name on your kernel, report ' +
-          'it with the version of the kernel: a candidate is one line.',
-        falseWhen:
-          'A kernel that does not have the feature and does not need the point: report it, too.',
+          'Follow `vfioscope doctor`. If the function has another name on your kernel, report it with ' +
+          'the kernel version: a further candidate is one line of code.',
+        why:
+          'A kernel function that the probe point needs is missing, inlined, or must not be probed. ' +
+          'Points of modules that are not loaded do not raise this alert.',
+        falsePositives:
+          'The kernel lacks the feature and does not need the probe point: report that, too.',
       },
       fires: {
-        title: 'a kernel update took a function away',
+        title: 'a kernel update removed a function',
         series: ['vfioscope_probe_failed{point="vfio.unregister"} 0x2 1x30'],
         at: 20,
         labels: { point: 'vfio.unregister' },
       },
-      quiet: {
-        title: 'a module is loaded',
+      doesNotFire: {
+        title: 'a module is being loaded',
         series: ['vfioscope_probe_failed{point="vfio.unregister"} 0x2 1x2 0x30'],
         at: 20,
       },
@@ -188,87 +209,97 @@ export const AGENT: AlertGroup = {
       name: 'VfioscopeEventsLost',
       severity: 'warning',
       for: 0,
-      because:
-        'Each loss leaves lives of which the end or the cause is not known; a second one may be avoided ' +
-        'by a larger ring. It is told for a quarter of an hour after the last one.',
+      rationale:
+        'Each loss leaves devices and VMs whose end or cause is unknown; a larger ring may prevent the ' +
+        'next one. The alert fires for 15 minutes after the last loss.',
       expr:
         'increase(vfioscope_events_lost_total[15m]) > 0\n' +
         'or (vfioscope_events_lost_total unless vfioscope_events_lost_total offset 15m) > 0',
       summary: 'vfioscope on {{ $labels.instance }} loses events: {{ $labels.reason }}',
       description:
-        'Events on {{ $labels.instance }} did not arrive ({{ $labels.reason }}). Lives that were going on are tainted until a look at the host, and rules that follow from their history stay silent about them.',
+        'Events on {{ $labels.instance }} did not reach the agent (reason: {{ $labels.reason }}). Devices and VMs that existed then are unverified until a host snapshot resynchronises the state, and rules that depend on their history are suppressed.',
       runbook: {
-        means: 'Something happened in the kernel that the agent did not get to know.',
+        firstDo: 'Read the label `reason`: it decides about the fix.',
+        firstDont:
+          'Do not restart the agent: a host snapshot resynchronises the state by itself, and a restart ' +
+          'loses the history of every object.',
         confirm: [
           PROBES,
           {
-            does: 'How full the ring is, and how far the reader is behind.',
+            shows: 'How full the ring buffer is, and how far the reader lags behind.',
             command: `curl -s ${API}/metrics | grep -E '^vfioscope_(ring|reader|probe_missed|sequence)'`,
           },
-          {
-            does: 'Whether the agent gets the CPU.',
-            command: 'cat /proc/pressure/cpu; systemctl show vfioscope -p CPUQuotaPerSecUSec,Nice',
-          },
+          CPU_SHARE,
         ],
         fix:
-          '`ring_full`: raise `ring.bytes`, or give the agent more CPU. `probe_missed`, `calls_full`: more ' +
-          'calls were under way than probes can follow; report it with the numbers. `unreadable`, ' +
-          '`malformed`: report it.',
-        falseWhen: 'Never: it is counted, not guessed. A load test may be the cause.',
+          '`ring_full`: raise `ring.bytes`, or give the agent more CPU. `probe_missed`, `calls_full`: ' +
+          'more calls were in flight than the probes can track; report it with the numbers. ' +
+          '`unreadable`, `malformed`: report it.',
+        why: 'Something happened in the kernel, and its event did not reach the agent.',
+        falsePositives:
+          'None: losses are counted, not estimated. A load test may have caused them.',
       },
       fires: {
-        title: 'the ring was full',
+        title: 'the ring buffer was full',
         series: ['vfioscope_events_lost_total{reason="ring_full"} 0x2 40x30'],
         at: 5,
         labels: { reason: 'ring_full' },
       },
-      quiet: {
-        title: 'that was half an hour ago',
+      doesNotFire: {
+        title: 'the loss was half an hour ago',
         series: ['vfioscope_events_lost_total{reason="ring_full"} 0x2 40x60'],
         at: 40,
       },
     },
     {
-      name: 'VfioscopeTainted',
+      name: 'VfioscopeStateUnverified',
       severity: 'warning',
       for: 300,
-      because:
-        'A look at the host mends it within seconds of each loss. Lasting for minutes, the look fails or ' +
-        'the loss goes on, and rules stay silent about everything that was alive.',
-      expr: 'vfioscope_state_tainted == 1',
-      summary: 'vfioscope on {{ $labels.instance }} cannot vouch for what it knows',
+      rationale:
+        'A host snapshot resynchronises the state within seconds of a loss. When that takes minutes, ' +
+        'snapshots fail or losses continue, and rules are suppressed for every object of that time.',
+      expr: 'vfioscope_state_unverified == 1',
+      summary: 'The state of vfioscope on {{ $labels.instance }} is unverified',
       description:
-        'Events were lost on {{ $labels.instance }}, and no look at the host has put the state right since. Rules are silent about what was alive then.',
+        'Events were lost on {{ $labels.instance }}, and no host snapshot has resynchronised the state of the agent since. Rules are suppressed for the devices and VMs that existed then. See the log of vfioscope for snapshots that failed.',
       runbook: {
-        means: 'The agent knows that it does not know.',
+        firstDo:
+          'Find out whether host snapshots fail or events continue to be lost (steps 1 and 2).',
+        firstDont:
+          'Do not conclude from the absence of other alerts that this host is well: rules are suppressed.',
         rules: ['observer-gap'],
         confirm: [
           {
-            does: 'What was lost and why, and when last.',
+            shows: 'How many events were lost, for which reason, and when last.',
             command: `curl -s ${API}/api/v1/probes | jq .lost`,
           },
           {
-            does: 'What the agent says of its looks.',
-            command: `journalctl -u vfioscope --since -30m | grep -E 'looked|lost'`,
+            shows: 'What the agent logs about host snapshots and losses.',
+            command: `journalctl -u vfioscope --since -30m | grep -E 'snapshot|lost'`,
           },
           {
-            does: 'Whether it may read what it has to.',
+            shows: 'Whether it has the permissions that a snapshot needs.',
             command: 'sudo vfioscope doctor',
           },
-          { does: 'Whether it gets the CPU.', command: 'cat /proc/pressure/cpu' },
+          { shows: 'Whether it gets enough CPU.', command: 'cat /proc/pressure/cpu' },
         ],
-        fix: 'If the ring is full, raise `ring.bytes`. If it may not look, give it the rights that `vfioscope doctor` names.',
-        falseWhen: 'A load test that creates and opens devices as fast as it can, all the time.',
+        fix:
+          'If the ring is full, raise `ring.bytes`. If the snapshot lacks permissions, grant those that ' +
+          '`vfioscope doctor` names.',
+        why:
+          'Events were lost, and the agent cannot verify which devices and VMs exist and in which ' +
+          'state they are.',
+        falsePositives: 'A load test that creates and opens devices at full speed without a pause.',
       },
       fires: {
-        title: 'the look at the host fails',
-        series: ['vfioscope_state_tainted 0 1x20'],
+        title: 'host snapshots fail',
+        series: ['vfioscope_state_unverified 0 1x20'],
         at: 10,
         labels: {},
       },
-      quiet: {
-        title: 'a loss is mended by a look',
-        series: ['vfioscope_state_tainted 0 1x2 0x20'],
+      doesNotFire: {
+        title: 'a host snapshot resynchronises the state after a loss',
+        series: ['vfioscope_state_unverified 0 1x2 0x20'],
         at: 10,
       },
     },
@@ -276,30 +307,31 @@ export const AGENT: AlertGroup = {
       name: 'VfioscopeRingFillsUp',
       severity: 'warning',
       for: 120,
-      because:
-        'The agent empties the ring many times a second; half full in each of two minutes of scrapes, it ' +
-        'cannot keep up, and the next burst is lost.',
+      rationale:
+        'The agent empties the ring buffer many times a second. Half full at every scrape of two ' +
+        'minutes, it cannot keep up, and the next burst is lost.',
       expr: 'vfioscope_ring_backlog_bytes / vfioscope_ring_size_bytes > 0.5',
-      summary: 'vfioscope on {{ $labels.instance }} cannot keep up',
+      summary: 'vfioscope on {{ $labels.instance }} cannot keep up with the events',
       description:
-        'The ring buffer on {{ $labels.instance }} is {{ $value | humanizePercentage }} full. Events will be lost.',
+        'The ring buffer of vfioscope on {{ $labels.instance }} is {{ $value | humanizePercentage }} full. Events will be lost when it is full. Give the agent more CPU.',
       runbook: {
-        means: 'More is written than the agent reads.',
+        firstDo:
+          'Give the agent more CPU: raise `CPUQuota` of the unit, or lower its `Nice` value.',
+        firstDont:
+          'Do not rely on a larger ring alone: it buffers bursts, not a reader that is always too slow.',
         confirm: [
           {
-            does: 'How full it is, and how many events come.',
+            shows: 'How full the ring buffer is, and how many events arrive.',
             command: `curl -s ${API}/metrics | grep -E '^vfioscope_(ring|reader|events_total)'`,
           },
-          {
-            does: 'Whether the agent gets the CPU.',
-            command: 'cat /proc/pressure/cpu; systemctl show vfioscope -p CPUQuotaPerSecUSec,Nice',
-          },
+          CPU_SHARE,
         ],
         fix: 'Give the agent more CPU. A larger ring (`ring.bytes`) helps against bursts only.',
-        falseWhen: 'A load test.',
+        why: 'The probes write events faster than the agent reads them.',
+        falsePositives: 'A load test.',
       },
       fires: {
-        title: 'it lags behind for minutes',
+        title: 'the reader lags for minutes',
         series: [
           'vfioscope_ring_backlog_bytes 0 800000x20',
           'vfioscope_ring_size_bytes 1048576x20',
@@ -307,8 +339,8 @@ export const AGENT: AlertGroup = {
         at: 5,
         labels: {},
       },
-      quiet: {
-        title: 'a burst',
+      doesNotFire: {
+        title: 'a burst of events',
         series: [
           'vfioscope_ring_backlog_bytes 0 800000 0x20',
           'vfioscope_ring_size_bytes 1048576x20',
@@ -320,27 +352,33 @@ export const AGENT: AlertGroup = {
       name: 'VfioscopeSeriesCapped',
       severity: 'info',
       for: 3600,
-      because:
-        'Nothing is missed: sums have them all. But alerts and dashboards do not name every device, ' +
-        'which somebody may want to change when it lasts.',
+      rationale:
+        'Nothing is missed: the sums include all objects. But alerts and dashboards do not name every ' +
+        'device, which somebody may want to change if it lasts.',
       expr: 'sum without (object) (vfioscope_series_capped) > 0',
-      summary: '{{ $value }} devices or VMs on {{ $labels.instance }} have no series of their own',
+      summary: '{{ $value }} objects on {{ $labels.instance }} have no series of their own',
       description:
-        'There are more devices, VMs or violations on {{ $labels.instance }} than metrics.max_devices. Alerts on those without series name the rule only.',
+        'There are more devices, VMs or violations on {{ $labels.instance }} than metrics.max_devices permits series for. Alerts about those without series name the rule only.',
       runbook: {
-        means: 'More objects exist than may have series of their own.',
+        firstDo: 'Decide whether Prometheus can hold the additional series.',
+        firstDont:
+          'Do not assume that an alert names every device that is concerned: use the API for the full list.',
         confirm: [
           {
-            does: 'Of what, and how many.',
+            shows: 'How many objects of which kind have no series.',
             command: `curl -s ${API}/metrics | grep '^vfioscope_series_capped'`,
           },
-          { does: 'How many devices the kernel has.', command: 'ls /sys/bus/mdev/devices | wc -l' },
+          {
+            shows: 'How many mediated devices the kernel has.',
+            command: 'ls /sys/bus/mdev/devices | wc -l',
+          },
         ],
-        fix: 'Raise `metrics.max_devices`, if Prometheus can bear the series, or set `metrics.per_device: false`.',
-        falseWhen: 'The cap is meant. Silence it.',
+        fix: 'Raise `metrics.max_devices` if Prometheus can hold the series, or set `metrics.per_device: false`.',
+        why: 'More objects exist than may have series of their own.',
+        falsePositives: 'The cap is intended: silence the alert.',
       },
       fires: {
-        title: 'a host with more devices than the cap',
+        title: 'a host has more devices than the cap',
         series: [
           'vfioscope_series_capped{object="device"} 0 20x120',
           'vfioscope_series_capped{object="vm"} 0x120',
@@ -348,8 +386,8 @@ export const AGENT: AlertGroup = {
         at: 90,
         labels: {},
       },
-      quiet: {
-        title: 'a test for half an hour',
+      doesNotFire: {
+        title: 'a test of half an hour',
         series: ['vfioscope_series_capped{object="device"} 0 20x29 0x60'],
         at: 90,
       },
@@ -358,28 +396,28 @@ export const AGENT: AlertGroup = {
       name: 'VfioscopeLogLinesDropped',
       severity: 'info',
       for: 0,
-      because:
-        'The API and the metrics still have everything; only the log, which others may read, has not.',
+      rationale: 'The API and the metrics are complete; only consumers of the log miss lines.',
       expr: 'increase(vfioscope_log_lines_dropped_total[15m]) > 0',
-      summary: 'vfioscope on {{ $labels.instance }} could not write its log',
+      summary: 'vfioscope on {{ $labels.instance }} dropped log lines',
       description:
-        'Nobody read the log of vfioscope on {{ $labels.instance }} in time, so {{ $value | printf "%.0f" }} lines of it are missing.',
+        'The log of vfioscope on {{ $labels.instance }} could not be written, or its consumer was too slow, so {{ $value | printf "%.0f" }} lines were dropped. The API and the metrics are complete.',
       runbook: {
-        means:
-          'Whoever reads the output of the agent was too slow, and the agent does not wait for anybody.',
+        firstDo: 'Use the API instead of the log for the time of the loss.',
+        firstDont: 'Do not treat the log of that time as complete.',
         confirm: [
           {
-            does: 'How many lines are missing since it was started.',
+            shows: 'How many lines were dropped since the agent started.',
             command: `curl -s ${API}/metrics | grep '^vfioscope_log_lines_dropped'`,
           },
           LOG,
           {
-            does: 'Whether journald limits it.',
+            shows: 'Whether journald limits the rate.',
             command: `journalctl -u systemd-journald --since -1h | grep -i suppressed`,
           },
         ],
-        fix: 'Mend whatever reads the log: a full disk, a pipe that nobody empties.',
-        falseWhen: 'The output was stopped by hand, such as by Ctrl-S in a terminal.',
+        fix: 'Repair the consumer of the log: a full disk, or a pipe that nobody reads. The agent continues to log by itself.',
+        why: 'The output of the agent could not be written (a full disk, a reader that has gone) or was not read in time, and the agent drops lines rather than wait.',
+        falsePositives: 'The output was stopped by hand, for instance by Ctrl-S in a terminal.',
       },
       fires: {
         title: 'a disk is full',
@@ -387,8 +425,8 @@ export const AGENT: AlertGroup = {
         at: 5,
         labels: {},
       },
-      quiet: {
-        title: 'lines were lost before this Prometheus knew the agent',
+      doesNotFire: {
+        title: 'lines were dropped before Prometheus first scraped the agent',
         series: ['vfioscope_log_lines_dropped_total 30x30'],
         at: 5,
       },

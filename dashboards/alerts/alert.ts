@@ -1,65 +1,73 @@
-/** What an alert is: one row, of which its rule, its runbook and its tests are made. */
+/** What an alert is: one entry of a table from which its rule, its runbook and its tests are generated. */
 
 export interface Alert {
-  /** UpperCamelCase, begins with the product, as it stands beside alerts of others. */
+  /** UpperCamelCase with the product as its prefix, because it stands beside alerts of other products. */
   readonly name: string;
-  /** critical: somebody is woken. warning: somebody looks today. info: to be seen beside others. */
+  /** critical: somebody is paged. warning: somebody looks at it today. info: context for other alerts. */
   readonly severity: 'critical' | 'warning' | 'info';
-  /** How long the expression has to hold, seconds. */
+  /** How long the expression has to hold before the alert fires, seconds. */
   readonly for: number;
-  /** Why this severity and this `for`. */
-  readonly because: string;
+  /** Why it has this severity and this `for`. */
+  readonly rationale: string;
   /** PromQL. */
   readonly expr: string;
-  /** One line, a template of Prometheus. */
+  /** One line, a Prometheus template. */
   readonly summary: string;
-  /** What is wrong and where to look, a template of Prometheus. */
+  /** The object, what happened to it, what that means and where to look; a Prometheus template. */
   readonly description: string;
   readonly runbook: Runbook;
-  /** When it has to fire, and a case that looks alike in which it must not. */
-  readonly fires: Case & { readonly labels: Readonly<Record<string, string>> };
-  readonly quiet: Case;
+  /** A case in which the alert fires, and a similar one in which it does not. */
+  readonly fires: TestCase & { readonly labels: Readonly<Record<string, string>> };
+  readonly doesNotFire: TestCase;
 }
 
+/** The parts of a runbook page, in the order in which an operator needs them. */
 export interface Runbook {
-  readonly means: string;
-  /** Ids of the rules whose findings it is about; theirs is the rest of what it means. */
-  readonly rules?: readonly string[];
+  /** The first safe step. */
+  readonly firstDo: string;
+  /** What makes it worse, or what a reader would wrongly conclude. */
+  readonly firstDont: string;
   /** Commands on the host, with what to look for. */
   readonly confirm: readonly Step[];
   readonly fix: string;
-  /** When it fires and nothing is wrong. */
-  readonly falseWhen: string;
+  /** What the alert means. */
+  readonly why: string;
+  /** Ids of the rules whose violations raise the alert; the page quotes their texts. */
+  readonly rules?: readonly string[];
+  /** When the alert fires although nothing is wrong. */
+  readonly falsePositives: string;
 }
 
 export interface Step {
-  readonly does: string;
+  /** What the command shows. */
+  readonly shows: string;
   readonly command: string;
 }
 
-/** Series as promtool takes them: their values a minute apart. */
-export interface Case {
+/** Input series in the notation of promtool: samples are one minute apart. */
+export interface TestCase {
   readonly title: string;
-  /** `name{label="value"} 0 1x9`; job and instance are added. */
+  /** `name{label="value"} 0 1x9`; the labels job and instance are added. */
   readonly series: readonly string[];
-  /** Minutes after the first value at which it is looked at. */
+  /** Minutes between the first sample and the evaluation. */
   readonly at: number;
 }
 
 export interface AlertGroup {
   readonly title: string;
-  readonly about: string;
+  readonly description: string;
   readonly alerts: readonly Alert[];
 }
 
-/** Where the agent listens unless told otherwise, for commands on its host. */
+/** The default address of the agent, for commands that run on its host. */
 export const API = 'http://127.0.0.1:10055';
 
-/** A look at what is wrong by the agent's own account. */
+/** Shows the violations of these rules as the agent reports them. */
 export function violations(rules: readonly string[]): Step {
   const query = rules.map((rule) => `rule=${rule}`).join('&');
   return {
-    does: 'Which device, VM or parent it is, who holds it, who waits, and the events that prove it.',
-    command: `curl -s '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, explanation, holders, blocked}'`,
+    shows:
+      'The violations: the device, VM or parent, its holders, the blocked task, who waits behind that, and the events that prove it.',
+    command: `curl -s '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders, blocked, waiters}'`,
   };
 }

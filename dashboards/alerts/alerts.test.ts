@@ -1,3 +1,4 @@
+/** The generated rules for Prometheus, and whether each violation of a rule raises exactly one alert. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -5,20 +6,23 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { parse, stringify } from 'yaml';
-import { RULES } from '../../src/rules/catalogue.ts';
-import type { Rule } from '../../src/rules/rule.ts';
-import { Measured } from '../../src/telemetry/measured.ts';
+import { RULES } from '../../src/catalogue.ts';
+import type { Rule } from '../../src/engine/rule.ts';
 import { METRICS } from '../../src/telemetry/metrics/catalogue.ts';
+import { Measured } from '../../test/kit/measured.ts';
+import { lacks } from '../../test/kit/needs.ts';
 import { ALERTS } from './catalogue.ts';
 import { alertFiles } from './files.ts';
 import { RECORDINGS } from './recording.ts';
 
+const skip = lacks('promtool', 'vmalert');
+
 const files = alertFiles();
 let directory: string;
 
-/** @returns what it said, when it failed */
-function run(command: string, ...words: string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(command, words, {
+/** @returns the output of a command that failed, or '' */
+function run(command: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
     cwd: directory,
     encoding: 'utf8',
   });
@@ -35,31 +39,34 @@ before(() => {
 after(() => rmSync(directory, { recursive: true }));
 
 describe('the rules for Prometheus', () => {
-  it('are well formed', () => {
+  it('are well-formed', { skip }, () => {
     assert.equal(run('promtool', 'check', 'rules', 'alerts.yml', 'recording.yml'), '');
   });
 
-  it('are taken by vmalert, too', () => {
+  it('are accepted by vmalert as well', { skip }, () => {
     const files = ['-rule=alerts.yml', '-rule=recording.yml'];
     assert.equal(run('vmalert', '-dryRun', '-external.url=http://localhost', ...files), '');
   });
 
-  it('fire when they have to, and in nothing that looks alike', () => {
+  it('fire in the case that each alert is for, and not in a similar one', { skip }, () => {
     assert.equal(run('promtool', 'test', 'rules', 'alerts.test.yml'), '');
   });
 
-  it('would fail these tests if an alert fired when it must not, or not when it must', () => {
+  it('fail these tests when an alert fires in the wrong case, or does not fire in the right one', {
+    skip,
+  }, () => {
     const { tests, ...rest } = parse(files.get('dashboards/alerts.test.yml') ?? '');
     for (const test of tests.slice(0, 2)) {
-      const [asked] = test.promql_expr_test;
-      const wrong = asked.exp_samples.length > 0 ? [] : tests[0].promql_expr_test[0].exp_samples;
-      const spoilt = { ...test, promql_expr_test: [{ ...asked, exp_samples: wrong }] };
-      writeFileSync(join(directory, 'spoilt.yml'), stringify({ ...rest, tests: [spoilt] }));
-      assert.match(run('promtool', 'test', 'rules', 'spoilt.yml'), /FAILED/, test.name);
+      const [expectation] = test.promql_expr_test;
+      const wrong =
+        expectation.exp_samples.length > 0 ? [] : tests[0].promql_expr_test[0].exp_samples;
+      const inverted = { ...test, promql_expr_test: [{ ...expectation, exp_samples: wrong }] };
+      writeFileSync(join(directory, 'inverted.yml'), stringify({ ...rest, tests: [inverted] }));
+      assert.match(run('promtool', 'test', 'rules', 'inverted.yml'), /FAILED/, test.name);
     }
   });
 
-  it('go with the settings that docs/alerts.md shows', () => {
+  it('work with the Prometheus and Alertmanager configuration in docs/alerts.md', { skip }, () => {
     const [prometheus, alertmanager] = [
       ...(files.get('docs/alerts.md') ?? '').matchAll(/```yaml\n(.*?)```/gs),
     ].map(([, text]) => text);
@@ -69,7 +76,7 @@ describe('the rules for Prometheus', () => {
     assert.equal(run('amtool', 'check-config', 'alertmanager.yml'), '');
   });
 
-  it('ask for metrics that there are', () => {
+  it('select existing metrics', () => {
     const known = new Set(
       METRICS.flatMap(({ name, type }) =>
         type === 'gauge' || type === 'counter'
@@ -77,19 +84,19 @@ describe('the rules for Prometheus', () => {
           : ['_bucket', '_sum', '_count'].map((part) => name + part),
       ),
     );
-    const asked = [...ALERTS, ...RECORDINGS].flatMap(
+    const selected = [...ALERTS, ...RECORDINGS].flatMap(
       ({ expr }) => expr.match(/\bvfioscope_\w+/g) ?? [],
     );
     assert.deepEqual(
-      asked.filter((name) => !known.has(name)),
+      selected.filter((name) => !known.has(name)),
       [],
     );
   });
 
-  it('are tested with series as the agent has them', () => {
+  it('are tested with series that have the labels of the agent’s metrics', () => {
     const labels = new Map(METRICS.map(({ name, labels }) => [name, labels]));
-    for (const { name, fires, quiet } of ALERTS) {
-      for (const series of [...fires.series, ...quiet.series]) {
+    for (const { name, fires, doesNotFire } of ALERTS) {
+      for (const series of [...fires.series, ...doesNotFire.series]) {
         const [metric] = series.replace('_count', '').split(/[{ ]/, 1);
         if (metric === 'up') continue;
         const named = [...series.matchAll(/(\w+)="/g)].map(([, label]) => label);
@@ -102,50 +109,53 @@ describe('the rules for Prometheus', () => {
     }
   });
 
-  it('have a reason, and a runbook with a look by the agent and one without it', () => {
-    for (const { name, because, runbook } of ALERTS) {
-      assert.ok(because.length > 50, name);
-      assert.ok(runbook.fix && runbook.falseWhen, name);
+  it('have a rationale, and a runbook with commands that use the agent and commands that do not', () => {
+    for (const { name, rationale, runbook } of ALERTS) {
+      assert.ok(rationale.length > 50, name);
+      const { firstDo, firstDont, fix, why, falsePositives } = runbook;
+      for (const part of [firstDo, firstDont, fix, why, falsePositives]) {
+        assert.match(part, /\.$/, `${name}: ${part}`);
+      }
       const commands = runbook.confirm.map(({ command }) => command);
-      const byAgent = (command: string) => /^(sudo vfioscope|curl|promtool)/.test(command);
-      assert.ok(commands.some(byAgent), name);
+      const usesAgent = (command: string) => /^(sudo vfioscope|curl|promtool)/.test(command);
+      assert.ok(commands.some(usesAgent), name);
       assert.ok(
-        commands.some((command) => !byAgent(command)),
+        commands.some((command) => !usesAgent(command)),
         name,
       );
     }
   });
 });
 
-/** What a rule finds in its examples: severity, and whether it lasts. */
-function findingsOf(rule: Rule): { severity: string; lasting: boolean }[] {
-  return rule.examples.fires.flatMap(({ tell }) => {
-    const told = new Measured();
-    told.tell(tell);
-    return told.engine.list().filter((one) => one.rule === rule.id);
+/** The violations that the examples of a rule raise: severity, and whether they are ongoing. */
+function violationsOf(rule: Rule): { severity: string; ongoing: boolean }[] {
+  return rule.examples.fires.flatMap(({ run }) => {
+    const measured = new Measured();
+    measured.run(run);
+    return measured.engine.list().filter((one) => one.rule === rule.id);
   });
 }
 
 describe('every rule of the agent', () => {
   for (const rule of RULES) {
-    it(`${rule.id}: what it finds leads to one alert`, () => {
-      for (const { severity, lasting } of findingsOf(rule)) {
+    it(`${rule.id}: each violation raises one alert`, () => {
+      for (const { severity, ongoing } of violationsOf(rule)) {
         const about = ALERTS.filter(
           ({ expr, runbook }) =>
-            runbook.rules?.includes(rule.id) && asksFor(expr, rule.id, severity, lasting),
+            runbook.rules?.includes(rule.id) && selects(expr, rule.id, severity, ongoing),
         );
-        assert.equal(about.length, 1, `${severity}, ${lasting ? 'lasting' : 'an act'}`);
+        assert.equal(about.length, 1, `${severity}, ${ongoing ? 'ongoing' : 'one-shot'}`);
       }
     });
   }
 });
 
-/** Whether one of its selectors takes the series that tell of such a finding. */
-function asksFor(expr: string, rule: string, severity: string, lasting: boolean): boolean {
-  if (expr.startsWith('vfioscope_state_tainted')) return rule === 'observer-gap';
-  // Notices are counted, whether they last or not.
-  const isNamed = lasting && severity !== 'info';
-  const metric = isNamed ? 'vfioscope_violation_info' : 'vfioscope_violations_total';
+/** Whether the expression selects the series of such a violation. */
+function selects(expr: string, rule: string, severity: string, ongoing: boolean): boolean {
+  if (expr.startsWith('vfioscope_state_unverified')) return rule === 'observer-gap';
+  // Violations of severity info raise an alert by their counter, also those that are ongoing.
+  const isAboutObject = ongoing && severity !== 'info';
+  const metric = isAboutObject ? 'vfioscope_violation_info' : 'vfioscope_violations_total';
   return [...expr.matchAll(new RegExp(`${metric}\\{(.*?)\\}`, 'g'))].some(([, matchers]) => {
     const [, rules] = /rule=~"(.*?)"/.exec(matchers) ?? [];
     const [, severities = ''] = /severity=~?"(.*?)"/.exec(matchers) ?? [];

@@ -1,10 +1,10 @@
 /** Every alert, in the order of docs/alerts.md. */
 import { AGENT } from './agent.ts';
 import type { Alert, AlertGroup } from './alert.ts';
-import { HOST } from './host.ts';
-import { ORDERS } from './orders.ts';
-import { STUCK } from './stuck.ts';
+import { OPERATIONS } from './operations.ts';
+import { ORDERING } from './ordering.ts';
+import { STALLS_AND_LEAKS } from './stalls-and-leaks.ts';
 
-export const GROUPS: readonly AlertGroup[] = [ORDERS, STUCK, HOST, AGENT];
+export const GROUPS: readonly AlertGroup[] = [ORDERING, STALLS_AND_LEAKS, OPERATIONS, AGENT];
 
 export const ALERTS: readonly Alert[] = GROUPS.flatMap(({ alerts }) => alerts);

@@ -1,58 +1,62 @@
-/** PromQL that several alerts have in common. */
+/** PromQL and template text that several alerts share. */
 
-/** What is severe enough to be told to somebody, and not so much that VfioscopeMemoryAtRisk tells it. */
-const BAD = 'severity=~"warning|error"';
+/** Severities that raise an alert of their own; VfioscopeMemoryAtRisk covers critical violations. */
+const ALERTING = 'severity=~"warning|error"';
 
-/** Labels that only series of single lives have: without those, sums step in. */
-const LIFE = 'ignoring (device, parent, vm)';
+/** Matches without the labels that only series of single objects have, so that sums can replace those. */
+const IGNORING_OBJECTS = 'ignoring (device, parent, vm)';
 
-/** Minutes for which an act, which has no end, is told. */
-const TOLD = '15m';
+/** How long a one-shot violation, which is never resolved, keeps its alert firing. */
+const ONE_SHOT_WINDOW = '15m';
 
 /**
- * Conditions that last, one alert for each device, VM or parent; where these have no series of their
- * own (`metrics.per_device`, `metrics.max_devices`), one for each rule. Without the severity and the
- * id, because it stays the same alert when it gets worse, and when the agent is restarted.
+ * Ongoing violations: one alert for each device, VM or parent, or one for each rule where objects have
+ * no series of their own (`metrics.per_device`, `metrics.max_devices`). Severity and id are aggregated
+ * away, so that it stays the same alert when the severity rises and when the agent restarts.
  */
-export function conditions(rules: readonly string[], severity = BAD): string {
-  const which = `{${ofRules(rules)}${severity}}`;
+export function ongoing(rules: readonly string[], severity = ALERTING): string {
+  const matchers = `{${ruleMatcher(rules)}${severity}}`;
   return (
-    `max without (id, severity) (vfioscope_violation_info${which})\n` +
-    `or ${LIFE} max without (severity) (vfioscope_violations_open${which})`
+    `max without (violation_id, severity) (vfioscope_violation_info${matchers})\n` +
+    `or ${IGNORING_OBJECTS} max without (severity) (vfioscope_violations_open${matchers})`
   );
 }
 
-/** Acts that happened in the last quarter of an hour, by rule. */
-export function acts(rules: readonly string[]): string {
-  return grown(`vfioscope_violations_total{${ofRules(rules)}${BAD}}`, 'severity');
+/** One-shot violations of the last 15 minutes, by rule. */
+export function oneShot(rules: readonly string[]): string {
+  return increased(`vfioscope_violations_total{${ruleMatcher(rules)}${ALERTING}}`, 'severity');
 }
 
 /**
- * Counters that grew in the last quarter of an hour. One that is there for the first time and is not 0
- * has grown, too, although it has no increase: many begin with what they count.
- * @param without a label that is not told
+ * Counters that increased within the last 15 minutes. `increase()` is 0 for a counter whose first
+ * sample is already above 0, which is usual for counters that appear with their first event: a series
+ * that did not exist 15 minutes ago therefore counts as an increase.
+ * @param without the label to aggregate away
  */
-export function grown(series: string, without: string): string {
+function increased(series: string, without: string): string {
   return (
-    `sum without (${without}) (increase(${series}[${TOLD}])) > 0\n` +
-    `or sum without (${without}) (${series} unless ${series} offset ${TOLD}) > 0`
+    `sum without (${without}) (increase(${series}[${ONE_SHOT_WINDOW}])) > 0\n` +
+    `or sum without (${without}) (${series} unless ${series} offset ${ONE_SHOT_WINDOW}) > 0`
   );
 }
 
-/** Both; an act that left a condition behind is told by that alone. */
-export function conditionsAndActs(lasting: readonly string[], acting: readonly string[]): string {
-  return `${conditions(lasting)}\nor ${LIFE} (\n${indented(acts(acting))}\n)`;
+/** Both kinds; a rule with an ongoing violation on the host raises no second alert for its one-shot ones. */
+export function ongoingOrOneShot(
+  ongoingRules: readonly string[],
+  oneShotRules: readonly string[],
+): string {
+  return `${ongoing(ongoingRules)}\nor ${IGNORING_OBJECTS} (\n${indented(oneShot(oneShotRules))}\n)`;
 }
 
 /**
- * Whatever can crash the kernel: as long as it is known, that is until the agent is restarted. A scrape
- * that fails must not look like an end of it.
+ * Critical violations, for as long as the agent knows of them: until it restarts. The 10 minutes of
+ * `last_over_time` keep the alert firing when a scrape fails.
  */
 export const CRITICAL =
-  `${conditions([], 'severity="critical"')}\n` +
-  `or ${LIFE} max without (severity) (last_over_time(vfioscope_violations_total{severity="critical"}[10m])) > 0`;
+  `${ongoing([], 'severity="critical"')}\n` +
+  `or ${IGNORING_OBJECTS} max without (severity) (last_over_time(vfioscope_violations_total{severity="critical"}[10m])) > 0`;
 
-function ofRules(rules: readonly string[]): string {
+function ruleMatcher(rules: readonly string[]): string {
   return rules.length > 0 ? `rule=~"${rules.join('|')}",` : '';
 }
 
@@ -60,19 +64,20 @@ function indented(text: string): string {
   return text.replaceAll(/^/gm, '  ');
 }
 
-/** Template: what a condition is about, as far as the labels tell. */
-export const ABOUT =
+/** Template: the object of an ongoing violation, as far as the labels name it, and its host. */
+export const OBJECT =
   '{{ or $labels.device $labels.vm $labels.parent "an object" }} on {{ $labels.instance }}';
 
-/** Template: where something was, and what it was about if the labels tell. */
-export const PLACE =
-  'on {{ $labels.instance }}{{ with or $labels.device $labels.vm $labels.parent }}, {{ . }}{{ end }}';
+/** Template: the host, and the object if the labels name one. */
+export const ON_HOST =
+  'on {{ $labels.instance }}{{ with or $labels.device $labels.vm $labels.parent }} ({{ . }}){{ end }}';
 
-/** Template: who has the device open. */
+/** Template: the processes that hold the device open. */
 export const HOLDERS =
   '{{ with printf "vfioscope_device_holder_info{instance=%q,device=%q}" $labels.instance $labels.device | query }}' +
   ' It is held open by{{ range . }} {{ .Labels.comm }} (pid {{ .Labels.pid }}' +
-  '{{ with .Labels.unit }}, {{ . }}{{ end }}){{ end }}.{{ end }}';
+  '{{ with .Labels.systemd_unit }}, {{ . }}{{ end }}){{ end }}.{{ end }}';
 
-/** Template: where the agent on that host tells everything. */
-export const WHERE = ' All about it: /api/v1/violations?rule={{ $labels.rule }} on that host.';
+/** Template: where the agent on that host shows the violation. */
+export const EVIDENCE =
+  ' Evidence: GET /api/v1/violations?rule={{ $labels.rule }} on the agent of that host.';

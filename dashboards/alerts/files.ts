@@ -1,18 +1,18 @@
-/** The files that are made of the table: rules for Prometheus, their tests, and what is to be read. */
+/** The files generated from the alerts: rules for Prometheus, their tests, and the pages about them. */
 import { stringify } from 'yaml';
-import { RULES } from '../../src/rules/catalogue.ts';
-import type { Alert, Case } from './alert.ts';
+import { RULES } from '../../src/catalogue.ts';
+import type { Alert, TestCase } from './alert.ts';
 import { ALERTS, GROUPS } from './catalogue.ts';
 import { alertsPage } from './page.ts';
-import { RECORDED_EVERY, RECORDINGS } from './recording.ts';
+import { RECORDING_INTERVAL, RECORDINGS } from './recording.ts';
 import { runbookPage } from './runbook.ts';
 
 const NOTE = 'Generated from dashboards/alerts by `npm run generate`. Do not edit.';
 
-/** Where runbooks are, as seen from the root of the repository. */
+/** The directory of the runbooks, relative to the root of the repository. */
 export const RUNBOOKS = 'docs/runbooks';
 
-/** All files, by path from the root of the repository. */
+/** The content of each file, by its path relative to the root of the repository. */
 export function alertFiles(): Map<string, string> {
   return new Map([
     ['dashboards/alerts.yml', alertRules()],
@@ -25,7 +25,7 @@ export function alertFiles(): Map<string, string> {
 
 /**
  * The file of alert rules.
- * @param scale by which each `for` is multiplied, for tests that cannot wait for minutes
+ * @param scale factor of each `for`, for tests that cannot wait for minutes
  */
 export function alertRules(scale = 1): string {
   const groups = GROUPS.map(({ title, alerts }) => ({
@@ -46,34 +46,34 @@ function rule(alert: Alert, scale: number) {
   };
 }
 
-/** @param scale by which the time between evaluations is multiplied, as above */
+/** The file of recording rules. @param scale factor of the evaluation interval, as for alertRules() */
 export function recordingRules(scale = 1): string {
   const rules = RECORDINGS.map(({ record, expr }) => ({ record, expr }));
-  const interval = duration(RECORDED_EVERY * scale);
-  return yaml({ groups: [{ name: 'vfioscope: sums of each host', interval, rules }] });
+  const interval = duration(RECORDING_INTERVAL * scale);
+  return yaml({ groups: [{ name: 'vfioscope: sums for each host', interval, rules }] });
 }
 
-/** For `promtool test rules`: a case that fires and one that stays quiet, for each alert. */
+/** The input of `promtool test rules`: for each alert a case that fires and one that does not. */
 function alertTests(): string {
   return yaml({
     rule_files: ['alerts.yml', 'recording.yml'],
     evaluation_interval: '1m',
     tests: ALERTS.flatMap((alert) => [
-      test(alert, alert.fires, [firing(alert)]),
-      test(alert, alert.quiet, []),
+      test(alert, alert.fires, [expectedSample(alert)]),
+      test(alert, alert.doesNotFire, []),
     ]),
   });
 }
 
-function test({ name }: Alert, { title, series, at }: Case, expected: readonly string[]) {
+function test({ name }: Alert, { title, series, at }: TestCase, expected: readonly string[]) {
   const targets = series.some((one) => one.startsWith('up')) ? [] : ['up 1x120'];
   return {
-    name: `${name} ${expected.length > 0 ? 'fires' : 'stays quiet'}: ${title}`,
+    name: `${name} ${expected.length > 0 ? 'fires' : 'does not fire'}: ${title}`,
     interval: '1m',
-    input_series: [...targets, ...series].map(ofTarget),
+    input_series: [...targets, ...series].map(asScraped),
     promql_expr_test: [
       {
-        // Whatever fires: no other alert may speak of it.
+        // The query takes all alerts, so that the test fails if another alert fires as well.
         expr: 'ALERTS{alertstate="firing"}',
         eval_time: `${at}m`,
         exp_samples: expected.map((labels) => ({ labels, value: 1 })),
@@ -84,15 +84,15 @@ function test({ name }: Alert, { title, series, at }: Case, expected: readonly s
 
 const TARGET = { job: 'vfioscope', instance: 'host1:10055' };
 
-/** As Prometheus would have it of a target. */
-function ofTarget(series: string): { series: string; values: string } {
+/** Adds the labels that a scrape of the target adds. */
+function asScraped(series: string): { series: string; values: string } {
   const [, name = '', labels = '', values = ''] = /^(\w+)(?:\{(.*)\})? (.+)$/.exec(series) ?? [];
   const target = labels.includes('job=') ? { instance: TARGET.instance } : TARGET;
   return { series: `${name}{${[labels, ...pairs(target)].filter(Boolean).join(',')}}`, values };
 }
 
-function firing({ name, severity, expr, fires }: Alert): string {
-  // What is summed up over hosts, or is not there, has none of its labels.
+function expectedSample({ name, severity, expr, fires }: Alert): string {
+  // Sums over hosts and absent() have no label of a single host.
   const { instance, job } = TARGET;
   const target = expr.startsWith('absent(')
     ? {}
@@ -107,7 +107,7 @@ function pairs(labels: Readonly<Record<string, string>>): string[] {
   return Object.entries(labels).map(([name, value]) => `${name}="${value}"`);
 }
 
-/** @param seconds not less than a millisecond */
+/** A duration in PromQL's notation. @param seconds rounded to milliseconds, at least one */
 function duration(seconds: number): string {
   const milliseconds = Math.max(1, Math.round(seconds * 1000));
   if (milliseconds % 60_000 === 0) return `${milliseconds / 60_000}m`;

@@ -1,6 +1,6 @@
 /**
- * Writes the rules, their tests, docs/alerts.md and docs/runbooks; with --check, only tells whether the
- * committed files are current (exit code 1 when one is not, or belongs to no alert).
+ * Writes the rules, their tests, docs/alerts.md and docs/runbooks. With --check it only verifies that
+ * the committed files are current, and exits with 1 when one is not, or when a runbook has no alert.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { alertFiles, RUNBOOKS } from './files.ts';

@@ -1,25 +1,34 @@
-/** docs/alerts.md: how to have the rules, and which there are. */
-import { wrapped } from '../../src/rules/account.ts';
+/** docs/alerts.md: which alerts there are, and how to set them up. */
+import { wrapped } from '../../src/engine/description.ts';
+import { code, table } from '../../src/markdown.ts';
 import type { Alert, AlertGroup } from './alert.ts';
+import { firingDelay } from './firing-delay.ts';
 import type { Recording } from './recording.ts';
-import { durationWords } from './words.ts';
 
-const HEAD = `<!-- Generated from dashboards/alerts by \`npm run generate\`. Do not edit. -->
+const INTRODUCTION = `<!-- Generated from dashboards/alerts by \`npm run generate\`. Do not edit. -->
 
 # Alerts
 
-[alerts.yml](../dashboards/alerts.yml) has rules for Prometheus that say when a device's life goes
-wrong, when devices cannot be made, and when vfioscope cannot see. Each has a runbook.
-[recording.yml](../dashboards/recording.yml) has sums of each host for views of many, of which the
-dashboard *Fleet* is made; no alert needs them.
+[alerts.yml](../dashboards/alerts.yml) contains Prometheus rules that alert on ordering violations of
+devices and VMs, on failing and stalled operations, and on an agent that does not observe everything. Each
+alert links to a runbook.
 
-## Set it up
+| severity | meaning | route it to |
+| --- | --- | --- |
+| \`critical\` | the kernel may crash | a pager |
+| \`warning\` | something is stuck, leaked or not observed | tickets, to be read the same day |
+| \`info\` | context for other alerts | nobody |
+
+A violation of severity \`error\` (something is stuck or leaked) raises an alert of severity \`warning\`: guests
+run on, and the loss is the same in the morning.`;
+
+const REFERENCE = `## Set-up
 
 \`\`\`yaml
 # prometheus.yml
 rule_files: [alerts.yml, recording.yml]
 scrape_configs:
-  - job_name: vfioscope # two of the alerts look for this name
+  - job_name: vfioscope # two of the alerts match this name
     scrape_interval: 15s
     static_configs: [{ targets: ['host1:10055', 'host2:10055'] }]
 alerting:
@@ -34,82 +43,75 @@ route:
   routes:
     - { matchers: ['severity = critical'], receiver: pager }
     - { matchers: ['severity = info'], receiver: nobody }
-receivers: [{ name: pager }, { name: tickets }, { name: nobody }] # give the first two an address
+receivers: [{ name: pager }, { name: tickets }, { name: nobody }] # configure the first two
 inhibit_rules:
-  # Who is being woken for a host need not read the rest as well.
+  # Whoever is paged for a host does not need its warnings as well.
   - source_matchers: ['alertname = VfioscopeMemoryAtRisk']
     target_matchers: ['alertname =~ "Vfioscope.+"', 'severity = warning']
     equal: [instance]
 \`\`\`
 
-Prometheus 2.42 and later take them, and so does vmalert with VictoriaMetrics, from 1.79 on; the rulers
-of Thanos and Mimir evaluate as Prometheus does, but were not tried.
-[alerts.test.yml](../dashboards/alerts.test.yml) has for each alert a case that fires and one that looks
-alike and does not: \`promtool test rules alerts.test.yml\` tells whether what you change still does that.
+The rules need Prometheus 2.42 or later, or vmalert with VictoriaMetrics 1.79 or later. The rulers of Thanos
+and Mimir evaluate rules as Prometheus does, but were not tested.
 
-Runbooks take it that the agent listens on 127.0.0.1:10055 and is the systemd unit \`vfioscope\`.
-\`runbook_url\` is the path in this repository; give it the address at which your people read it:
+The annotation \`runbook_url\` is a path in this repository. Replace it by the address of your copy:
 
 \`\`\`sh
 sed -i 's,docs/runbooks/,https://wiki.example.org/vfioscope/runbooks/,' alerts.yml
 \`\`\`
 
-## What the severities mean
+Runbooks assume that the agent listens on 127.0.0.1:10055 and is the systemd unit \`vfioscope\`.
 
-| severity | |
-| --- | --- |
-| \`critical\` | the kernel may crash: somebody is woken |
-| \`warning\` | something is stuck, lost or not seen: somebody looks today |
-| \`info\` | worth to be seen beside another alert: nobody is told |
+If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
+[alerts.test.yml](../dashboards/alerts.test.yml) contains a case that fires and a similar one that does not
+for each alert.
 
-A finding of the agent that is an \`error\` (something is stuck or lost) is a \`warning\` here: guests go on,
-and what is lost stays so until the morning.
+## Behaviour
 
-## What to know
+- **Labels.** An alert names the device, VM or parent where it has series of its own (\`metrics.per_device\`,
+  \`metrics.max_devices\`). Otherwise one alert stands for all violations of a rule on a host.
+- **Severity changes.** The alert stays the same one when the severity of its violation rises.
+- **One-shot violations.** They are never resolved, so their alerts fire for 15 minutes. Repeated one-shot
+  violations of one rule and device count as one violation, so the alert fires for the first of them.
+- **First scrape.** A violation that exists when Prometheus first scrapes an agent raises its alert as well.
+- **Agent down.** While an agent cannot be scraped, the alerts of its host clear and VfioscopeAgentDown fires.
+- **Process names.** The name in a description is the one that the process gave itself.`;
 
-- Labels say which device, VM or parent it is, where these have series of their own
-  (\`metrics.per_device\`, \`metrics.max_devices\`); otherwise one alert stands for all of a rule on a host.
-  The alert stays the same one when the condition gets worse.
-- The name of a process in a description is what that process calls itself.
-- While an agent cannot be reached, alerts about its host clear. VfioscopeAgentDown says so.
-- The same act of one rule about the same device is one violation, however often it is repeated; alerts
-  on acts fire for the first.
-- A violation that is there already when Prometheus scrapes an agent for the first time is told as well.`;
+const RECORDING_RULES = `## Recording rules
+
+[recording.yml](../dashboards/recording.yml) records sums for each host once a minute. The dashboard *Fleet*
+reads them; no alert does. Names are level:metric:operation, where the level names the labels that remain
+beside those of the target. [Fleet](fleet.md) says what they cost for many hosts.`;
 
 export function alertsPage(
   groups: readonly AlertGroup[],
   recordings: readonly Recording[],
 ): string {
   return [
-    HEAD,
-    ...groups.flatMap(({ title, about, alerts }) => [
+    INTRODUCTION,
+    ...groups.flatMap(({ title, description, alerts }) => [
       `## ${title}`,
-      wrapped(about, 100).join('\n'),
+      wrapped(description, 100).join('\n'),
       alertTable(alerts),
     ]),
-    '## Recording rules',
-    'Named level:metric:operation; the level names the labels that are left beside those of targets. They are ' +
-      'evaluated once a minute. [fleet](fleet.md) tells what they cost, and what many hosts do.',
+    REFERENCE,
+    RECORDING_RULES,
     table(
-      ['name', 'what it is'],
-      recordings.map(({ record, help }) => [`\`${record}\``, help]),
+      ['name', 'content'],
+      recordings.map(({ record, help }) => [code(record), help]),
     ),
   ]
     .join('\n\n')
     .concat('\n');
 }
 
+/** The runbooks give the reasons for severity and delay; here they would bury the list. */
 function alertTable(alerts: readonly Alert[]): string {
   const rows = alerts.map((alert) => [
     `[${alert.name}](runbooks/${alert.name}.md)`,
     alert.severity,
-    durationWords(alert.for),
-    alert.because,
+    firingDelay(alert.for),
+    alert.runbook.why,
   ]);
-  return table(['alert', 'severity', 'fires', 'why so'], rows);
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  return table(['alert', 'severity', 'fires', 'meaning'], rows);
 }

@@ -1,95 +1,95 @@
 /**
- * Recording rules: sums over each host, so that a view of many hosts reads some series of each instead
- * of all. Names are level:metric:operation; the level names the labels that are left, beside those
- * that targets have. The Fleet dashboard is made of them.
+ * Recording rules: sums for each host, so that a view of many hosts reads a few series of each host
+ * instead of all. Names are level:metric:operation; the level names the labels that remain beside
+ * those of the target. The Fleet dashboard reads them.
  *
- * Each looks at the present or a few minutes back: a rule that looks back an hour reads every sample
- * sixty times. `> 0` and `== 0` leave out what most hosts have nothing of.
+ * Each rule reads the present or the last few minutes: a rule that reads an hour back would read every
+ * sample sixty times. `> 0` and `== 0` drop the series that most hosts have at zero.
  */
 export interface Recording {
   readonly record: string;
   readonly expr: string;
-  /** What it is for. */
+  /** What the series holds. */
   readonly help: string;
 }
 
-/** Seconds between evaluations: graphs of what is recorded need not ask more often. */
-export const RECORDED_EVERY = 60;
+/** Seconds between evaluations; graphs of recorded series need no shorter step. */
+export const RECORDING_INTERVAL = 60;
 
 export const RECORDINGS: readonly Recording[] = [
   {
     record: 'instance:vfioscope_build_info:max',
-    expr: 'max without (version, node) (vfioscope_build_info)',
-    help: 'Always 1; agents that answer',
+    expr: 'max without (version, nodejs_version) (vfioscope_build_info)',
+    help: '1 for each agent that answers',
   },
   {
     record: 'state:vfioscope_devices:sum',
-    expr: 'sum without (parent, type) (vfioscope_devices)',
-    help: 'Devices of a host by state',
+    expr: 'sum without (parent, mdev_type) (vfioscope_devices)',
+    help: 'Devices of each host, by state',
   },
   {
-    record: 'type:vfioscope_devices:sum',
+    record: 'mdev_type:vfioscope_devices:sum',
     expr: 'sum without (parent, state) (vfioscope_devices)',
-    help: 'Devices of a host by type',
+    help: 'Devices of each host, by mdev type',
   },
   {
-    record: 'type:vfioscope_parent_available_instances:sum',
+    record: 'mdev_type:vfioscope_parent_available_instances:sum',
     expr: 'sum without (parent) (vfioscope_parent_available_instances)',
-    help: 'How many more devices of a type a host can give',
+    help: 'Devices of each mdev type that each host can still create',
   },
   {
     record: 'parent:vfioscope_parent_available_instances:max',
-    expr: 'max without (type) (vfioscope_parent_available_instances)',
-    help: 'How many more devices a parent can give, of the type of which it can give most',
+    expr: 'max without (mdev_type) (vfioscope_parent_available_instances)',
+    help: 'Devices that each parent can still create, of the mdev type with the most instances left',
   },
   {
-    record: 'instance:vfioscope_devices_waiting:sum',
-    expr: 'sum without (parent, type) (vfioscope_devices_waiting)',
-    help: 'Devices of a host whose removal waits',
+    record: 'instance:vfioscope_removals_waiting:sum',
+    expr: 'sum without (parent, mdev_type) (vfioscope_removals_waiting)',
+    help: 'Devices of each host whose removal waits for their users',
   },
   {
     record: 'severity:vfioscope_violations_open:sum',
     expr: 'sum without (rule) (vfioscope_violations_open)',
-    help: 'Conditions of a host that last, by severity',
+    help: 'Open violations of each host, by severity',
   },
   {
     record: 'rule_severity:vfioscope_violations:increase2m',
     expr: 'increase(vfioscope_violations_total[2m]) > 0',
-    help: 'Violations of a host within two minutes, where there are any',
+    help: 'Violations that each host raised within two minutes, by rule and severity; absent when there are none',
   },
   {
     record: 'operation:vfioscope_operation_duration_seconds_sum:sum',
     expr: 'sum without (result) (vfioscope_operation_duration_seconds_sum)',
-    help: 'A counter, as all of an agent begins anew at once: seconds that operations took',
+    help: 'Counter: seconds that operations took on each host. A sum of counters is a counter here, because all counters of an agent are reset together',
   },
   {
     record: 'operation:vfioscope_operation_duration_seconds_count:sum',
     expr: 'sum without (result) (vfioscope_operation_duration_seconds_count)',
-    help: 'and how many there were',
+    help: 'Counter: operations that returned on each host',
   },
   {
     record: 'operation:vfioscope_operation_errors:rate5m',
     expr: 'sum without (errno) (rate(vfioscope_operation_errors_total[5m]))',
-    help: 'Operations of a host that fail, a second',
+    help: 'Operations that failed on each host, per second',
   },
   {
     record: 'instance:vfioscope_events_total:sum',
     expr: 'sum without (point, phase) (vfioscope_events_total)',
-    help: 'A counter as well: events of a host',
+    help: 'Counter: events of each host',
   },
   {
     record: 'instance:vfioscope_events_lost_total:sum',
     expr: 'sum without (reason) (vfioscope_events_lost_total)',
-    help: 'A counter as well: events of a host that were lost',
+    help: 'Counter: lost events of each host',
   },
   {
     record: 'instance:vfioscope_probe_attached:unwatched',
     expr: 'count without (point, function, method) (vfioscope_probe_attached == 0)',
-    help: 'Points of a host that are not watched, where there are any',
+    help: 'Probe points of each host that are not attached; absent when all are',
   },
   {
     record: 'instance:vfioscope_probe_failed:sum',
     expr: 'sum without (point) (vfioscope_probe_failed)',
-    help: 'Points of a host that cannot be watched',
+    help: 'Probe points of each host that failed to attach',
   },
 ];

@@ -1,57 +1,69 @@
-/** docs/runbooks: a page for each alert, for somebody who was woken by it. */
-import { wrapped } from '../../src/rules/account.ts';
-import { plain } from '../../src/rules/document.ts';
-import type { Rule } from '../../src/rules/rule.ts';
+/** docs/runbooks: a page for each alert, in the order in which somebody who was paged needs its parts. */
+import { wrapped } from '../../src/engine/description.ts';
+import type { Rule } from '../../src/engine/rule.ts';
+import { plain } from '../../test/generate/rules-document.ts';
 import type { Alert, Step } from './alert.ts';
-import { durationWords } from './words.ts';
+import { firingDelay } from './firing-delay.ts';
 
 const NOTE = '<!-- Generated from dashboards/alerts by `npm run generate`. Do not edit. -->';
 const WIDTH = 100;
 
-/** @param rules all that there are */
+/** @param rules of the whole catalogue */
 export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
-  const { name, severity, because, expr, runbook } = alert;
-  const about = (runbook.rules ?? []).map((id) => {
+  const { name, severity, rationale, expr, runbook } = alert;
+  const quoted = (runbook.rules ?? []).map((id) => {
     const rule = rules.find((one) => one.id === id);
-    if (!rule) throw new Error(`${name} is about the rule ${id}, which there is not`);
+    if (!rule) throw new Error(`${name} refers to the rule ${id}, which does not exist`);
     return rule;
   });
   return [
     NOTE,
     `# ${name}`,
-    text(`Severity ${severity}; it fires ${durationWords(alert.for)}. ${because}`),
-    '## What it means',
-    text(runbook.means),
-    ...(about.length > 0 ? [ruleList(about)] : []),
-    '## How to confirm it',
-    'On the host that the label `instance` names:',
+    text(`**First do.** ${runbook.firstDo}`),
+    text(`**First don’t.** ${runbook.firstDont}`),
+    '## Confirm',
+    'Run these commands on the host that the label `instance` names.',
     runbook.confirm.map(stepText).join('\n\n'),
-    '## How to fix it',
+    '## Fix',
     text(runbook.fix),
-    ...about.map(({ id, advice }) => text(`${link(id)}: ${plain(advice)}`)),
-    '## When it is false',
-    text(runbook.falseWhen),
-    '## The expression',
+    ...(quoted.length > 0 ? [byRule(quoted)] : []),
+    '## Why it fires',
+    text(runbook.why),
+    text(`Severity ${severity}, fires ${firingDelay(alert.for)}. ${rationale}`),
     `\`\`\`promql\n${expr}\n\`\`\``,
+    '## False positives',
+    text(runbook.falsePositives),
     '[All alerts](../alerts.md)\n',
   ].join('\n\n');
 }
 
-function ruleList(rules: readonly Rule[]): string {
-  return rules
-    .map(({ id, title, meaning }) => text(`- ${link(id)}: ${plain(`${title}. ${meaning}`)}`, '  '))
-    .join('\n');
+/** What each rule means and how to fix it, folded unless it is the only one. */
+function byRule(rules: readonly Rule[]): string {
+  const folded = rules.map(({ id, title, description, remediation }) =>
+    [
+      `<details${rules.length === 1 ? ' open' : ''}><summary><code>${id}</code>: ${html(title)}</summary>`,
+      text(plain(description)),
+      text(`**Fix.** ${plain(remediation)}`),
+      `[The rule ${id}](../rules/${id}.md)`,
+      '</details>',
+    ].join('\n\n'),
+  );
+  const intro =
+    rules.length === 1
+      ? 'The rule that raises this alert:'
+      : 'What it means and how to fix it depends on the rule, which the label `rule` names:';
+  return [intro, ...folded].join('\n\n');
 }
 
-function link(rule: string): string {
-  return `**[${rule}](../rules/${rule}.md)**`;
+/** Markdown is not interpreted within a summary. */
+function html(words: string): string {
+  return words.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
-/** @param indent of the lines after the first */
 function text(words: string, indent = ''): string {
   return wrapped(words, WIDTH, indent).join('\n');
 }
 
-function stepText({ does, command }: Step, index: number): string {
-  return `${text(`${index + 1}. ${does}`, '   ')}\n\n   \`\`\`sh\n   ${command}\n   \`\`\``;
+function stepText({ shows, command }: Step, index: number): string {
+  return `${text(`${index + 1}. ${shows}`, '   ')}\n\n   \`\`\`sh\n   ${command}\n   \`\`\``;
 }

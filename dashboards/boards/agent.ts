@@ -1,102 +1,104 @@
-/** The agents themselves: what they watch, what they lost, what they cost. */
+/** The agents: probe coverage, lost events, and resource usage. */
 import type { Board } from '../board.ts';
 import { graph, stat, table } from '../panels.ts';
-import { grown, growth, HOST, of, rate, sum } from '../promql.ts';
+import { HOST, increase, increaseInRange, rate, selector, sum } from '../promql.ts';
 import { cluster, host } from '../variables.ts';
 
-const SOME = [[1, 'orange']] as const;
-const onHost = (metric: string) => ({ expr: of(metric), legend: '{{instance}}' });
-const rateOnHost = (metric: string) => ({ expr: rate(metric), legend: '{{instance}}' });
+const WARN_FROM_ONE = [[1, 'orange']] as const;
+const perHost = (metric: string) => ({ expr: selector(metric), legend: '{{instance}}' });
+const ratePerHost = (metric: string) => ({ expr: rate(metric), legend: '{{instance}}' });
 
 export const AGENT_BOARD: Board = {
   name: 'agent',
   title: 'Agent',
-  description: 'Whether the agents see everything, and what that costs the host.',
+  description: 'Whether the agents observe every event, and which resources they use.',
   variables: [cluster, host],
-  marks: `sum by (${HOST}, rule, severity) (increase(${of('vfioscope_violations_total', 'rule="observer-gap"')}[2m])) > 0`,
+  annotations: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total', 'rule="observer-gap"')}[2m])) > 0`,
   rows: {
-    'Can it be trusted': [
+    'Blind spots': [
       stat({
-        title: 'Points watched',
-        description: 'Places in the kernel that tell what happens.',
+        title: 'Probe points attached',
+        description: 'Probe points in the kernel whose events the agents receive.',
         unit: 'none',
         width: 4,
-        expr: sum('', of('vfioscope_probe_attached')),
+        expr: sum('', selector('vfioscope_probe_attached')),
       }),
       stat({
-        title: 'Points not watched',
+        title: 'Probe points not attached',
         description:
-          'The table below says which. Those of modules that are not loaded count as well.',
+          'The table below lists them. Points of kernel modules that are not loaded are included.',
         unit: 'none',
         width: 4,
-        thresholds: SOME,
+        thresholds: WARN_FROM_ONE,
         none: '0',
-        expr: `count(${of('vfioscope_probe_attached')} == 0)`,
+        expr: `count(${selector('vfioscope_probe_attached')} == 0)`,
       }),
       stat({
-        title: 'Rules that judge',
+        title: 'Active rules',
         description:
-          'Rules for which everything is watched that they need, of those that the kernel can break.',
+          'Rules whose probe points are all attached. Rules that cannot fire on the kernel are not counted.',
         unit: 'none',
         width: 4,
-        expr: sum('', of('vfioscope_rule_active')),
+        expr: sum('', selector('vfioscope_rule_active')),
       }),
       stat({
         title: 'Events lost',
-        description: 'In the time shown.',
+        description: 'Events that did not reach the agents within the time range.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'red']],
-        expr: sum('', grown('vfioscope_events_lost_total')),
+        expr: sum('', increaseInRange('vfioscope_events_lost_total')),
       }),
       stat({
-        title: 'Tainted hosts',
-        description: 'Events were lost, and the host has not been looked at since.',
-        unit: 'none',
-        width: 4,
-        thresholds: SOME,
-        expr: sum('', of('vfioscope_state_tainted')),
-      }),
-      stat({
-        title: 'Recording without an agent',
+        title: 'Unverified hosts',
         description:
-          'Hosts whose probes are pinned, so that a restart of the agent misses nothing.',
+          'Hosts on which events were lost and no host snapshot has resynchronised the state since. Rules are suppressed there.',
         unit: 'none',
         width: 4,
-        expr: sum('', of('vfioscope_pinned')),
+        thresholds: WARN_FROM_ONE,
+        expr: sum('', selector('vfioscope_state_unverified')),
+      }),
+      stat({
+        title: 'Hosts with pinned probes',
+        description:
+          'Hosts whose probes record while the agent is down, so that a restart of the agent misses no event.',
+        unit: 'none',
+        width: 4,
+        expr: sum('', selector('vfioscope_pinned')),
       }),
       table({
-        title: 'Probes',
-        description: 'By the way in which they are attached.',
+        title: 'Attachment methods',
+        description: 'Attached probe points, by the method of their probes.',
         width: 8,
         labels: { instance: { name: 'Host' }, method: { name: 'Method' } },
         values: [
           {
             name: 'Points',
             unit: 'none',
-            expr: `${sum(`${HOST}, method`, of('vfioscope_probe_attached'))} > 0`,
+            expr: `${sum(`${HOST}, method`, selector('vfioscope_probe_attached'))} > 0`,
           },
         ],
       }),
       table({
-        title: 'Points that are not watched',
-        description: 'What happens there is not seen. `vfioscope doctor` on the host says why.',
+        title: 'Probe points that are not attached',
+        description:
+          'The agents do not observe their events. Run `vfioscope doctor` on the host for the reason.',
         width: 8,
         labels: { instance: { name: 'Host' }, point: { name: 'Point' } },
         hideValues: true,
         values: [
           {
-            name: 'Watched',
+            name: 'Attached',
             unit: 'none',
-            expr: `max by (${HOST}, point) (${of('vfioscope_probe_attached')}) == 0`,
+            expr: `max by (${HOST}, point) (${selector('vfioscope_probe_attached')}) == 0`,
           },
         ],
       }),
       table({
-        title: 'Rules that do not judge',
+        title: 'Inactive rules',
         description:
-          'Because a point that they need is not watched. Rules of what cannot happen on that kernel ' +
-          'are not counted.',
+          'Rules that cannot fire because a probe point that they need is not attached. Rules that ' +
+          'cannot fire on the kernel of the host are not listed.',
         width: 8,
         labels: { instance: { name: 'Host' }, rule: { name: 'Rule' } },
         hideValues: true,
@@ -104,15 +106,15 @@ export const AGENT_BOARD: Board = {
           {
             name: 'Active',
             unit: 'none',
-            expr: `max by (${HOST}, rule) (${of('vfioscope_rule_active')}) == 0`,
+            expr: `max by (${HOST}, rule) (${selector('vfioscope_rule_active')}) == 0`,
           },
         ],
       }),
     ],
-    'Events and their loss': [
+    'Events and losses': [
       graph({
         title: 'Events',
-        description: 'Received, by the point that tells them.',
+        description: 'Events per second that the agents received, by probe point.',
         unit: 'eps',
         width: 12,
         queries: [
@@ -122,20 +124,21 @@ export const AGENT_BOARD: Board = {
       graph({
         title: 'Events lost',
         description:
-          'Happened, but did not arrive; empty when none were lost. `ring_full`: raise `ring.bytes`.',
+          'Events that did not reach the agents, by reason; empty when none were lost. For `ring_full`, raise `ring.bytes`.',
         unit: 'none',
         width: 12,
         thresholds: [[1, 'red']],
         queries: [
           {
-            expr: `${sum(`${HOST}, reason`, growth('vfioscope_events_lost_total'))} > 0`,
+            expr: `${sum(`${HOST}, reason`, increase('vfioscope_events_lost_total'))} > 0`,
             legend: '{{instance}} {{reason}}',
           },
         ],
       }),
       graph({
         title: 'Ring buffer',
-        description: 'How full it is with records that are not read yet.',
+        description:
+          'The share of the ring buffer that holds unread records. Events are lost when it is full.',
         unit: 'percentunit',
         width: 8,
         thresholds: [
@@ -144,28 +147,29 @@ export const AGENT_BOARD: Board = {
         ],
         queries: [
           {
-            expr: `${of('vfioscope_ring_backlog_bytes')} / ${of('vfioscope_ring_size_bytes')}`,
+            expr: `${selector('vfioscope_ring_backlog_bytes')} / ${selector('vfioscope_ring_size_bytes')}`,
             legend: '{{instance}}',
           },
         ],
       }),
       graph({
         title: 'Reader lag',
-        description: 'How long the oldest record that is not read yet has waited at most.',
+        description: 'An upper bound of the age of the oldest unread record.',
         unit: 's',
         width: 8,
         thresholds: [[2, 'orange']],
-        queries: [onHost('vfioscope_reader_lag_seconds')],
+        queries: [perHost('vfioscope_reader_lag_seconds')],
       }),
       graph({
-        title: 'Records',
-        description: 'That probes tried to write, and those that found the ring full.',
+        title: 'Records written and dropped',
+        description:
+          'Records per second that the probes tried to write, and those dropped because the ring buffer was full.',
         unit: 'ops',
         width: 8,
         queries: [
           {
             expr: sum(HOST, rate('vfioscope_ring_attempts_total')),
-            legend: '{{instance}} tried',
+            legend: '{{instance}} attempted',
           },
           {
             expr: sum(HOST, rate('vfioscope_ring_dropped_total')),
@@ -174,71 +178,75 @@ export const AGENT_BOARD: Board = {
         ],
       }),
       graph({
-        title: 'Calls that probes missed',
+        title: 'Calls missed by probes',
         description:
-          'The kernel had no room to note them: more at once than it is prepared for. Empty when none.',
+          'Calls for which the kernel could not run the probe, because more were in flight than it has slots for. Empty when there were none.',
         unit: 'none',
         width: 8,
         thresholds: [[1, 'red']],
         queries: [
           {
-            expr: `${sum(`${HOST}, point`, growth('vfioscope_probe_missed_total'))} > 0`,
+            expr: `${sum(`${HOST}, point`, increase('vfioscope_probe_missed_total'))} > 0`,
             legend: '{{instance}} {{point}}',
           },
         ],
       }),
       graph({
-        title: 'Looks at the host',
-        description: 'By their reason. Many because of losses cost time.',
+        title: 'Host snapshots',
+        description:
+          'Host snapshots by reason. Each one with the reason `loss` follows lost events and costs CPU time.',
         unit: 'none',
         width: 8,
         queries: [
-          { expr: sum('reason', growth('vfioscope_host_looks_total')), legend: '{{reason}}' },
+          { expr: sum('reason', increase('vfioscope_snapshots_total')), legend: '{{reason}}' },
         ],
       }),
       graph({
-        title: 'Findings held back',
-        description: 'Not raised, because the life that they are about was not seen whole.',
+        title: 'Suppressed violations',
+        description:
+          'Violations that were not raised, because the lifecycle of their object was not observed completely. Empty when there were none.',
         unit: 'none',
         width: 8,
         queries: [
           {
-            expr: `${sum('rule', growth('vfioscope_findings_held_back_total'))} > 0`,
+            expr: `${sum('rule', increase('vfioscope_findings_suppressed_total'))} > 0`,
             legend: '{{rule}}',
           },
         ],
       }),
     ],
-    'What it costs': [
+    'Resource usage': [
       graph({
         title: 'CPU',
-        description: 'Of one CPU. Probes run in the kernel and are not in it.',
+        description:
+          'CPU time of the agent, as a share of one CPU. The probes run in the kernel and are not included.',
         unit: 'percentunit',
         width: 8,
         thresholds: [[0.5, 'orange']],
-        queries: [rateOnHost('process_cpu_seconds_total')],
+        queries: [ratePerHost('process_cpu_seconds_total')],
       }),
       graph({
         title: 'Memory',
-        description: 'Resident, and what of it objects use.',
+        description: 'Resident memory of the agent, and the part that its JavaScript heap uses.',
         unit: 'bytes',
         width: 8,
         queries: [
-          { expr: of('process_resident_memory_bytes'), legend: '{{instance}} resident' },
-          { expr: of('nodejs_heap_size_used_bytes'), legend: '{{instance}} objects' },
+          { expr: selector('process_resident_memory_bytes'), legend: '{{instance}} resident' },
+          { expr: selector('nodejs_heap_size_used_bytes'), legend: '{{instance}} heap' },
         ],
       }),
       graph({
-        title: 'Event loop',
-        description: 'Share of the time that it is busy. Near 1 the ring is not read in time.',
+        title: 'Event loop utilisation',
+        description:
+          'The share of time that the event loop is busy. Near 1, the ring buffer is not read in time.',
         unit: 'percentunit',
         width: 8,
         thresholds: [[0.8, 'red']],
-        queries: [rateOnHost('nodejs_eventloop_busy_seconds_total')],
+        queries: [ratePerHost('nodejs_eventloop_busy_seconds_total')],
       }),
       graph({
-        title: 'A scrape',
-        description: 'How long one holds the event loop.',
+        title: 'Scrape duration',
+        description: 'How long a scrape occupies the event loop on average.',
         unit: 's',
         width: 8,
         thresholds: [[0.1, 'orange']],
@@ -250,62 +258,63 @@ export const AGENT_BOARD: Board = {
         ],
       }),
       graph({
-        title: 'A look at the host',
-        description: 'How long the last one took.',
+        title: 'Duration of the last host snapshot',
+        description: 'How long the last host snapshot of each agent took.',
         unit: 's',
         width: 8,
         thresholds: [[1, 'orange']],
-        queries: [onHost('vfioscope_last_host_look_seconds')],
+        queries: [perHost('vfioscope_last_snapshot_duration_seconds')],
       }),
       graph({
         title: 'Open files',
-        description: 'Of the agent, as a share of what it may have.',
+        description: 'Open files of the agent, as a share of its limit.',
         unit: 'percentunit',
         width: 8,
         thresholds: [[0.8, 'red']],
         queries: [
           {
-            expr: `${of('process_open_fds')} / ${of('process_max_fds')}`,
+            expr: `${selector('process_open_fds')} / ${selector('process_max_fds')}`,
             legend: '{{instance}}',
           },
         ],
       }),
       graph({
-        title: 'Without series of their own',
-        description: 'Because there are more than `metrics.max_devices`. Empty when there are not.',
+        title: 'Objects without series',
+        description:
+          'Objects beyond `metrics.max_devices`, which have no series of their own. Empty when there are none.',
         unit: 'none',
         width: 8,
-        thresholds: SOME,
+        thresholds: WARN_FROM_ONE,
         queries: [
           {
-            expr: `${sum(`${HOST}, object`, of('vfioscope_series_capped'))} > 0`,
+            expr: `${sum(`${HOST}, object`, selector('vfioscope_series_capped'))} > 0`,
             legend: '{{instance}} {{object}}',
           },
         ],
       }),
       graph({
         title: 'Log lines dropped',
-        description: 'Nobody read them in time.',
+        description:
+          'Log lines that were dropped because they could not be written or were not read in time.',
         unit: 'none',
         width: 8,
-        thresholds: SOME,
-        queries: [{ expr: growth('vfioscope_log_lines_dropped_total'), legend: '{{instance}}' }],
+        thresholds: WARN_FROM_ONE,
+        queries: [{ expr: increase('vfioscope_log_lines_dropped_total'), legend: '{{instance}}' }],
       }),
       table({
         title: 'Versions',
-        description:
-          'Of the agents and of the Node that runs them, and for how long they have run.',
+        description: 'Versions of the agents and of Node.js, and the time since their start.',
         width: 8,
         labels: {
           instance: { name: 'Host' },
           version: { name: 'Version' },
-          node: { name: 'Node' },
+          nodejs_version: { name: 'Node.js' },
         },
         values: [
           {
             name: 'Up',
             unit: 's',
-            expr: `(time() - ${of('process_start_time_seconds')}) * on (${HOST}) group_right () max by (${HOST}, version, node) (${of('vfioscope_build_info')})`,
+            expr: `(time() - ${selector('process_start_time_seconds')}) * on (${HOST}) group_right () max by (${HOST}, version, nodejs_version) (${selector('vfioscope_build_info')})`,
           },
         ],
       }),

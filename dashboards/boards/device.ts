@@ -1,115 +1,116 @@
-/** The life of one device. */
+/** One device from its creation to its release. */
 import { DashboardLinkBuilder, DashboardLinkType } from '@grafana/grafana-foundation-sdk/dashboard';
-import { type Board, toBoard } from '../board.ts';
+import { type Board, boardLink } from '../board.ts';
 import { type Colours, DEVICE_STATES, SEVERITIES } from '../colours.ts';
-import { graph, stat, table, timeline, WHOLE } from '../panels.ts';
-import { codes, DEVICE, of, VM } from '../promql.ts';
+import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
+import { DEVICE, selector, stateCodes, VM } from '../promql.ts';
 import { cluster, device, host, parent, single, traces } from '../variables.ts';
 import { violationLink } from './host.ts';
 
-const THIS = 'device="$device"';
-const it = (metric: string) => `max by (${DEVICE}) (${of(metric, THIS)})`;
-const tied = `max by (${DEVICE}, vm) (${of('vfioscope_device_vm_info', THIS)})`;
+const DEVICE_MATCHER = 'device="$device"';
+const ofDevice = (metric: string) => `max by (${DEVICE}) (${selector(metric, DEVICE_MATCHER)})`;
+const assignment = `max by (${DEVICE}, vm) (${selector('vfioscope_device_vm_info', DEVICE_MATCHER)})`;
 const ofItsVm = (metric: string) =>
-  `max by (${VM}) (${of(metric)}) and on (${VM}) ${of('vfioscope_device_vm_info', THIS)}`;
-const TIED: Colours = { tied: 'blue' };
+  `max by (${VM}) (${selector(metric)}) and on (${VM}) ${selector('vfioscope_device_vm_info', DEVICE_MATCHER)}`;
+const ASSIGNMENT: Colours = { assigned: 'blue' };
 
 export const DEVICE_BOARD: Board = {
   name: 'device',
   title: 'Device',
-  description:
-    'One device from its creation to its release: state, users, VM, and what went wrong.',
+  description: 'One device from its creation to its release: state, open files, VM and violations.',
   variables: [cluster, single(host), parent, single(device), traces],
-  marks: `max by (${DEVICE}, rule, severity) (${of('vfioscope_violation_info', THIS)})`,
+  annotations: `max by (${DEVICE}, rule, severity) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
   links: [trace(), api()],
   rows: {
-    Now: [
+    Overview: [
       stat({
         title: 'State',
-        description: 'Gone from here soon after the device was released.',
+        description: 'The current state. It is shown until shortly after the device was released.',
         unit: 'none',
         width: 4,
         codes: DEVICE_STATES,
-        expr: codes(DEVICE, 'state', DEVICE_STATES, (is) => of('vfioscope_device_state', THIS, is)),
+        expr: stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
+          selector('vfioscope_device_state', DEVICE_MATCHER, is),
+        ),
       }),
       stat({
         title: 'Age',
-        description: 'Since it was created; nothing where nobody saw that.',
+        description:
+          'The time since the creation of the device; empty if the agent did not observe it.',
         unit: 's',
         width: 4,
-        expr: `time() - ${it('vfioscope_device_created_timestamp_seconds')}`,
+        expr: `time() - ${ofDevice('vfioscope_device_created_timestamp_seconds')}`,
       }),
       stat({
         title: 'Open files',
-        description: 'As the kernel counts them.',
+        description: 'Open files of the device, as the kernel counts them.',
         unit: 'none',
         width: 4,
-        expr: it('vfioscope_device_open_files'),
+        expr: ofDevice('vfioscope_device_open_files'),
       }),
       stat({
         title: 'Open for',
-        description: 'Since the file was opened that has been open longest.',
+        description: 'The time since the oldest open file was opened.',
         unit: 's',
         width: 4,
         none: 'not open',
-        expr: `time() - ${it('vfioscope_device_opened_timestamp_seconds')}`,
+        expr: `time() - ${ofDevice('vfioscope_device_opened_timestamp_seconds')}`,
       }),
       stat({
         title: 'Removing for',
-        description: 'It waits for those who have the device open.',
+        description: 'The time since the removal began. It waits until every open file is closed.',
         unit: 's',
         width: 4,
         thresholds: [
           [10, 'orange'],
           [60, 'red'],
         ],
-        none: 'no',
-        expr: `time() - ${it('vfioscope_device_remove_began_timestamp_seconds')} unless on (${DEVICE}) ${of('vfioscope_device_state', THIS, 'state="released"')}`,
+        none: 'not removing',
+        expr: `time() - ${ofDevice('vfioscope_device_remove_began_timestamp_seconds')} unless on (${DEVICE}) ${selector('vfioscope_device_state', DEVICE_MATCHER, 'state="released"')}`,
       }),
       stat({
         title: 'Open violations',
-        description: 'Conditions of this device that last.',
+        description: 'Ongoing violations of this device that are not resolved.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'red']],
         none: '0',
-        expr: `count(${of('vfioscope_violation_info', THIS)})`,
+        expr: `count(${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
       }),
       table({
-        title: 'What it is',
-        description: 'As its parent and its driver name it, and its IOMMU group.',
-        width: WHOLE,
+        title: 'Identity',
+        description: 'Parent, mdev type, driver and IOMMU group of the device.',
+        width: FULL_WIDTH,
         height: 4,
         labels: {
           instance: { name: 'Host' },
           device: { name: 'Device' },
           parent: { name: 'Parent' },
-          type: { name: 'Type' },
+          mdev_type: { name: 'Type' },
           driver: { name: 'Driver' },
-          group: { name: 'Group' },
+          iommu_group: { name: 'IOMMU group' },
         },
         hideValues: true,
         values: [
           {
-            name: 'Is',
+            name: 'Info',
             unit: 'none',
-            expr: `max by (${DEVICE}, parent, type, driver, group) (${of('vfioscope_device_info', THIS)})`,
+            expr: `max by (${DEVICE}, parent, mdev_type, driver, iommu_group) (${selector('vfioscope_device_info', DEVICE_MATCHER)})`,
           },
         ],
       }),
     ],
-    'Its life': [
+    Lifecycle: [
       timeline({
         title: 'State',
-        description:
-          'What Prometheus saw when it asked; shorter states are in the trace and the API.',
-        width: WHOLE,
+        description: 'The state at each scrape. Shorter states are in the trace and in the API.',
+        width: FULL_WIDTH,
         height: 4,
         codes: DEVICE_STATES,
         queries: [
           {
-            expr: codes(DEVICE, 'state', DEVICE_STATES, (is) =>
-              of('vfioscope_device_state', THIS, is),
+            expr: stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
+              selector('vfioscope_device_state', DEVICE_MATCHER, is),
             ),
             legend: '{{device}}',
           },
@@ -117,22 +118,22 @@ export const DEVICE_BOARD: Board = {
       }),
       timeline({
         title: 'VM',
-        description: 'The VM that the device is tied to, by its id in the API.',
-        width: WHOLE,
+        description: 'The VM that the device is assigned to, by its id in the API.',
+        width: FULL_WIDTH,
         height: 4,
-        codes: TIED,
-        queries: [{ expr: tied, legend: '{{vm}}' }],
+        codes: ASSIGNMENT,
+        queries: [{ expr: assignment, legend: '{{vm}}' }],
       }),
       timeline({
         title: 'Violations',
-        description: 'As long as they last, by rule, in the colour of their severity.',
-        width: WHOLE,
+        description: 'Open violations by rule, in the colour of their severity.',
+        width: FULL_WIDTH,
         height: 4,
         codes: SEVERITIES,
         queries: [
           {
-            expr: codes(`${DEVICE}, rule`, 'severity', SEVERITIES, (is) =>
-              of('vfioscope_violation_info', THIS, is),
+            expr: stateCodes(`${DEVICE}, rule`, 'severity', SEVERITIES, (is) =>
+              selector('vfioscope_violation_info', DEVICE_MATCHER, is),
             ),
             legend: '{{rule}}',
           },
@@ -140,15 +141,15 @@ export const DEVICE_BOARD: Board = {
       }),
       graph({
         title: 'Open files',
-        description: 'As the kernel counts them.',
+        description: 'Open files of the device, as the kernel counts them.',
         unit: 'none',
         width: 12,
-        queries: [{ expr: it('vfioscope_device_open_files'), legend: 'open files' }],
+        queries: [{ expr: ofDevice('vfioscope_device_open_files'), legend: 'open files' }],
       }),
       graph({
         title: 'References on its VM',
         description:
-          "The kernel's users_count. Each open device has one; more than that belongs to the VMM's own files.",
+          "The kernel's users_count of the VM. Each open device holds one reference; the VMM's own files hold the others.",
         unit: 'none',
         width: 12,
         queries: [
@@ -157,43 +158,45 @@ export const DEVICE_BOARD: Board = {
         ],
       }),
     ],
-    'What is wrong': [
+    'Ordering violations': [
       table({
         title: 'Open violations',
-        description: 'A click on an id asks the agent for the evidence.',
+        description:
+          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
         width: 12,
         labels: {
           instance: { name: 'Host' },
           rule: { name: 'Rule' },
           severity: { name: 'Severity', colours: SEVERITIES },
-          vm: { name: 'VM', link: toBoard('vm', 'This VM', { host: 'Host', vm: 'VM' }) },
-          id: { name: 'Id', link: violationLink() },
+          vm: { name: 'VM', link: boardLink('vm', 'This VM', { host: 'Host', vm: 'VM' }) },
+          violation_id: { name: 'Id', link: violationLink() },
         },
         hideValues: true,
         values: [
           {
             name: 'Open',
             unit: 'none',
-            expr: `max by (cluster, instance, rule, severity, vm, id) (${of('vfioscope_violation_info', THIS)})`,
+            expr: `max by (cluster, instance, rule, severity, vm, violation_id) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
           },
         ],
       }),
       table({
-        title: 'Who holds it',
-        description: 'Who has to let go. Told while a violation is open.',
+        title: 'Holders',
+        description:
+          'Processes that have the device open and have to close it. Listed while a violation is open.',
         width: 12,
         labels: {
           instance: { name: 'Host' },
           pid: { name: 'Process' },
           comm: { name: 'Command' },
-          unit: { name: 'Unit' },
+          systemd_unit: { name: 'systemd unit' },
         },
         hideValues: true,
         values: [
           {
-            name: 'Holds',
+            name: 'Info',
             unit: 'none',
-            expr: `max by (cluster, instance, pid, comm, unit) (${of('vfioscope_device_holder_info', THIS)})`,
+            expr: `max by (cluster, instance, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICE_MATCHER)})`,
           },
         ],
       }),
@@ -201,7 +204,7 @@ export const DEVICE_BOARD: Board = {
   },
 };
 
-/** Grafana's Explore, on the traces of the device. */
+/** A link to the traces of the device in Grafana's Explore. */
 function trace(): DashboardLinkBuilder {
   const panes = {
     trace: {
@@ -217,7 +220,7 @@ function trace(): DashboardLinkBuilder {
       range: { from: '${__from}', to: '${__to}' },
     },
   };
-  // Grafana has to find its variables in it.
+  // Grafana replaces its variables only where they are not percent-encoded.
   const query = encodeURIComponent(JSON.stringify(panes)).replaceAll(
     /%24%7B(\w+)%7D/g,
     (_, name) => `\${${name}}`,
@@ -225,16 +228,16 @@ function trace(): DashboardLinkBuilder {
   return new DashboardLinkBuilder('Trace')
     .type(DashboardLinkType.Link)
     .icon('bolt')
-    .tooltip('The trace of its life')
+    .tooltip('The trace of the lifecycle of this device')
     .url(`/explore?schemaVersion=1&panes=${query}`)
     .targetBlank(true);
 }
 
 function api(): DashboardLinkBuilder {
-  return new DashboardLinkBuilder('Ask the agent')
+  return new DashboardLinkBuilder('Agent API')
     .type(DashboardLinkType.Link)
     .icon('external link')
-    .tooltip('All that the agent knows of it, with its timeline')
+    .tooltip('Everything that the agent knows about this device, with its timeline')
     .url('http://${host}/api/v1/devices/${device}')
     .targetBlank(true);
 }

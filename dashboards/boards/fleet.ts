@@ -1,157 +1,167 @@
 /**
- * All hosts at once: only sums, recorded where a host has many series of what is summed up, so that it
- * stays cheap however many devices and hosts there are.
+ * All hosts. It reads sums only, and recorded sums where a host has many series, so that its cost does
+ * not grow with the number of devices.
  */
-import { RECORDED_EVERY } from '../alerts/recording.ts';
-import { type Board, toBoard } from '../board.ts';
+import { RECORDING_INTERVAL } from '../alerts/recording.ts';
+import { type Board, boardLink } from '../board.ts';
 import { DEVICE_STATES, SEVERITIES } from '../colours.ts';
 import { graph, stat, table } from '../panels.ts';
-import { grown, grownFromNothing, HOST, of, sum } from '../promql.ts';
+import { HOST, increaseFromZero, increaseInRange, selector, sum } from '../promql.ts';
 import { cluster, host } from '../variables.ts';
 
-const toHost = { name: 'Host', link: toBoard('host', 'This host', { host: 'Host' }) };
-const toAgent = { name: 'Host', link: toBoard('agent', 'Its agent', { host: 'Host' }) };
+const toHost = { name: 'Host', link: boardLink('host', 'Open this host', { host: 'Host' }) };
+const toAgent = {
+  name: 'Host',
+  link: boardLink('agent', 'Open the agent of this host', { host: 'Host' }),
+};
 
-const seen = `max by (${HOST}) (max_over_time(${of('instance:vfioscope_build_info:max')}[$__range]))`;
-const answering = `max by (${HOST}) (${of('vfioscope_build_info')})`;
-const unwatched = of('instance:vfioscope_probe_attached:unwatched');
-const lost = `sum by (${HOST}) (${grown('instance:vfioscope_events_lost_total:sum')}) > 0`;
+const answeredInRange = `max by (${HOST}) (max_over_time(${selector('instance:vfioscope_build_info:max')}[$__range]))`;
+const answering = `max by (${HOST}) (${selector('vfioscope_build_info')})`;
+const unattached = selector('instance:vfioscope_probe_attached:unwatched');
+const lost = `sum by (${HOST}) (${increaseInRange('instance:vfioscope_events_lost_total:sum')}) > 0`;
 const violations = 'rule_severity:vfioscope_violations:increase2m';
-const slow = (calls: string) =>
-  `sum by (${HOST}, operation) (${grown(`operation:vfioscope_operation_duration_seconds_${calls}:sum`)})`;
+const operationTotals = (calls: string) =>
+  `sum by (${HOST}, operation) (${increaseInRange(`operation:vfioscope_operation_duration_seconds_${calls}:sum`)})`;
 
 export const FLEET: Board = {
   name: 'fleet',
   title: 'Fleet',
-  description: 'All hosts: what they lend, where the order broke, and which of them cannot tell.',
+  description:
+    'All hosts: devices and VMs, ordering violations, hosts with blind spots, and capacity.',
   variables: [cluster, host],
-  marks: sum('rule, severity', of(violations, 'severity=~"error|critical"')),
+  annotations: sum('rule, severity', selector(violations, 'severity=~"error|critical"')),
   rows: {
-    'What there is': [
+    Overview: [
       stat({
         title: 'Hosts',
-        description: 'Agents that answer.',
+        description: 'Hosts whose agent can be scraped.',
         unit: 'none',
         width: 3,
         expr: `count(${answering})`,
       }),
       stat({
-        title: 'Silent hosts',
+        title: 'Unreachable hosts',
         description:
-          'Agents that answered in the time shown and do not now. Nothing is known of their hosts.',
+          'Hosts whose agent could be scraped within the time range and cannot be scraped now. Their devices and VMs are not observed.',
         unit: 'none',
         width: 3,
         thresholds: [[1, 'red']],
         none: '0',
-        expr: `count(${seen} unless ${answering})`,
+        expr: `count(${answeredInRange} unless ${answering})`,
       }),
       stat({
         title: 'Devices',
-        description: 'Mediated devices, and devices lent as a whole, that are alive.',
+        description: 'Mediated devices, and devices that are passed through as a whole.',
         unit: 'none',
         width: 3,
-        expr: sum('', of('state:vfioscope_devices:sum')),
+        expr: sum('', selector('state:vfioscope_devices:sum')),
       }),
       stat({
-        title: 'Removals that wait',
-        description: 'Devices whose removal has begun and waits for those who have them open.',
+        title: 'Removals waiting',
+        description:
+          'Devices whose removal waits until the processes that have them open close them.',
         unit: 'none',
         width: 3,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: sum('', of('vfioscope_devices_waiting')),
+        expr: sum('', selector('vfioscope_removals_waiting')),
       }),
       stat({
         title: 'VMs',
-        description: 'VMs that KVM knows.',
+        description: 'VMs that exist in KVM.',
         unit: 'none',
         width: 3,
-        expr: sum('', of('vfioscope_vms')),
+        expr: sum('', selector('vfioscope_vms')),
       }),
       stat({
-        title: 'Released VMs',
-        description: 'VMs whose last file descriptor is closed, and that something keeps alive.',
+        title: 'Zombie VMs',
+        description:
+          'VMs whose file descriptors are all closed and that the kernel has not freed, because something still references them.',
         unit: 'none',
         width: 3,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: sum('', of('vfioscope_vms', 'state="released"')),
+        expr: sum('', selector('vfioscope_vms', 'state="zombie"')),
       }),
       stat({
         title: 'Open violations',
-        description: 'Conditions that last and break the order, from warning upwards.',
+        description: 'Ongoing violations of severity warning or higher that are not resolved.',
         unit: 'none',
         width: 3,
         thresholds: [[1, 'red']],
         none: '0',
-        expr: sum('', of('vfioscope_violations_open', 'severity!="info"')),
+        expr: sum('', selector('vfioscope_violations_open', 'severity!="info"')),
       }),
       stat({
-        title: 'Blind hosts',
+        title: 'Blind spots',
         description:
-          'They cannot tell all: their agents miss a probe, or have lost events in the time shown.',
+          'Hosts on which a probe point is not attached, or events were lost within the time range.',
         unit: 'none',
         width: 3,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: `count(sum by (${HOST}) (${unwatched}) or ${lost})`,
+        expr: `count(sum by (${HOST}) (${unattached}) or ${lost})`,
       }),
       graph({
         title: 'Devices by state',
-        description: 'Many in one state that passes by itself, such as creating or removing, hang.',
+        description:
+          'Many devices that stay in a transient state, such as creating or removing, are stalled.',
         unit: 'none',
         width: 12,
         stacked: true,
         colours: DEVICE_STATES,
-        queries: [{ expr: sum('state', of('state:vfioscope_devices:sum')), legend: '{{state}}' }],
+        queries: [
+          { expr: sum('state', selector('state:vfioscope_devices:sum')), legend: '{{state}}' },
+        ],
       }),
       graph({
-        title: 'Operations that failed',
-        description: 'By the error that the kernel returned.',
+        title: 'Failed operations',
+        description: 'Operations that failed, by the error that the kernel returned.',
         unit: 'none',
         width: 12,
         queries: [
           {
             expr: sum(
               'operation, errno',
-              grownFromNothing('$__rate_interval', 'vfioscope_operation_errors_total'),
+              increaseFromZero('$__rate_interval', 'vfioscope_operation_errors_total'),
             ),
             legend: '{{operation}} {{errno}}',
           },
         ],
       }),
     ],
-    'Where the order broke': [
+    'Ordering violations': [
       graph({
         title: 'Violations raised',
         description:
-          'What happened in the wrong order within two minutes, by rule. docs/rules says what each means.',
+          'Violations raised within two minutes, by rule. docs/rules describes each rule.',
         unit: 'none',
         width: 12,
         queries: [
           {
-            expr: sum('rule', `max_over_time(${of(violations)}[$__interval])`),
+            expr: sum('rule', `max_over_time(${selector(violations)}[$__interval])`),
             legend: '{{rule}}',
-            every: RECORDED_EVERY,
+            minStep: RECORDING_INTERVAL,
           },
         ],
       }),
       graph({
         title: 'Open violations by severity',
-        description: 'Conditions that last, until they are resolved.',
+        description: 'Ongoing violations that are not resolved.',
         unit: 'none',
         width: 12,
         stacked: true,
         colours: SEVERITIES,
         queries: [
-          { expr: sum('severity', of('vfioscope_violations_open')), legend: '{{severity}}' },
+          { expr: sum('severity', selector('vfioscope_violations_open')), legend: '{{severity}}' },
         ],
       }),
       table({
         title: 'Hosts with open violations',
-        description: 'The 20 with the most. The host tells which devices and who holds them.',
+        description:
+          'The 20 hosts and rules with the most. The Host dashboard shows the devices and their holders.',
         width: 12,
-        worst: 'Open',
+        sortBy: 'Open',
         labels: {
           cluster: { name: 'Cluster' },
           instance: toHost,
@@ -162,17 +172,17 @@ export const FLEET: Board = {
           {
             name: 'Open',
             unit: 'none',
-            expr: `topk(20, sum by (${HOST}, rule, severity) (${of('vfioscope_violations_open')}) > 0)`,
+            expr: `topk(20, sum by (${HOST}, rule, severity) (${selector('vfioscope_violations_open')}) > 0)`,
           },
         ],
       }),
       table({
         title: 'Slowest operations',
         description:
-          'The 20 operations that took longest on average in the time shown, by host. Buckets are ' +
-          'on the host dashboard.',
+          'The 20 operations with the highest average duration within the time range, by host. The Host ' +
+          'dashboard shows the distribution.',
         width: 12,
-        worst: 'Average',
+        sortBy: 'Average',
         labels: {
           cluster: { name: 'Cluster' },
           instance: toHost,
@@ -186,36 +196,36 @@ export const FLEET: Board = {
               [1, 'yellow'],
               [10, 'red'],
             ],
-            expr: `topk(20, ${slow('sum')} / (${slow('count')} > 0))`,
+            expr: `topk(20, ${operationTotals('sum')} / (${operationTotals('count')} > 0))`,
           },
         ],
       }),
     ],
-    'Who cannot tell': [
+    'Blind spots': [
       table({
-        title: 'Hosts with unwatched points',
+        title: 'Hosts with probe points that are not attached',
         description:
-          'What happens there is not seen, and rules that need it do not judge. A kernel module ' +
-          'that is not loaded counts as well: `vfioscope doctor` on the host says which and why.',
+          'Their events are not observed, and rules that need them are inactive. Points of kernel ' +
+          'modules that are not loaded are included. Run `vfioscope doctor` on the host for the reasons.',
         width: 8,
-        worst: 'Points',
+        sortBy: 'Points',
         labels: { cluster: { name: 'Cluster' }, instance: toAgent },
         values: [
           {
             name: 'Points',
             unit: 'none',
             thresholds: [[1, 'orange']],
-            expr: `topk(20, sum by (${HOST}) (${unwatched}))`,
+            expr: `topk(20, sum by (${HOST}) (${unattached}))`,
           },
         ],
       }),
       table({
         title: 'Hosts that lose events',
         description:
-          'In the time shown. From a loss until a look at the host its state is tainted; why they were ' +
-          'lost is on the dashboard of its agent.',
+          'Events lost within the time range. The state of the host is unverified from a loss until the ' +
+          'next host snapshot. The Agent dashboard shows the reasons.',
         width: 8,
-        worst: 'Lost',
+        sortBy: 'Lost',
         labels: { cluster: { name: 'Cluster' }, instance: toAgent },
         values: [
           {
@@ -227,43 +237,46 @@ export const FLEET: Board = {
         ],
       }),
       table({
-        title: 'Silent hosts',
-        description: 'They answered in the time shown, and do not now.',
+        title: 'Unreachable hosts',
+        description:
+          'Hosts whose agent could be scraped within the time range and cannot be scraped now.',
         width: 8,
         labels: { cluster: { name: 'Cluster' }, instance: toAgent },
         hideValues: true,
-        values: [{ name: 'Seen', unit: 'none', expr: `${seen} unless ${answering}` }],
+        values: [
+          { name: 'Answered', unit: 'none', expr: `${answeredInRange} unless ${answering}` },
+        ],
       }),
     ],
     Capacity: [
       table({
         title: 'Devices by type',
         description:
-          'The 20 types with the most devices, over all hosts; without one, devices lent as a whole.',
+          'The 20 mdev types with the most devices, over all hosts. Devices that are passed through as a whole have no type.',
         width: 12,
-        worst: 'Devices',
-        labels: { cluster: { name: 'Cluster' }, type: { name: 'Type' } },
+        sortBy: 'Devices',
+        labels: { cluster: { name: 'Cluster' }, mdev_type: { name: 'Type' } },
         values: [
           {
             name: 'Devices',
             unit: 'none',
-            expr: `topk(20, sum by (cluster, type) (${of('type:vfioscope_devices:sum')}))`,
+            expr: `topk(20, sum by (cluster, mdev_type) (${selector('mdev_type:vfioscope_devices:sum')}))`,
           },
         ],
       }),
       table({
-        title: 'Parents with little room',
+        title: 'Parents with the least capacity left',
         description:
-          'The 20 with the fewest devices left to create. Types of one parent may share their room, ' +
-          'so the type with the most counts.',
+          'The 20 parents with the fewest available instances. Types of one parent may share its ' +
+          'capacity, so the type with the most instances is shown.',
         width: 12,
         labels: { cluster: { name: 'Cluster' }, instance: toHost, parent: { name: 'Parent' } },
         values: [
           {
-            name: 'Can be created',
+            name: 'Available instances',
             unit: 'none',
             thresholds: [],
-            expr: `bottomk(20, max by (${HOST}, parent) (${of('parent:vfioscope_parent_available_instances:max')}))`,
+            expr: `bottomk(20, max by (${HOST}, parent) (${selector('parent:vfioscope_parent_available_instances:max')}))`,
           },
         ],
       }),

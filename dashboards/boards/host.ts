@@ -1,151 +1,177 @@
-/** One host, or a few: its parents, devices, who has them open, and how long operations take. */
-import { type Board, toBoard } from '../board.ts';
+/** One host or a few: parents, devices, their holders, and the durations of operations. */
+import { type Board, boardLink } from '../board.ts';
 import { DEVICE_STATES, PARENT_STATES, SEVERITIES } from '../colours.ts';
-import { graph, heatmap, stat, table, timeline, WHOLE } from '../panels.ts';
-import { codes, DEVICE, grownFromNothing, growth, HOST, of, rate, sum } from '../promql.ts';
+import { FULL_WIDTH, graph, heatmap, stat, table, timeline } from '../panels.ts';
+import {
+  DEVICE,
+  HOST,
+  increase,
+  increaseFromZero,
+  rate,
+  selector,
+  stateCodes,
+  sum,
+} from '../promql.ts';
 import { cluster, device, host, parent } from '../variables.ts';
 
-const PARENT = 'parent=~"$parent"';
-const THIS = 'device=~"$device"';
-const chosen = `max by (${DEVICE}, parent, type, driver) (${of('vfioscope_device_info', PARENT, THIS)})`;
-/** Series about devices know nothing of their parents. */
-const ofParents = (expr: string) => `(${expr}) and on (${DEVICE}) ${chosen}`;
-/** They are shown for two scrapes more. */
-const released = of('vfioscope_device_state', THIS, 'state="released"');
-const age = (metric: string) => ofParents(`time() - max by (${DEVICE}) (${of(metric, THIS)})`);
-const state = ofParents(
-  codes(DEVICE, 'state', DEVICE_STATES, (is) => of('vfioscope_device_state', THIS, is)),
+const PARENTS = 'parent=~"$parent"';
+const DEVICES = 'device=~"$device"';
+const selectedDevices = `max by (${DEVICE}, parent, mdev_type, driver) (${selector('vfioscope_device_info', PARENTS, DEVICES)})`;
+/** Restricts series of devices, which have no label `parent`, to the selected parents. */
+const onParents = (expr: string) => `(${expr}) and on (${DEVICE}) ${selectedDevices}`;
+/** A released device keeps its series for two more scrapes. */
+const released = selector('vfioscope_device_state', DEVICES, 'state="released"');
+const age = (metric: string) =>
+  onParents(`time() - max by (${DEVICE}) (${selector(metric, DEVICES)})`);
+const state = onParents(
+  stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
+    selector('vfioscope_device_state', DEVICES, is),
+  ),
 );
 const toDevice = {
   name: 'Device',
-  link: toBoard('device', 'This device', { host: 'Host', device: 'Device' }),
+  link: boardLink('device', 'Open this device', { host: 'Host', device: 'Device' }),
 };
 const bucket = 'vfioscope_operation_duration_seconds_bucket';
 
-function latency(operation: string, meaning: string) {
+function latency(operation: string, description: string) {
   return heatmap({
-    title: `How long ${operation} takes`,
-    description: `${meaning} Counted when it returns, so what still waits is not here.`,
+    title: `Duration of ${operation}`,
+    description: `${description} A call is counted when it returns, so calls in flight are not included.`,
     width: 12,
-    expr: sum('le', growth(bucket, `operation="${operation}"`)),
+    expr: sum('le', increase(bucket, `operation="${operation}"`)),
   });
 }
 
 export const HOST_BOARD: Board = {
   name: 'host',
   title: 'Host',
-  description: 'What a host lends, to whom, in which state, and how long its operations take.',
+  description:
+    'Devices of a host with their states and holders, the durations of operations, and violations.',
   variables: [cluster, host, parent, device],
-  marks: `sum by (${HOST}, rule, severity) (increase(${of('vfioscope_violations_total')}[2m])) > 0`,
+  annotations: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total')}[2m])) > 0`,
   rows: {
-    'What there is': [
+    Overview: [
       stat({
         title: 'Devices',
-        description: 'Mediated devices, and devices lent as a whole, that are alive.',
+        description: 'Mediated devices, and devices that are passed through as a whole.',
         unit: 'none',
         width: 4,
-        expr: sum('', of('vfioscope_devices', PARENT)),
+        expr: sum('', selector('vfioscope_devices', PARENTS)),
       }),
       stat({
-        title: 'Open',
-        description: 'Devices that somebody has open.',
+        title: 'Open devices',
+        description: 'Devices that a process has open.',
         unit: 'none',
         width: 4,
         none: '0',
-        expr: sum('', of('vfioscope_devices', PARENT, 'state="open"')),
+        expr: sum('', selector('vfioscope_devices', PARENTS, 'state="open"')),
       }),
       stat({
-        title: 'Removals that wait',
-        description: 'For those who have the device open: the table of holders says who they are.',
+        title: 'Removals waiting for users',
+        description:
+          'Devices whose removal waits until the processes that have them open close them. The table of holders names these processes.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: sum('', of('vfioscope_devices_waiting', PARENT)),
+        expr: sum('', selector('vfioscope_removals_waiting', PARENTS)),
       }),
       stat({
         title: 'Parents',
-        description: 'That offer mediated devices.',
+        description: 'Devices that are registered as parents of mediated devices.',
         unit: 'none',
         width: 4,
         none: '0',
-        expr: sum('', of('vfioscope_parents', 'state="registered"')),
+        expr: sum('', selector('vfioscope_parents', 'state="registered"')),
       }),
       stat({
-        title: 'Parents that are withdrawn',
-        description: 'Their driver is taken away, and waits for the users of their devices.',
+        title: 'Parents being unregistered',
+        description:
+          'Parents whose driver is unbound or unloaded, which waits for the users of their devices.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: sum('', of('vfioscope_parents', 'state="unregistering"')),
+        expr: sum('', selector('vfioscope_parents', 'state="unregistering"')),
       }),
       stat({
         title: 'Open violations',
-        description: 'Conditions that last and break the order, from warning upwards.',
+        description: 'Ongoing violations of severity warning or higher that are not resolved.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'red']],
         none: '0',
-        expr: sum('', of('vfioscope_violations_open', 'severity!="info"')),
+        expr: sum('', selector('vfioscope_violations_open', 'severity!="info"')),
       }),
       graph({
         title: 'Devices by state',
-        description: 'Many in one state that passes by itself, such as creating or removing, hang.',
+        description:
+          'Many devices that stay in a transient state, such as creating or removing, are stalled.',
         unit: 'none',
         width: 8,
         stacked: true,
         colours: DEVICE_STATES,
-        queries: [{ expr: sum('state', of('vfioscope_devices', PARENT)), legend: '{{state}}' }],
+        queries: [
+          { expr: sum('state', selector('vfioscope_devices', PARENTS)), legend: '{{state}}' },
+        ],
       }),
       graph({
         title: 'Parents by state',
-        description: 'One that stays in registering or unregistering is stuck in its driver.',
+        description:
+          'A parent that stays in registering or unregistering is stalled in its driver.',
         unit: 'none',
         width: 8,
         stacked: true,
         colours: PARENT_STATES,
-        queries: [{ expr: sum('state', of('vfioscope_parents')), legend: '{{state}}' }],
+        queries: [{ expr: sum('state', selector('vfioscope_parents')), legend: '{{state}}' }],
       }),
       table({
-        title: 'Parents, types and room',
-        description: 'How many devices there are, and how many more can be created.',
+        title: 'Capacity of parents',
+        description: 'Existing devices and available instances, by mdev type.',
         width: 8,
-        worst: 'Devices',
-        labels: { instance: { name: 'Host' }, parent: { name: 'Parent' }, type: { name: 'Type' } },
+        sortBy: 'Devices',
+        labels: {
+          instance: { name: 'Host' },
+          parent: { name: 'Parent' },
+          mdev_type: { name: 'Type' },
+        },
         values: [
           {
             name: 'Devices',
             unit: 'none',
-            expr: sum(`${HOST}, parent, type`, of('vfioscope_devices', PARENT)),
+            expr: sum(`${HOST}, parent, mdev_type`, selector('vfioscope_devices', PARENTS)),
           },
           {
-            name: 'Can be created',
+            name: 'Available instances',
             unit: 'none',
-            expr: sum(`${HOST}, parent, type`, of('vfioscope_parent_available_instances', PARENT)),
+            expr: sum(
+              `${HOST}, parent, mdev_type`,
+              selector('vfioscope_parent_available_instances', PARENTS),
+            ),
           },
         ],
       }),
     ],
-    'Single devices': [
+    Devices: [
       timeline({
         title: 'State of each device',
-        description: 'An orange bar that lasts is a removal that waits.',
-        width: WHOLE,
+        description: 'A long orange bar is a removal that waits for its users.',
+        width: FULL_WIDTH,
         height: 10,
         codes: DEVICE_STATES,
         queries: [{ expr: state, legend: '{{device}}' }],
       }),
       table({
         title: 'Devices',
-        description: 'A click on a device shows its life.',
-        width: WHOLE,
-        worst: 'Removing for',
+        description: 'The device links to its own dashboard.',
+        width: FULL_WIDTH,
+        sortBy: 'Removing for',
         labels: {
           instance: { name: 'Host' },
           device: toDevice,
           parent: { name: 'Parent' },
-          type: { name: 'Type' },
+          mdev_type: { name: 'Type' },
           driver: { name: 'Driver' },
         },
         values: [
@@ -153,12 +179,14 @@ export const HOST_BOARD: Board = {
             name: 'State',
             unit: 'none',
             codes: DEVICE_STATES,
-            expr: `${chosen} * on (${DEVICE}) group_left () (${state})`,
+            expr: `${selectedDevices} * on (${DEVICE}) group_left () (${state})`,
           },
           {
             name: 'Open files',
             unit: 'none',
-            expr: ofParents(`max by (${DEVICE}) (${of('vfioscope_device_open_files', THIS)})`),
+            expr: onParents(
+              `max by (${DEVICE}) (${selector('vfioscope_device_open_files', DEVICES)})`,
+            ),
           },
           { name: 'Age', unit: 's', expr: age('vfioscope_device_created_timestamp_seconds') },
           { name: 'Open for', unit: 's', expr: age('vfioscope_device_opened_timestamp_seconds') },
@@ -175,7 +203,8 @@ export const HOST_BOARD: Board = {
       }),
       table({
         title: 'Open violations',
-        description: 'Conditions that last. A click on an id asks the agent for the evidence.',
+        description:
+          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
         width: 14,
         labels: {
           instance: { name: 'Host' },
@@ -184,53 +213,55 @@ export const HOST_BOARD: Board = {
           parent: { name: 'Parent' },
           device: toDevice,
           vm: { name: 'VM' },
-          id: { name: 'Id', link: violationLink() },
+          violation_id: { name: 'Id', link: violationLink() },
         },
         hideValues: true,
         values: [
           {
             name: 'Open',
             unit: 'none',
-            expr: `max by (${DEVICE}, rule, severity, parent, vm, id) (${of('vfioscope_violation_info', PARENT, THIS)})`,
+            expr: `max by (${DEVICE}, rule, severity, parent, vm, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
           },
         ],
       }),
       table({
-        title: 'Who holds devices of open violations',
-        description: 'Who has to let go. Stopping the unit, or the process, lets a removal go on.',
+        title: 'Holders of devices with open violations',
+        description:
+          'Processes that have to close the device. Stopping the unit or the process lets a removal finish.',
         width: 10,
         labels: {
           instance: { name: 'Host' },
           device: toDevice,
           pid: { name: 'Process' },
           comm: { name: 'Command' },
-          unit: { name: 'Unit' },
+          systemd_unit: { name: 'systemd unit' },
         },
         hideValues: true,
         values: [
           {
-            name: 'Holds',
+            name: 'Info',
             unit: 'none',
-            expr: `max by (${DEVICE}, pid, comm, unit) (${of('vfioscope_device_holder_info', THIS)})`,
+            expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
           },
         ],
       }),
     ],
-    'What was done to them': [
-      latency('create', 'The driver sets the device up, one after the other on some.'),
-      latency('open', 'A VMM opens the device file.'),
-      latency('close', 'The device file is closed; the driver resets the device.'),
-      latency('remove', 'Waits until nobody has the device open.'),
+    'Operations and violations': [
+      latency('create', 'The driver sets the device up; some drivers create one device at a time.'),
+      latency('open', 'A process opens the device file.'),
+      latency('close', 'The device file is closed, and the driver resets the device.'),
+      latency('remove', 'The removal waits until no process has the device open.'),
       graph({
-        title: 'How long operations take, 99 of 100',
-        description: 'Points lead to the trace of one such operation, where exemplars are kept.',
+        title: 'Duration of operations, 99th percentile',
+        description:
+          'Points are exemplars, which link to the trace of one operation, where Prometheus stores them.',
         unit: 's',
         width: 12,
         thresholds: [[10, 'red']],
         exemplars: true,
         queries: [
           {
-            // Of those that did not happen it is no number, which is dropped so.
+            // The quantile of an operation that did not happen is NaN, which `> 0` drops.
             expr: `histogram_quantile(0.99, ${sum('operation, le', rate(bucket))}) > 0`,
             legend: '{{operation}}',
           },
@@ -238,7 +269,7 @@ export const HOST_BOARD: Board = {
       }),
       graph({
         title: 'Operations',
-        description: 'That returned, well or not.',
+        description: 'Operations per second that returned, by result.',
         unit: 'ops',
         width: 12,
         queries: [
@@ -248,11 +279,44 @@ export const HOST_BOARD: Board = {
           },
         ],
       }),
-      table({
-        title: 'Operations that failed',
-        description: 'In the time shown, by the error that the kernel returned.',
+      graph({
+        title: 'Operations in progress',
+        description:
+          'Calls that have begun and not returned. A line that does not fall is a call that is stuck.',
+        unit: 'none',
         width: 12,
-        worst: 'Failed',
+        queries: [
+          {
+            expr: `${sum('operation', selector('vfioscope_operations_in_progress'))} > 0`,
+            legend: '{{operation}}',
+          },
+        ],
+      }),
+      table({
+        title: 'Oldest operation in progress',
+        description:
+          'How long it has been running. The alert VfioscopeCallStalled says what to do.',
+        width: 12,
+        sortBy: 'Running for',
+        labels: { instance: { name: 'Host' }, operation: { name: 'Operation' } },
+        values: [
+          {
+            name: 'Running for',
+            unit: 's',
+            thresholds: [
+              [10, 'orange'],
+              [60, 'red'],
+            ],
+            expr: `time() - min by (${HOST}, operation) (${selector('vfioscope_operation_oldest_start_timestamp_seconds')})`,
+          },
+        ],
+      }),
+      table({
+        title: 'Failed operations',
+        description:
+          'Operations that failed within the time range, by the error that the kernel returned.',
+        width: 12,
+        sortBy: 'Failed',
         labels: {
           instance: { name: 'Host' },
           operation: { name: 'Operation' },
@@ -265,28 +329,31 @@ export const HOST_BOARD: Board = {
             thresholds: [[1, 'orange']],
             expr: sum(
               `${HOST}, operation, errno`,
-              grownFromNothing('$__range', 'vfioscope_operation_errors_total'),
+              increaseFromZero('$__range', 'vfioscope_operation_errors_total'),
             ),
           },
         ],
       }),
       graph({
         title: 'Violations raised',
-        description: 'What happened in the wrong order, by rule. docs/rules says what each means.',
+        description: 'Violations by rule. docs/rules describes each rule.',
         unit: 'none',
         width: 12,
         queries: [
-          { expr: `${sum('rule', growth('vfioscope_violations_total'))} > 0`, legend: '{{rule}}' },
+          {
+            expr: `${sum('rule', increase('vfioscope_violations_total'))} > 0`,
+            legend: '{{rule}}',
+          },
         ],
       }),
     ],
   },
 };
 
-/** What the agent itself knows of a violation, at the address that it is scraped at. */
+/** A link to the violation in the API of the agent, at the address of the scrape target. */
 export function violationLink() {
   return {
-    title: 'Evidence, from the agent',
+    title: 'Evidence, from the agent’s API',
     url: 'http://${__data.fields["Host"]}/api/v1/violations/${__data.fields["Id"]}',
   };
 }

@@ -1,22 +1,22 @@
-/** VMs: who made them, what keeps them alive, and those that nobody can reach any more. */
-import { type Board, toBoard } from '../board.ts';
+/** VMs: their creators, the references on them, and zombie VMs. */
+import { type Board, boardLink } from '../board.ts';
 import { SEVERITIES, VM_STATES } from '../colours.ts';
-import { graph, stat, table, timeline, WHOLE } from '../panels.ts';
-import { codes, HOST, of, sum, VM } from '../promql.ts';
+import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
+import { HOST, selector, stateCodes, sum, VM } from '../promql.ts';
 import { cluster, host, vm } from '../variables.ts';
 import { violationLink } from './host.ts';
 
-const THIS = 'vm=~"$vm"';
-const them = (metric: string) => `max by (${VM}) (${of(metric, THIS)})`;
-const state = codes(VM, 'state', VM_STATES, (is) => of('vfioscope_vm_state', THIS, is));
-const released = of('vfioscope_vm_state', THIS, 'state="released"');
-const sinceClosed = `time() - ${them('vfioscope_vm_fd_closed_timestamp_seconds')} and on (${VM}) ${released}`;
-const who = `max by (${VM}, pid, comm) (${of('vfioscope_vm_info', THIS)})`;
+const VMS = 'vm=~"$vm"';
+const ofVms = (metric: string) => `max by (${VM}) (${selector(metric, VMS)})`;
+const state = stateCodes(VM, 'state', VM_STATES, (is) => selector('vfioscope_vm_state', VMS, is));
+const zombies = selector('vfioscope_vm_state', VMS, 'state="zombie"');
+const sinceClosed = `time() - ${ofVms('vfioscope_vm_fd_closed_timestamp_seconds')} and on (${VM}) ${zombies}`;
+const creators = `max by (${VM}, pid, comm) (${selector('vfioscope_vm_info', VMS)})`;
 const toDevice = {
   name: 'Device',
-  link: toBoard('device', 'This device', { host: 'Host', device: 'Device' }),
+  link: boardLink('device', 'Open this device', { host: 'Host', device: 'Device' }),
 };
-const LONG = [
+const LONG_SINCE_CLOSED = [
   [10, 'orange'],
   [60, 'red'],
 ] as const;
@@ -24,52 +24,52 @@ const LONG = [
 export const VM_BOARD: Board = {
   name: 'vm',
   title: 'VM',
-  description: 'VMs, the references that keep them alive, their devices, and those left behind.',
+  description: 'VMs, the references on them, their devices, and zombie VMs.',
   variables: [cluster, host, vm],
-  marks: `max by (${VM}, rule, severity) (${of('vfioscope_violation_info', THIS, 'vm!=""')})`,
+  annotations: `max by (${VM}, rule, severity) (${selector('vfioscope_violation_info', VMS, 'vm!=""')})`,
   rows: {
-    Now: [
+    Overview: [
       stat({
         title: 'VMs',
-        description: 'VMs that KVM knows on the chosen hosts.',
+        description: 'VMs that exist in KVM on the selected hosts.',
         unit: 'none',
         width: 6,
-        expr: sum('', of('vfioscope_vms')),
+        expr: sum('', selector('vfioscope_vms')),
       }),
       stat({
-        title: 'Released VMs',
+        title: 'Zombie VMs',
         description:
-          'Their last file descriptor is closed, and something keeps them alive: a device that is ' +
-          'still open, or a reference that nobody will put.',
+          'VMs whose file descriptors are all closed and that the kernel has not freed: a device is ' +
+          'still open, or a reference was leaked.',
         unit: 'none',
         width: 6,
         thresholds: [[1, 'orange']],
         none: '0',
-        expr: sum('', of('vfioscope_vms', 'state="released"')),
+        expr: sum('', selector('vfioscope_vms', 'state="zombie"')),
       }),
       stat({
-        title: 'Longest released',
-        description: 'How long the oldest of them has outlived its file descriptor.',
+        title: 'Oldest zombie VM',
+        description: 'The time since the last file descriptor of the oldest zombie VM was closed.',
         unit: 's',
         width: 6,
-        thresholds: LONG,
+        thresholds: LONG_SINCE_CLOSED,
         none: 'none',
         expr: `max(${sinceClosed})`,
       }),
       stat({
         title: 'VMs with violations',
-        description: 'That open violations are about.',
+        description: 'VMs with a violation that is not resolved.',
         unit: 'none',
         width: 6,
         thresholds: [[1, 'red']],
         none: '0',
-        expr: `count(count by (${VM}) (${of('vfioscope_violation_info', THIS, 'vm!=""')}))`,
+        expr: `count(count by (${VM}) (${selector('vfioscope_violation_info', VMS, 'vm!=""')}))`,
       }),
       table({
         title: 'VMs',
-        description: 'Who made each, and what keeps it alive.',
-        width: WHOLE,
-        worst: 'Released for',
+        description: 'The creator of each VM, and the references that keep it from being freed.',
+        width: FULL_WIDTH,
+        sortBy: 'Zombie for',
         labels: {
           instance: { name: 'Host' },
           vm: { name: 'VM' },
@@ -81,57 +81,58 @@ export const VM_BOARD: Board = {
             name: 'State',
             unit: 'none',
             codes: VM_STATES,
-            expr: `${who} * on (${VM}) group_left () (${state})`,
+            expr: `${creators} * on (${VM}) group_left () (${state})`,
           },
-          { name: 'References', unit: 'none', expr: them('vfioscope_vm_references') },
-          { name: 'Devices', unit: 'none', expr: them('vfioscope_vm_devices') },
-          { name: 'Released for', unit: 's', thresholds: LONG, expr: sinceClosed },
+          { name: 'References', unit: 'none', expr: ofVms('vfioscope_vm_references') },
+          { name: 'Devices', unit: 'none', expr: ofVms('vfioscope_vm_devices') },
+          { name: 'Zombie for', unit: 's', thresholds: LONG_SINCE_CLOSED, expr: sinceClosed },
         ],
       }),
     ],
-    'Over time': [
+    Lifecycle: [
       timeline({
         title: 'State of each VM',
         description:
-          'An orange bar that lasts is a VM that nobody can reach and that is not freed.',
-        width: WHOLE,
+          'A long orange bar is a zombie VM: no process has its file descriptor, and it is not freed.',
+        width: FULL_WIDTH,
         codes: VM_STATES,
         queries: [{ expr: state, legend: '{{vm}}' }],
       }),
       graph({
         title: 'References',
         description:
-          "The kernel's users_count. What stays after the file descriptors are closed is a device's, or a leak.",
+          "The kernel's users_count. References that remain after the file descriptors are closed belong to a device, or are leaked.",
         unit: 'none',
         width: 12,
-        queries: [{ expr: `${them('vfioscope_vm_references')} > 0`, legend: '{{vm}}' }],
+        queries: [{ expr: `${ofVms('vfioscope_vm_references')} > 0`, legend: '{{vm}}' }],
       }),
       graph({
         title: 'Devices',
-        description: 'That are tied to each VM.',
+        description: 'Devices that are assigned to each VM.',
         unit: 'none',
         width: 12,
-        queries: [{ expr: `${them('vfioscope_vm_devices')} > 0`, legend: '{{vm}}' }],
+        queries: [{ expr: `${ofVms('vfioscope_vm_devices')} > 0`, legend: '{{vm}}' }],
       }),
     ],
-    'What is wrong': [
+    'Devices and violations': [
       table({
-        title: 'Devices that are tied to them',
-        description: 'Each has a reference on its VM as long as it is open.',
+        title: 'Assigned devices',
+        description: 'Each device holds a reference on its VM as long as it is open.',
         width: 12,
         labels: { instance: { name: 'Host' }, vm: { name: 'VM' }, device: toDevice },
         hideValues: true,
         values: [
           {
-            name: 'Tied',
+            name: 'Info',
             unit: 'none',
-            expr: `max by (${HOST}, vm, device) (${of('vfioscope_device_vm_info', THIS)})`,
+            expr: `max by (${HOST}, vm, device) (${selector('vfioscope_device_vm_info', VMS)})`,
           },
         ],
       }),
       table({
         title: 'Open violations',
-        description: 'A click on an id asks the agent for the evidence.',
+        description:
+          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
         width: 12,
         labels: {
           instance: { name: 'Host' },
@@ -139,14 +140,14 @@ export const VM_BOARD: Board = {
           severity: { name: 'Severity', colours: SEVERITIES },
           vm: { name: 'VM' },
           device: toDevice,
-          id: { name: 'Id', link: violationLink() },
+          violation_id: { name: 'Id', link: violationLink() },
         },
         hideValues: true,
         values: [
           {
             name: 'Open',
             unit: 'none',
-            expr: `max by (${VM}, rule, severity, device, id) (${of('vfioscope_violation_info', THIS, 'vm!=""')})`,
+            expr: `max by (${VM}, rule, severity, device, violation_id) (${selector('vfioscope_violation_info', VMS, 'vm!=""')})`,
           },
         ],
       }),

@@ -4,21 +4,29 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { crc32, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { cases } from '../../test/random.ts';
+import { cases } from '../../test/kit/random.ts';
+import {
+  HEADER,
+  type Notes,
+  POINTS,
+  played,
+  recordScenario,
+  START,
+  scratch,
+} from '../../test/kit/recorded.ts';
 import { encodeRecord } from '../events/encoder.ts';
 import { POINT, WIRE } from '../events/wire.gen.ts';
 import { UserProblem } from '../problem.ts';
-import { BLOCK, blockCrc, KIND, MAGIC, PRELUDE } from './format.ts';
-import { HEADER, type Notes, played, START, scratch, tape } from './taped.ts';
+import { BLOCK, blockCrc, FORMAT, KIND, MAGIC, PRELUDE } from './format.ts';
 import { RecordingWriter } from './writer.ts';
 
 const file = join(scratch(), 'damaged.vfr');
 
-tape(file, (story) => {
-  const device = story.create(story.parent());
-  story.wait(2);
-  story.remove(device);
-  story.wait(2);
+recordScenario(file, (scenario) => {
+  const device = scenario.create(scenario.parent());
+  scenario.wait(2);
+  scenario.remove(device);
+  scenario.wait(2);
 });
 const good = readFileSync(file);
 const whole = played(file).notes.calls;
@@ -47,7 +55,7 @@ function findFile(path: string): Found {
 }
 
 /** That it says what is wrong, at which byte, and what to do. */
-function assertTold({ problem }: Found, what: RegExp): void {
+function assertReported({ problem }: Found, what: RegExp): void {
   assert.ok(problem);
   assert.match(problem.message, what);
   assert.ok(problem.message.includes(file), problem.message);
@@ -61,7 +69,7 @@ function changed(change: (bytes: Buffer) => Buffer | undefined): Buffer {
 }
 
 describe('a recording that was cut', () => {
-  it('is told as such at every byte, and played up to there', () => {
+  it('is reported as such at every byte, and played up to there', () => {
     const boundaries = new Set<number>();
     for (let at = firstBlock; at < good.length; ) {
       boundaries.add(at);
@@ -70,12 +78,16 @@ describe('a recording that was cut', () => {
     assert.ok(boundaries.size >= 4);
     for (let length = 0; length < good.length; length++) {
       const found = find(good.subarray(0, length));
-      if (length === 0) assertTold(found, / is empty$/);
-      else if (length < firstBlock) assertTold(found, /in the middle of its header at byte \d+$/);
+      if (length === 0) assertReported(found, / is empty$/);
+      else if (length < firstBlock)
+        assertReported(found, /in the middle of its header at byte \d+$/);
       else if (boundaries.has(length))
-        assertTold(found, /without an end mark at byte \d+: .*; \d+ records/);
+        assertReported(found, /without an end mark at byte \d+: .*; \d+ records/);
       else
-        assertTold(found, /in the middle of a block at byte \d+; \d+ records before it were read$/);
+        assertReported(
+          found,
+          /in the middle of a block at byte \d+; \d+ records before it were read$/,
+        );
       const calls = found.notes?.calls ?? [];
       assert.deepEqual(calls, whole.slice(0, calls.length));
       assert.equal(found.notes !== undefined, length >= firstBlock);
@@ -93,7 +105,7 @@ describe('a recording with a wrong byte', () => {
           return bytes;
         }),
       );
-      assertTold(found, /at byte \d+|\(byte \d+\)/);
+      assertReported(found, /at byte \d+|\(byte \d+\)/);
       const calls = found.notes?.calls ?? [];
       assert.deepEqual(calls, whole.slice(0, calls.length));
     }
@@ -123,12 +135,15 @@ describe('a recording with a wrong byte', () => {
     const bytes = changed((all) =>
       Buffer.concat([all.subarray(0, firstBlock), all.subarray(next)]),
     );
-    assertTold(find(bytes), /damaged at byte \d+: block 1 follows where block 0 should; 0 records/);
+    assertReported(
+      find(bytes),
+      /damaged at byte \d+: block 1 follows where block 0 should; 0 records/,
+    );
   });
 
-  it('goes on after its end', () => {
+  it('continues after its end', () => {
     const found = find(Buffer.concat([good, Buffer.from('x')]));
-    assertTold(found, /damaged at byte \d+: something follows after its end; \d+ records/);
+    assertReported(found, /damaged at byte \d+: something follows after its end; \d+ records/);
     assert.deepEqual(found.notes?.calls, whole);
   });
 
@@ -138,7 +153,7 @@ describe('a recording with a wrong byte', () => {
         all.writeUInt32LE(0xffff_fff0, firstBlock + field);
         return all;
       });
-      assertTold(find(bytes), /a block of \d+ bytes for \d+ is not possible/);
+      assertReported(find(bytes), /a block of \d+ bytes for \d+ is not possible/);
     }
   });
 
@@ -151,7 +166,7 @@ describe('a recording with a wrong byte', () => {
         all.writeUInt32LE(blockCrc(all.subarray(firstBlock), packed), firstBlock + BLOCK.crc);
         return all;
       });
-      assertTold(find(bytes), /its block cannot be unpacked/);
+      assertReported(find(bytes), /its block cannot be unpacked/);
     }
   });
 });
@@ -203,10 +218,15 @@ describe('a block whose checksum is right and whose items are not', () => {
       item(KIND.watching, Buffer.from('[{}]')),
       /points that cannot be read/,
     ],
+    [
+      'a point that nobody knows',
+      item(KIND.watching, Buffer.from(JSON.stringify([{ ...POINTS[0], point: 'mdev.other' }]))),
+      /no point is named "mdev\.other"/,
+    ],
   ] as const) {
     it(`is damaged, and what is before that is played: ${title}`, () => {
       const found = holding(Buffer.concat([item(KIND.record, record), raw]));
-      assertTold(found, what);
+      assertReported(found, what);
       assert.match(found.problem?.message ?? '', /damaged at byte \d+: .*; 1 records before it/);
       assert.equal(found.notes?.records.length, 1);
     });
@@ -214,7 +234,7 @@ describe('a block whose checksum is right and whose items are not', () => {
 
   for (const until of [Number.NaN, Number.POSITIVE_INFINITY, -1, 2 ** 65]) {
     it(`is damaged when its time is ${until}`, () => {
-      assertTold(holding(item(KIND.record, record), until), /its block has no time/);
+      assertReported(holding(item(KIND.record, record), until), /its block has no time/);
     });
   }
 
@@ -259,46 +279,49 @@ describe('a file that is no recording of ours', () => {
     ['text', Buffer.from('hello'), /not a recording .* 68656c6c/, /record made/],
     ['one byte', Buffer.from('x'), /not a recording .* 78,/, /record made/],
   ] as const) {
-    it(`is told as such: ${title}`, () => {
+    it(`is refused as such: ${title}`, () => {
       const found = find(bytes);
-      assertTold(found, what);
+      assertReported(found, what);
       assert.match(found.problem?.next ?? '', next);
       assert.equal(found.notes, undefined);
     });
   }
 
-  it('is told as such: a directory, a file that is not there, a device', () => {
+  it('is refused as such: a directory, a file that is not there, a device', () => {
     assert.match(findFile('/tmp').problem?.message ?? '', /^\/tmp is a directory$/);
     assert.match(findFile('/no/such').problem?.message ?? '', /^cannot read \/no\/such: ENOENT$/);
     assert.match(findFile('/dev/null').problem?.message ?? '', /^\/dev\/null is empty$/);
     assert.match(findFile('/dev/zero').problem?.message ?? '', /not a recording/);
   });
 
-  it('is told as such: one of a newer format', () => {
+  it('is refused as such: one of a newer format', () => {
     const found = find(
       changed((bytes) => {
-        bytes.writeUInt32LE(2, PRELUDE.format);
+        bytes.writeUInt32LE(FORMAT + 1, PRELUDE.format);
         return bytes;
       }),
     );
-    assertTold(found, /a recording of format 2, and this agent reads format 1 \(byte 12\)$/);
+    assertReported(
+      found,
+      /a recording of format 3, and this agent reads formats 1 to 2 \(byte 12\)$/,
+    );
     assert.match(found.problem?.next ?? '', /at least as new/);
   });
 
-  it('is told as such: records of another wire format', () => {
+  it('is refused as such: records of another wire format', () => {
     for (const [wire, what] of [
       [{ version: WIRE.version + 1 }, /wire format version/],
       [{ points: { ...HEADER.wire.points, BEYOND: 63 } }, /BEYOND is 63, expected none/],
       [{ event: HEADER.wire.event.slice(1) }, /event field 0 is /],
     ] as const) {
-      tape(file, () => {}, { wire: { ...HEADER.wire, ...wire } });
+      recordScenario(file, () => {}, { wire: { ...HEADER.wire, ...wire } });
       const found = findFile(file);
-      assertTold(found, what);
+      assertReported(found, what);
       assert.match(found.problem?.next ?? '', /replay it with vfioscope 0\.1\.0/);
     }
   });
 
-  it('is told as such: a header that says something else', () => {
+  it('is refused as such: a header that says something else', () => {
     for (const json of [
       '',
       '{',
@@ -311,7 +334,7 @@ describe('a file that is no recording of ours', () => {
       const prelude = Buffer.from(good.subarray(0, PRELUDE.size));
       prelude.writeUInt32LE(text.length, PRELUDE.length);
       prelude.writeUInt32LE(crc32(text), PRELUDE.crc);
-      assertTold(find(Buffer.concat([prelude, text])), /damaged at byte 24: its header says: \S/);
+      assertReported(find(Buffer.concat([prelude, text])), /damaged at byte 24: its header: \S/);
     }
   });
 
@@ -320,7 +343,7 @@ describe('a file that is no recording of ours', () => {
       all.writeUInt32LE(0xffff_ffff, PRELUDE.length);
       return all;
     });
-    assertTold(find(bytes), /a header of 4294967295 bytes is not possible/);
+    assertReported(find(bytes), /a header of 4294967295 bytes is not possible/);
   });
 
   it('begins with what no text begins with', () => {

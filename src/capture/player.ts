@@ -2,21 +2,27 @@
  * Plays a recording to a listener, call after call as its source made them. Where the
  * file breaks off or is damaged, the playing ends, and {@link Player.problem} says why.
  */
+import { messageOf } from '../errors.ts';
 import { EventCursor } from '../events/cursor.ts';
-import type { PointStatus, SourceListener } from '../events/source.ts';
+import type { SourceListener } from '../events/source.ts';
+import { cutUserName } from '../events/user-name.ts';
 import { EVENT, FLAG, WIRE } from '../events/wire.gen.ts';
 import { UserProblem } from '../problem.ts';
 import {
+  FORMAT,
   ITEM,
   itemBytes,
   KIND,
   LOSS,
   LOSSES,
+  MAX_POINTS,
   MAX_RAW,
   MAX_TIME,
-  PointsSchema,
-  parseAs,
+  type Points,
+  parsePoints,
+  unknownPoint,
 } from './format.ts';
+import { parsePoints1, RECORD1, Translation1 } from './format1.ts';
 import type { Block, RecordingReader } from './reader.ts';
 
 const NO_ATTEMPTS: readonly number[] = [];
@@ -27,7 +33,7 @@ const NAMED = FLAG.EVENT_NAMED << ((EVENT.flags & 3) * 8);
 export class Player {
   /** Records handed over. */
   records = 0;
-  /** Why it is not known how the recording went on; undefined when it came to its end. */
+  /** Why it is not known how the recording continues; undefined when it was read to its end. */
   problem: UserProblem | undefined;
   /** ns on the boot-time clock: everything before was played. */
   until: number;
@@ -37,6 +43,9 @@ export class Player {
   readonly #words = new Int32Array(this.#items);
   readonly #doubles = new Float64Array(this.#items);
   readonly #cursor = new EventCursor(this.#items);
+  readonly #translation: Translation1 | undefined;
+  /** Bytes of a record without and with names. */
+  readonly #sizes: { readonly event: number; readonly named: number };
   #block: Block | undefined;
   /** Bytes of the block: those that were played, and all. */
   #at = 0;
@@ -46,6 +55,13 @@ export class Player {
   constructor(reader: RecordingReader) {
     this.#reader = reader;
     this.until = reader.header.startedAt;
+    this.#translation = reader.format === FORMAT ? undefined : new Translation1();
+    this.#sizes = this.#translation ? RECORD1 : { event: WIRE.eventSize, named: WIRE.namedSize };
+  }
+
+  /** Bytes from the beginning of the file to the block that is played; undefined before and after all blocks. */
+  get offset(): number | undefined {
+    return this.#block?.offset;
   }
 
   /** When the next call was made, ns on the boot-time clock; undefined when it does not say. */
@@ -97,8 +113,9 @@ export class Player {
     return true;
   }
 
-  #stop({ message, next }: UserProblem): false {
-    this.problem = new UserProblem(`${message}; ${this.records} records before it were read`, next);
+  #stop({ code, message, next }: UserProblem): false {
+    const text = `${message}; ${this.records} records before it were read`;
+    this.problem = new UserProblem(code, text, next);
     this.#block = undefined;
     return false;
   }
@@ -124,17 +141,18 @@ export class Player {
   }
 
   #record(listener: SourceListener, payload: number, length: number): boolean {
-    const fits = length >= WIRE.eventSize && length === this.#recordBytes(payload);
+    const { event, named } = this.#sizes;
+    const fits = length >= event && length === (this.#isNamed(payload) ? named : event);
     if (!fits) return this.#wrong(`a record of ${length} bytes is not possible`);
+    cutUserName(this.#bytes, payload);
     this.#cursor.moveTo(payload);
-    listener.record(this.#cursor);
+    listener.record(this.#translation?.translate(this.#words, payload >> 2) ?? this.#cursor);
     this.records++;
     return true;
   }
 
-  #recordBytes(payload: number): number {
-    const named = this.#words[(payload >> 2) + FLAGS_WORD] & NAMED;
-    return named ? WIRE.namedSize : WIRE.eventSize;
+  #isNamed(payload: number): boolean {
+    return (this.#words[(payload >> 2) + FLAGS_WORD] & NAMED) !== 0;
   }
 
   #lost(listener: SourceListener, payload: number, length: number): boolean {
@@ -157,13 +175,16 @@ export class Player {
   }
 
   #watching(listener: SourceListener, payload: number, length: number): boolean {
-    let points: readonly PointStatus[];
+    if (length > MAX_POINTS) return this.#wrong(`${length} bytes of points are not possible`);
+    let points: Points;
     try {
       const text = this.#bytes.toString('utf8', payload, payload + length);
-      points = parseAs(PointsSchema, text);
+      points = this.#translation ? parsePoints1(text) : parsePoints(text);
     } catch (error) {
-      return this.#wrong(`points that cannot be read: ${(error as Error).message}`);
+      return this.#wrong(`points that cannot be read: ${messageOf(error)}`);
     }
+    const unknown = unknownPoint(points);
+    if (unknown !== undefined) return this.#wrong(`no point is named ${JSON.stringify(unknown)}`);
     listener.watching(points);
     return true;
   }

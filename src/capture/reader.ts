@@ -1,9 +1,11 @@
 /**
  * Reads a recording's file block by block, from its beginning to its end, and believes
- * nothing that it has not checked. Pipes work, too: it never goes back.
+ * nothing that it has not checked. It reads pipes, too, because it never seeks.
  */
+
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { constants, crc32, zstdDecompressSync } from 'node:zlib';
+import { codeOf, messageOf } from '../errors.ts';
 import { UserProblem } from '../problem.ts';
 import {
   BLOCK,
@@ -12,17 +14,19 @@ import {
   END_MAGIC,
   FORMAT,
   type Header,
-  HeaderSchema,
   MAGIC,
   MAX_HEADER,
   MAX_PACKED,
   MAX_RAW,
   MAX_TIME,
+  OLDEST_FORMAT,
   PRELUDE,
-  parseAs,
+  parseHeader,
+  unknownPoint,
   unreadable,
   WINDOW_LOG,
 } from './format.ts';
+import { parseHeader1 } from './format1.ts';
 
 const AGAIN = 'get the file again from where it was recorded';
 
@@ -38,12 +42,13 @@ export interface Block {
   readonly raw: Buffer;
   /** Bytes from the beginning of the file. */
   readonly offset: number;
-  /** ns on the boot-time clock: everything before was told in this block or earlier. */
+  /** ns on the boot-time clock: everything before is in this block or an earlier one. */
   readonly until: number;
 }
 
 export class RecordingReader {
   readonly path: string;
+  /** As the current format has it. */
   readonly header: Header;
   readonly #fd: number;
   readonly #in = Buffer.alloc(BLOCK.size + MAX_PACKED);
@@ -51,6 +56,12 @@ export class RecordingReader {
   #offset = 0;
   #blocks = 0;
   #ended = false;
+  #format = FORMAT;
+
+  /** 1 for a recording of vfioscope 0.1.0, whose records and points have to be translated. */
+  get format(): number {
+    return this.#format;
+  }
 
   /** @throws {UserProblem} when it is not a recording that this agent can read */
   constructor(path: string) {
@@ -105,11 +116,16 @@ export class RecordingReader {
 
   /** @param offset bytes from the beginning of the file @param what is wrong there */
   damaged(offset: number, what: string): UserProblem {
-    return new UserProblem(`${this.path} is damaged at byte ${offset}: ${what}`, AGAIN);
+    return new UserProblem(
+      'recording.damaged',
+      `${this.path} is damaged at byte ${offset}: ${what}`,
+      AGAIN,
+    );
   }
 
   #unfinished(offset: number): UserProblem {
     return new UserProblem(
+      'recording.no-end-mark',
       `${this.path} ends without an end mark at byte ${offset}: its recorder was killed, or still records`,
       'nothing, if that is known: up to there it is whole',
     );
@@ -117,6 +133,7 @@ export class RecordingReader {
 
   #cut(offset: number): UserProblem {
     return new UserProblem(
+      'recording.truncated',
       `${this.path} ends in the middle of a block at byte ${offset}`,
       `its disk was full, or the copy is not complete: ${AGAIN}`,
     );
@@ -137,7 +154,11 @@ export class RecordingReader {
     const { path } = this;
     const prelude = this.#read(PRELUDE.size);
     if (prelude.length === 0) {
-      throw new UserProblem(`${path} is empty`, 'nothing was recorded: record again');
+      throw new UserProblem(
+        'recording.empty',
+        `${path} is empty`,
+        'nothing was recorded: record again',
+      );
     }
     const magic = prelude.subarray(0, MAGIC.length);
     if (!magic.equals(MAGIC.subarray(0, magic.length))) throw foreign(path, prelude);
@@ -145,12 +166,16 @@ export class RecordingReader {
     const format = prelude.readUInt32LE(PRELUDE.format);
     if (format > FORMAT) {
       throw new UserProblem(
-        `${path} is a recording of format ${format}, and this agent reads format ${FORMAT} ` +
-          `(byte ${PRELUDE.format})`,
+        'recording.incompatible',
+        `${path} is a recording of format ${format}, and this agent reads formats ` +
+          `${OLDEST_FORMAT} to ${FORMAT} (byte ${PRELUDE.format})`,
         'replay it with a vfioscope at least as new as the one that recorded it',
       );
     }
-    if (format < FORMAT) throw this.damaged(PRELUDE.format, `there never was a format ${format}`);
+    if (format < OLDEST_FORMAT) {
+      throw this.damaged(PRELUDE.format, `there never was a format ${format}`);
+    }
+    this.#format = format;
     const length = prelude.readUInt32LE(PRELUDE.length);
     const crc = prelude.readUInt32LE(PRELUDE.crc);
     if (length > MAX_HEADER) {
@@ -159,19 +184,23 @@ export class RecordingReader {
     const json = this.#read(length);
     if (json.length < length) throw this.#headerCut();
     if (crc !== crc32(json)) throw this.damaged(PRELUDE.crc, 'the checksum of its header is wrong');
-    return this.#understand(json.toString());
+    return this.#parseHeader(json.toString());
   }
 
-  #understand(json: string): Header {
+  #parseHeader(json: string): Header {
     let header: Header;
     try {
-      header = parseAs(HeaderSchema, json);
+      header = this.#format === FORMAT ? parseHeader(json) : parseHeader1(json);
     } catch (error) {
-      throw this.damaged(PRELUDE.size, `its header says: ${(error as Error).message}`);
+      throw this.damaged(PRELUDE.size, `its header: ${messageOf(error)}`);
     }
-    const difference = unreadable(header.wire);
+    const unknown = unknownPoint(header.points);
+    const difference =
+      unreadable(header.wire) ??
+      (unknown === undefined ? undefined : `it has no point named ${JSON.stringify(unknown)}`);
     if (difference === undefined) return header;
     throw new UserProblem(
+      'recording.incompatible',
       `this agent cannot read the records of ${this.path} (byte ${PRELUDE.size}): ${difference}`,
       `replay it with vfioscope ${header.agent}, which recorded it`,
     );
@@ -179,6 +208,7 @@ export class RecordingReader {
 
   #headerCut(): UserProblem {
     return new UserProblem(
+      'recording.truncated',
       `${this.path} ends in the middle of its header at byte ${this.#offset}`,
       `nothing of it can be shown: ${AGAIN}`,
     );
@@ -195,7 +225,8 @@ export class RecordingReader {
       }
     } catch (error) {
       throw new UserProblem(
-        `cannot read ${this.path} at byte ${this.#offset + have}: ${(error as NodeJS.ErrnoException).code}`,
+        'recording.unreadable',
+        `cannot read ${this.path} at byte ${this.#offset + have}: ${codeOf(error)}`,
         'check the disk that it is on, or copy the file elsewhere',
         { cause: error },
       );
@@ -212,20 +243,26 @@ function open(path: string): number {
     fd = openSync(path, 'r');
   } catch (error) {
     throw new UserProblem(
-      `cannot read ${path}: ${(error as NodeJS.ErrnoException).code}`,
+      'recording.unreadable',
+      `cannot read ${path}: ${codeOf(error)}`,
       'give the file that vfioscope record made',
       { cause: error },
     );
   }
   if (!fstatSync(fd).isDirectory()) return fd;
   closeSync(fd);
-  throw new UserProblem(`${path} is a directory`, 'give the file that vfioscope record made');
+  throw new UserProblem(
+    'recording.not-a-file',
+    `${path} is a directory`,
+    'give the file that vfioscope record made',
+  );
 }
 
 function foreign(path: string, bytes: Buffer): UserProblem {
   const begin = bytes.subarray(0, 4).toString('hex');
   const packing = PACKINGS.find(([start]) => begin.startsWith(start));
   return new UserProblem(
+    'recording.not-a-recording',
     `${path} is not a recording of vfioscope: at byte 0 it has ${begin}, not ` +
       `${MAGIC.subarray(0, 4).toString('hex')}`,
     packing?.[1] ?? 'give the file that vfioscope record made',

@@ -1,5 +1,5 @@
 /**
- * Listens to a source and keeps what it says. Items gather in one buffer, which is
+ * Listens to a source and writes what it passes on. Items gather in one buffer, which is
  * written as a block when it is full or when a second has passed on the source's
  * clock, so that a record costs a copy and allocates nothing.
  */
@@ -8,16 +8,20 @@ import { SequenceCheck } from '../events/sequence.ts';
 import type { PointStatus, SourceListener, UncountedLoss } from '../events/source.ts';
 import { FLAG, WIRE } from '../events/wire.gen.ts';
 import type { UserProblem } from '../problem.ts';
-import { FULL, ITEM, itemBytes, KIND, LOSS, MAX_RAW } from './format.ts';
+import { SECOND } from '../units.ts';
+import { FULL, ITEM, itemBytes, KIND, LOSS, MAX_POINTS, MAX_RAW } from './format.ts';
 import { RecordingWriter, type WriterOptions } from './writer.ts';
 
 /** ns that may be missing when the recorder is killed. */
-const FLUSH = 1e9;
+const FLUSH = SECOND;
 
 export class Recorder implements SourceListener {
   /** Called once, when the file can no longer be written. */
   onProblem: (problem: UserProblem) => void = () => {};
+  /** Records taken from the source. */
   records = 0;
+  /** Those of them that are not in the file, because it could not be written. */
+  unwritten = 0;
   /** Records missing by what the source said. */
   readonly losses: Record<UncountedLoss, number> = {
     probe_missed: 0,
@@ -32,9 +36,10 @@ export class Recorder implements SourceListener {
   readonly #bytes = Buffer.from(this.#items);
   readonly #words = new Int32Array(this.#items);
   readonly #doubles = new Float64Array(this.#items);
-  /** Bytes of items that are not written yet. */
+  /** Bytes of items that are not written yet, and the records among them. */
   #length = 0;
-  /** ns: up to where everything is told by what is written, and by what the source said. */
+  #waiting = 0;
+  /** ns: up to when the file is complete, and up to when the source was. */
   #until: number;
   #latest: number;
   #points: string;
@@ -57,7 +62,7 @@ export class Recorder implements SourceListener {
     return this.#writer.bytes;
   }
 
-  /** ns on the boot-time clock: how far the source has told everything. */
+  /** ns on the boot-time clock: up to when the source has passed on everything. */
   get until(): number {
     return this.#latest;
   }
@@ -68,13 +73,14 @@ export class Recorder implements SourceListener {
   }
 
   record(event: EventCursor): void {
-    // What was found at the start was in no ring, and has no place in its sequence.
-    if ((event.flags & FLAG.EVENT_SEEN) === 0) this.#sequence.observe(event);
+    // Records of a host snapshot were in no ring, and are in no sequence.
+    if ((event.flags & FLAG.EVENT_SNAPSHOT) === 0) this.#sequence.observe(event);
     const length = event.isNamed ? WIRE.namedSize : WIRE.eventSize;
     const to = this.#item(KIND.record, length) >> 2;
     const { words, word } = event;
     for (let i = 0; i < length >> 2; i++) this.#words[to + i] = words[word + i];
     this.records++;
+    this.#waiting++;
   }
 
   lost(reason: UncountedLoss, count: number): void {
@@ -84,7 +90,7 @@ export class Recorder implements SourceListener {
     this.#doubles[at + 1] = count;
   }
 
-  /** Sources say this often. It is kept when it tells of a loss, and once a second as the time. */
+  /** Sources call this often. It is kept when it shows a loss, and once a second for the time. */
   caughtUp(now: number, attempts: readonly number[]): void {
     this.#latest = now;
     if (this.#settle(attempts) > 0) {
@@ -98,8 +104,8 @@ export class Recorder implements SourceListener {
   watching(points: readonly PointStatus[]): void {
     const json = JSON.stringify(points);
     const length = Buffer.byteLength(json);
-    // What would fill a block with a few dozen points is not worth to stop for.
-    if (json === this.#points || length > FULL) return;
+    // What no reader would believe is not worth to stop for.
+    if (json === this.#points || length > MAX_POINTS) return;
     this.#points = json;
     this.#bytes.write(json, this.#item(KIND.watching, length));
   }
@@ -110,7 +116,7 @@ export class Recorder implements SourceListener {
     this.#writer.end(this.#latest);
   }
 
-  /** @returns how many records are missing that no later record has told of */
+  /** @returns how many records are missing that no later record has shown */
   #settle(attempts: readonly number[]): number {
     let missing = 0;
     for (let cpu = 0; cpu < attempts.length; cpu++) {
@@ -135,6 +141,8 @@ export class Recorder implements SourceListener {
     this.#writer.block(this.#bytes.subarray(0, this.#length), until);
     this.#until = until;
     this.#length = 0;
+    if (this.problem) this.unwritten += this.#waiting;
+    this.#waiting = 0;
     if (this.problem && !problem) this.onProblem(this.problem);
   }
 }

@@ -4,37 +4,37 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { EventCursor } from '../events/cursor.ts';
-import { encodeRecord } from '../events/encoder.ts';
-import { POINT } from '../events/wire.gen.ts';
-import { UserProblem } from '../problem.ts';
-import type { Story } from '../rules/story.ts';
-import { FULL } from './format.ts';
-import { RecordingReader } from './reader.ts';
-import { Recorder } from './recorder.ts';
 import {
   HEADER,
   Notes,
   POINTS,
   played,
+  playTo,
   recorderOf,
   recordNumber,
+  recordScenario,
+  type Scenario,
   START,
   scratch,
-  tape,
-  tellTo,
-} from './taped.ts';
+} from '../../test/kit/recorded.ts';
+import { EventCursor } from '../events/cursor.ts';
+import { encodeRecord } from '../events/encoder.ts';
+import { POINT } from '../events/wire.gen.ts';
+import { UserProblem } from '../problem.ts';
+import { FULL } from './format.ts';
+import { RecordingReader } from './reader.ts';
+import { Recorder } from './recorder.ts';
 
 const directory = scratch();
 let files = 0;
 const newFile = () => join(directory, `${++files}.vfr`);
 
-function oneLife(story: Story): void {
-  const device = story.create(story.parent());
-  const open = story.open(device, { vm: story.createVm() });
-  story.wait(3);
-  story.close(open);
-  story.remove(device);
+function oneLifecycle(scenario: Scenario): void {
+  const device = scenario.create(scenario.parent());
+  const open = scenario.open(device, { vm: scenario.createVm() });
+  scenario.wait(3);
+  scenario.close(open);
+  scenario.remove(device);
 }
 
 const put = encodeRecord({
@@ -42,20 +42,33 @@ const put = encodeRecord({
 });
 
 describe('a recording', () => {
-  it('plays back what was told, in the same order, with the same bytes', () => {
+  it('plays back what was recorded, in the same order, with the same bytes', () => {
     const file = newFile();
-    const told = new Notes();
-    told.watching(POINTS);
-    tellTo(told, oneLife);
-    tape(file, oneLife);
+    const live = new Notes();
+    live.watching(POINTS);
+    playTo(live, oneLifecycle);
+    recordScenario(file, oneLifecycle);
     const { notes, problem } = played(file);
     assert.equal(problem, undefined);
-    // What a CPU attempted is told only where it says something new.
-    const heard = told.calls.map((call) => call.replace(/^(caughtUp \d+) \d+$/, '$1 '));
+    // The attempts of a CPU are recorded only where they are new.
+    const heard = live.calls.map((call) => call.replace(/^(caughtUp \d+) \d+$/, '$1 '));
     assert.deepEqual(notes.calls, heard);
   });
 
-  it('plays back every fact where it was told', () => {
+  it('plays back no VF token of a recorder that did not cut it off', () => {
+    const file = newFile();
+    const device = '0000:02:00.1 vf_token=8f3a5c1e-77aa-4b10-9d2c-0123456789ab';
+    recordScenario(file, (scenario) => {
+      const names = { device };
+      scenario.event('vfio.device.get_fd:begin', { pid: 600, comm: 'qemu' }, { names });
+    });
+    const [record] = played(file).notes.records;
+    const bytes = Buffer.from(record.slice('record '.length), 'hex');
+    assert.ok(bytes.includes('0000:02:00.1\0'));
+    assert.ok(!bytes.includes('vf_token') && !bytes.includes('8f3a'));
+  });
+
+  it('plays back every fact at its position', () => {
     const file = newFile();
     const recorder = recorderOf(file);
     const [lost, kept] = [new Notes(), new Notes()];
@@ -74,7 +87,7 @@ describe('a recording', () => {
     assert.deepEqual(kept.calls, lost.calls);
   });
 
-  it('keeps what only a caughtUp tells of: records missing at the end', () => {
+  it('keeps what only a caughtUp shows: records missing at the end', () => {
     const file = newFile();
     const recorder = recorderOf(file);
     recorder.caughtUp(START + 1000, [0, 0]);
@@ -90,7 +103,7 @@ describe('a recording', () => {
     assert.equal(recorder.ringFull, 7);
   });
 
-  it('tells the time about once a second, even when nothing happens', () => {
+  it('records the time about once a second, even when nothing happens', () => {
     const file = newFile();
     const recorder = recorderOf(file);
     for (let i = 1; i <= 50; i++) recorder.caughtUp(START + i * 1e8, [0]);
@@ -134,7 +147,7 @@ describe('a recording', () => {
 
   it('keeps who made it and where', () => {
     const file = newFile();
-    tape(file, oneLife);
+    recordScenario(file, oneLifecycle);
     const reader = new RecordingReader(file);
     assert.deepEqual(reader.header, HEADER);
     reader.close();
@@ -142,22 +155,22 @@ describe('a recording', () => {
 
   it('shows no text that could steer a terminal', () => {
     const file = newFile();
-    tape(file, oneLife, { kernel: '6.12\u001b[2J' });
+    recordScenario(file, oneLifecycle, { kernel: '6.12\u001b[2J' });
     const reader = new RecordingReader(file);
     assert.equal(reader.header.kernel, '6.12?[2J');
     reader.close();
   });
 
-  it('of an older agent, which knew fewer points and other lanes, can be read', () => {
+  it('of an older agent, which knew fewer points, can be read', () => {
     const file = newFile();
     const { KVM_PUT: _, ...points } = HEADER.wire.points;
-    tape(file, oneLife, { wire: { ...HEADER.wire, points, lane: [], laneSize: 8 } });
+    recordScenario(file, oneLifecycle, { wire: { ...HEADER.wire, points } });
     assert.equal(played(file).problem, undefined);
   });
 
   it('is for nobody else to read', () => {
     const file = newFile();
-    tape(file, oneLife);
+    recordScenario(file, oneLifecycle);
     assert.equal(statSync(file).mode & 0o777, 0o600);
   });
 });
@@ -177,10 +190,10 @@ describe('a recorder', () => {
     assert.ok(grown < 2000 * 8, `${grown} bytes for 2000 records`);
   });
 
-  it('does not replace a file unless told to', () => {
+  it('does not replace a file unless asked to', () => {
     const file = newFile();
     writeFileSync(file, 'precious');
-    const make = () => tapeOver(file);
+    const make = () => overwrite(file);
     assert.throws(make, (error) => {
       assert.ok(error instanceof UserProblem);
       assert.match(error.message, /is there already$/);
@@ -213,12 +226,12 @@ describe('a recorder', () => {
     const { code, out } = await child(
       `
       process.on('SIGXFSZ', () => {});
-      let told = 0;
+      let reported = 0;
       const recorder = recorderOf(${JSON.stringify(file)});
-      recorder.onProblem = ({ message }) => { told++; console.log(message); };
+      recorder.onProblem = ({ message }) => { reported++; console.log(message); };
       for (let i = 0; i < 2e5; i++) recorder.record(recordNumber(i, cursor));
       recorder.end();
-      console.log(told, recorder.problem !== undefined);
+      console.log(reported, recorder.problem !== undefined);
       `,
       'ulimit -f 400; ',
     );
@@ -259,7 +272,7 @@ describe('a recorder that is killed', () => {
   });
 });
 
-function tapeOver(file: string): void {
+function overwrite(file: string): void {
   new Recorder({ path: file, header: HEADER, overwrite: false });
 }
 
@@ -267,7 +280,7 @@ function tapeOver(file: string): void {
 function spawnChild(lines: string, shell = '') {
   const program = `
     import { EventCursor } from ${url('../events/cursor.ts')};
-    import { recorderOf, recordNumber } from ${url('./taped.ts')};
+    import { recorderOf, recordNumber } from ${url('../../test/kit/recorded.ts')};
     const cursor = new EventCursor(new Uint8Array(${JSON.stringify([...put])}).buffer);
     ${lines}`;
   const words = ['-c', `${shell}exec "$0" --input-type=module -e "$1"`, process.execPath, program];

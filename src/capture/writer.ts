@@ -1,6 +1,17 @@
 /** Writes a recording's file: its header, block after block, the end mark. */
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+
+import {
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { constants, crc32, zstdCompressSync } from 'node:zlib';
+import { codeOf } from '../errors.ts';
 import { UserProblem } from '../problem.ts';
 import {
   BLOCK,
@@ -22,6 +33,8 @@ const ZSTD = {
     [constants.ZSTD_c_windowLog]: WINDOW_LOG,
   },
 };
+
+const MODE = 0o600;
 
 export interface WriterOptions {
   readonly path: string;
@@ -46,6 +59,8 @@ export class RecordingWriter {
     this.#fd = create(path, overwrite);
     this.#write(opening(header));
     if (this.problem) {
+      // An empty file would only prevent the next attempt.
+      if (fstatSync(this.#fd).isFile()) rmSync(path, { force: true });
       closeSync(this.#fd);
       throw this.problem;
     }
@@ -54,7 +69,7 @@ export class RecordingWriter {
   /**
    * Appends a block in one write.
    * @param raw items, at most MAX_RAW bytes; may be empty, when only time has passed
-   * @param until ns on the boot-time clock: everything before was told in this block or earlier
+   * @param until ns on the boot-time clock: everything before is in this block or an earlier one
    */
   block(raw: Uint8Array, until: number): void {
     if (this.problem) return;
@@ -82,7 +97,7 @@ export class RecordingWriter {
     this.#write(out.subarray(0, BLOCK.size + packed));
   }
 
-  /** Never throws: whoever records also watches, and goes on watching. */
+  /** Never throws: an agent that records continues to watch. */
   #write(bytes: Buffer): void {
     if (this.problem) return;
     this.#attempt(() => {
@@ -97,6 +112,7 @@ export class RecordingWriter {
       action();
     } catch (error) {
       this.problem = new UserProblem(
+        'recording.write-failed',
         `cannot write ${this.path}: ${reason(error)}; the recording stopped after ${this.bytes} bytes`,
         'make room, or record to another disk; what was written before can be replayed',
         { cause: error },
@@ -108,17 +124,21 @@ export class RecordingWriter {
 
 function create(path: string, overwrite: boolean): number {
   try {
-    // Names of processes and devices are nobody else's business.
-    return openSync(path, overwrite ? 'w' : 'wx', 0o600);
+    // Names of processes and devices are nobody else's business, also where a file is replaced.
+    const fd = openSync(path, overwrite ? 'w' : 'wx', MODE);
+    if (overwrite && fstatSync(fd).isFile()) fchmodSync(fd, MODE);
+    return fd;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
+    if (codeOf(error) === 'EEXIST') {
       throw new UserProblem(
+        'recording.exists',
         `${path} is there already`,
         'give another name, or --force to replace it',
         { cause: error },
       );
     }
     throw new UserProblem(
+      'recording.cannot-create',
       `cannot write ${path}: ${reason(error)}`,
       'give a file in a directory that exists and that you may write to',
       { cause: error },
@@ -136,12 +156,12 @@ function opening(header: Header): Buffer {
   return Buffer.concat([prelude, json]);
 }
 
-/** Only now a network file system may tell that it had no room. */
+/** A network file system may report only now that it is full. */
 function sync(fd: number): void {
   if (fstatSync(fd).isFile()) fsyncSync(fd);
 }
 
-/** Takes back half a block; where that fails, a reader tells that the file ends in the middle of one. */
+/** Removes half a block; if that fails, a reader reports that the file ends in the middle of one. */
 function cutTo(fd: number, bytes: number): void {
   try {
     ftruncateSync(fd, bytes);
@@ -149,6 +169,6 @@ function cutTo(fd: number, bytes: number): void {
 }
 
 function reason(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return code === 'ENOSPC' ? 'ENOSPC (no space left)' : (code ?? message);
+  const code = codeOf(error);
+  return code === 'ENOSPC' ? 'ENOSPC (no space left)' : code;
 }

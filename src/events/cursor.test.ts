@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { cases } from '../../test/random.ts';
+import { cases } from '../../test/kit/random.ts';
 import { EventCursor } from './cursor.ts';
 import { encodeRecord, type RecordFields } from './encoder.ts';
 import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
@@ -67,7 +67,7 @@ describe('EventCursor', () => {
     assert.equal(cursorOn(bytes).cgroup, 0x1_2345_6789);
   });
 
-  it('tells begin from end, exiting from living and named from plain', () => {
+  it('distinguishes begin and end, exiting and living, named and plain', () => {
     fc.assert(
       fc.property(fc.boolean(), fc.boolean(), fc.boolean(), (end, exiting, named) => {
         const flags = (end ? FLAG.EVENT_END : 0) | (exiting ? FLAG.EVENT_EXITING : 0);
@@ -76,6 +76,22 @@ describe('EventCursor', () => {
       }),
       cases(100),
     );
+  });
+
+  it('reads what only a record with names has, and else that it is none', () => {
+    const found = { inode: 2 ** 33 + 7, fd: 20, covered: 0xffff, deviceState: 0x8001 };
+    const { inode, fd, covered, deviceState, isNamed } = read({ ...found, names: {} });
+    assert.deepEqual({ inode, fd, covered, deviceState }, found);
+    assert.equal(isNamed, true);
+    for (const [field, value] of Object.entries(found)) {
+      const alone = read({ [field]: value });
+      assert.equal(alone[field as keyof typeof found], value);
+      assert.equal(alone.isNamed, true);
+    }
+    for (const plain of [read({ ret: 20 }), read({ names: {} })]) {
+      const none = [plain.inode, plain.fd, plain.covered, plain.deviceState];
+      assert.deepEqual(none, [0, -1, 0, 0]);
+    }
   });
 
   it('says of each key alone whether it names an object', () => {

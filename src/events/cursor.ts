@@ -23,21 +23,26 @@ export class EventCursor extends EventFields {
     return (this.flags & FLAG.EVENT_EXITING) !== 0;
   }
 
-  /** At an open: the opener's memory is not that of the VM. False where the kernel does not tell. */
+  /** At an open: the opener's memory is not that of the VM. False where the kernel does not show it. */
   get isForeign(): boolean {
     return (this.flags & FLAG.EVENT_FOREIGN) !== 0;
   }
 
-  /** When a device is withdrawn: its driver can ask its users to let go. */
+  /** When a device is unregistered: its driver can ask its users to release it. */
   get asksUsers(): boolean {
     return (this.flags & FLAG.EVENT_ASKS) !== 0;
+  }
+
+  /** When a process requests a device: something followed the name, such as a VF token. */
+  get hasOptions(): boolean {
+    return (this.flags & FLAG.EVENT_OPTIONS) !== 0;
   }
 
   get isNamed(): boolean {
     return (this.flags & FLAG.EVENT_NAMED) !== 0;
   }
 
-  /** The name of the calling thread. */
+  /** The name of the caller's process. */
   comm(): string {
     return textOf(this.words, this.word + COMM, COMM_WORDS);
   }
@@ -48,14 +53,35 @@ export class EventCursor extends EventFields {
     return (this.u32[at] | this.u32[at + 1]) !== 0;
   }
 
-  /** Where an mdev is named: the inode number of its directory in sysfs, 0 once it has none. */
+  /** Of a named mdev: the inode number of its directory in sysfs, 0 once it has none. */
   get inode(): number {
-    const at = this.word + FILE;
+    if (!this.isNamed) return 0;
+    const at = this.word + INODE;
     return this.u32[at] + this.u32[at + 1] * 2 ** 32;
   }
 
-  /** Bytes of a name field (an offset in NAMES); only when {@link isNamed}. */
-  name(field: Exclude<keyof typeof NAMES, 'uuid'>): string {
+  /** Of a request to map memory for DMA: its size, 0 if that could not be read. */
+  get mappedBytes(): number {
+    return this.inode;
+  }
+
+  /** The descriptor of the file that a snapshot found; -1 if none. */
+  get fd(): number {
+    return this.isNamed ? this.words[this.word + FD] : -1;
+  }
+
+  /** At the end of a snapshot: bits of `COVERED`, the parts of the host that it could read. */
+  get covered(): number {
+    return this.isNamed ? this.words[this.word + STATES] & 0xffff : 0;
+  }
+
+  /** Of a device that a snapshot found: bits of `DEVICE_STATE`. */
+  get deviceState(): number {
+    return this.isNamed ? this.words[this.word + STATES] >>> 16 : 0;
+  }
+
+  /** The text of a name field; only when {@link isNamed}. */
+  name(field: 'device' | 'bus' | 'type' | 'parent' | 'driver'): string {
     return textOf(this.words, this.word + NAME_AT[field], NAME_WORDS[field]);
   }
 
@@ -66,7 +92,10 @@ export class EventCursor extends EventFields {
 }
 
 const COMM = EVENT.comm >> 2;
-const FILE = EVENT.file >> 2;
+const INODE = NAMES.inode >> 2;
+const FD = NAMES.fd >> 2;
+/** The word of covered, in its low half, and device_state. */
+const STATES = NAMES.covered >> 2;
 const COMM_WORDS = 4;
 
 /** By name field, in 32-bit words. */

@@ -2,6 +2,7 @@
  * Writes records of the wire format, as the kernel would: for rule examples,
  * tests and benchmarks, so that all of them run the code that real events run.
  */
+import { fittingBytes } from './long-name.ts';
 import { GUID_ORDER } from './text.ts';
 import { EVENT, FLAG, NAMES, WIRE } from './wire.gen.ts';
 
@@ -12,7 +13,7 @@ export interface RecordFields {
   readonly cpu?: number;
   /** A value of `POINT`. */
   readonly point: number;
-  /** Bits of `FLAG`; EVENT_NAMED is added when there are names. */
+  /** Bits of `FLAG`; EVENT_NAMED is added where a field needs it. */
   readonly flags?: number;
   readonly pid: number;
   readonly tid: number;
@@ -27,9 +28,15 @@ export interface RecordFields {
   readonly parent?: number;
   readonly kvm?: number;
   readonly file?: number;
-  /** In the place of `file` and as it is: the inode number of an mdev's directory. */
-  readonly inode?: number;
   readonly vmPid?: number;
+  /** Number of an mdev's directory in sysfs, 0 for none. With it and what follows, a record is named. */
+  readonly inode?: number;
+  /** -1 for none. */
+  readonly fd?: number;
+  /** Bits of `COVERED`. */
+  readonly covered?: number;
+  /** Bits of `DEVICE_STATE`. */
+  readonly deviceState?: number;
   readonly uid?: number;
   readonly cgroup?: number;
   readonly names?: RecordNames;
@@ -49,7 +56,9 @@ const SIZES = new Map(WIRE.names.map(({ name, size }) => [name, size]));
 
 /** The bytes of one record. */
 export function encodeRecord(fields: RecordFields): Uint8Array {
-  const bytes = new Uint8Array(fields.names ? WIRE.namedSize : WIRE.eventSize);
+  const { names: texts, inode, fd, covered, deviceState } = fields;
+  const isNamed = [texts, inode, fd, covered, deviceState].some((field) => field !== undefined);
+  const bytes = new Uint8Array(isNamed ? WIRE.namedSize : WIRE.eventSize);
   const view = new DataView(bytes.buffer);
   const key = (at: number, value = 0) => {
     // Spread over both words, as the kernel's keys are.
@@ -61,7 +70,7 @@ export function encodeRecord(fields: RecordFields): Uint8Array {
   view.setUint32(EVENT.seq, fields.seq, true);
   view.setUint16(EVENT.cpu, fields.cpu ?? 0, true);
   view.setUint8(EVENT.point, fields.point);
-  view.setUint8(EVENT.flags, (fields.flags ?? 0) | (fields.names ? FLAG.EVENT_NAMED : 0));
+  view.setUint8(EVENT.flags, (fields.flags ?? 0) | (isNamed ? FLAG.EVENT_NAMED : 0));
   view.setUint32(EVENT.pid, fields.pid, true);
   view.setUint32(EVENT.tid, fields.tid, true);
   text(bytes, EVENT.comm, 16, fields.comm);
@@ -74,12 +83,18 @@ export function encodeRecord(fields: RecordFields): Uint8Array {
   key(EVENT.parent, fields.parent);
   key(EVENT.kvm, fields.kvm);
   key(EVENT.file, fields.file);
-  if (fields.inode) view.setBigUint64(EVENT.file, BigInt(fields.inode), true);
   view.setInt32(EVENT.vm_pid, fields.vmPid ?? 0, true);
   view.setUint32(EVENT.uid, fields.uid ?? 0, true);
   view.setUint32(EVENT.cgroup, fields.cgroup ?? 0, true);
   view.setUint32(EVENT.cgroup + 4, (fields.cgroup ?? 0) / 2 ** 32, true);
-  if (fields.names) names(bytes, fields.names);
+  if (isNamed) {
+    view.setUint32(NAMES.inode, inode ?? 0, true);
+    view.setUint32(NAMES.inode + 4, (inode ?? 0) / 2 ** 32, true);
+    view.setInt32(NAMES.fd, fd ?? -1, true);
+    view.setUint16(NAMES.covered, covered ?? 0, true);
+    view.setUint16(NAMES.device_state, deviceState ?? 0, true);
+    names(bytes, texts ?? {});
+  }
   return bytes;
 }
 
@@ -89,10 +104,12 @@ function names(bytes: Uint8Array, { uuid, ...texts }: RecordNames): void {
     for (const [i, to] of GUID_ORDER.entries()) bytes[NAMES.uuid + to] = raw[i];
   }
   for (const [field, value] of Object.entries(texts)) {
-    text(bytes, NAMES[field as keyof typeof NAMES], SIZES.get(field) ?? 0, value ?? '');
+    const fitting = field === 'parent' ? fittingBytes(value ?? '') : value;
+    text(bytes, NAMES[field as keyof typeof NAMES], SIZES.get(field) ?? 0, fitting ?? '');
   }
 }
 
-function text(bytes: Uint8Array, at: number, size: number, value: string): void {
-  bytes.set(Buffer.from(value).subarray(0, size - 1), at);
+function text(bytes: Uint8Array, at: number, size: number, value: string | Buffer): void {
+  const content = typeof value === 'string' ? Buffer.from(value) : value;
+  bytes.set(content.subarray(0, size - 1), at);
 }

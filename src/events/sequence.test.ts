@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { cases } from '../../test/random.ts';
+import { cases } from '../../test/kit/random.ts';
 import { EventCursor } from './cursor.ts';
 import { encodeRecord } from './encoder.ts';
 import { SequenceCheck } from './sequence.ts';
@@ -37,7 +37,7 @@ describe('SequenceCheck', () => {
     assert.equal(check.observe(record(0, 7)), 7);
   });
 
-  it('goes on at 0 after 2^32 - 1', () => {
+  it('continues at 0 after 2^32 - 1', () => {
     const check = new SequenceCheck();
     // In two steps, because more than half the range is taken for a step back.
     check.observe(record(0, 2 ** 31));
@@ -75,7 +75,7 @@ describe('SequenceCheck', () => {
     assert.equal(check.lost, 0);
   });
 
-  it('follows each CPU by itself, whichever speaks first', () => {
+  it('follows each CPU by itself, whichever is first', () => {
     const check = new SequenceCheck();
     check.observe(record(300, 0));
     check.observe(record(2, 1));
@@ -86,7 +86,7 @@ describe('SequenceCheck', () => {
     assert.deepEqual([gaps[0], gaps[2], gaps[300], check.lost], [0, 1, 2, 3]);
   });
 
-  it('is settled for a CPU that never spoke, and whose every record was lost', () => {
+  it('is settled for a CPU of which every record was lost', () => {
     const check = new SequenceCheck();
     assert.equal(check.settle(3, 0), 0);
     assert.equal(check.settle(3, 2), 2);

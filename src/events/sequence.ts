@@ -2,16 +2,16 @@
 import type { EventCursor } from './cursor.ts';
 
 export class SequenceCheck {
-  /** Records that were written about but never arrived. */
+  /** Records that were tried but never arrived. */
   lost = 0;
   readonly #next: number[] = [];
   readonly #gaps: number[] = [];
 
   /**
    * Continues where another reader of the same records stopped.
-   * @param next the sequence number that each CPU goes on with
+   * @param next the next sequence number of each CPU
    */
-  goOnAt(next: readonly number[]): void {
+  resumeAt(next: readonly number[]): void {
     for (const [cpu, seq] of next.entries()) {
       this.#next[cpu] = seq;
       this.#gaps[cpu] ??= 0;

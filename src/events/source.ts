@@ -1,26 +1,49 @@
 /**
- * What a source of records tells whoever listens. The kernel, a recording and a
- * generator all speak this, so that nothing behind can tell them apart.
+ * What a source of records passes to its listener. The kernel, a recording and a
+ * generator are all sources, so that whatever listens is the same for each.
  */
+import type { Problem } from '../problem.ts';
 import type { EventCursor } from './cursor.ts';
+import type { PointName } from './points.ts';
 
 /**
  * Why records are missing, where no gap in the sequence shows it. probe_missed: the
  * kernel could not run a program. calls_full: too many calls in flight. unreadable: an
- * object did not look as it should. malformed: a record is none.
+ * object failed its check. malformed: what the ring holds is not a record.
  */
 export type UncountedLoss = 'probe_missed' | 'calls_full' | 'unreadable' | 'malformed';
 
-/** What one logical point is worth on the kernel that the records come from. */
+/** Why records are missing; ring_full is what gaps in the sequence show. */
+export type LossReason = 'ring_full' | UncountedLoss;
+
+/**
+ * Why a host snapshot was taken: at the start, because a module was loaded, or because events were
+ * lost; and again later, because a call that was in flight then shows only in its end, and
+ * an end without a begin names no object.
+ */
+export type SnapshotReason = 'start' | 'module' | 'loss' | 'recheck';
+
+/** A host snapshot that has been processed. */
+export interface SnapshotReport {
+  readonly reason: SnapshotReason;
+  /** ns on the boot-time clock. */
+  readonly began: number;
+  /** ns. */
+  readonly lasted: number;
+  /** What could not be read, and why. */
+  readonly problems: readonly Problem[];
+}
+
+/** How one logical point is watched on the kernel that the records come from. */
 export interface PointStatus {
-  readonly point: string;
+  readonly point: PointName;
   readonly module: string;
-  readonly meaning: string;
+  readonly description: string;
   /**
    * waiting: its module is not loaded. failed: it cannot work here; the reason says why.
-   * implied: this kernel has no such step of its own, and another point tells it.
+   * inferred: this kernel has no such step of its own, and it follows from another point.
    */
-  readonly state: 'attached' | 'implied' | 'waiting' | 'failed';
+  readonly state: 'attached' | 'inferred' | 'waiting' | 'failed';
   /** The kernel function in use. */
   readonly symbol?: string;
   readonly method?: string;
@@ -31,9 +54,9 @@ export interface PointStatus {
   readonly limited: boolean;
 }
 
-/** Whether calls at that point are seen, by a probe of its own or as another point tells them. */
+/** Whether calls at that point are observed, by a probe of its own or inferred from another point. */
 export function isWatched({ state }: Pick<PointStatus, 'state'>): boolean {
-  return state === 'attached' || state === 'implied';
+  return state === 'attached' || state === 'inferred';
 }
 
 /** What is watched, without what it took the kernel to count. */
@@ -45,12 +68,13 @@ export interface SourceListener {
   /** Records are missing that no sequence number will show. */
   lost(reason: UncountedLoss, count: number): void;
   /**
-   * Everything written before has been handed over, and nothing else will come from
-   * before `now`.
+   * All records written before `now` have been passed on.
    * @param now ns on the boot-time clock
    * @param attempts records that each CPU, by its number, had tried to write
    */
   caughtUp(now: number, attempts: readonly number[]): void;
-  /** From here on, this is what can be seen. */
+  /** How each point is watched from here on. */
   watching(points: readonly PointStatus[]): void;
+  /** The records of a host snapshot have been handed over. A recording has none of these reports. */
+  snapshot?(report: SnapshotReport): void;
 }

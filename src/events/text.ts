@@ -3,6 +3,8 @@
  * parents, commands), so the latest are kept and found by their bytes: a known
  * text costs a comparison instead of a new string.
  */
+import { plain } from '../plain.ts';
+
 const SLOTS = 1024;
 /** The longest name, in 32-bit words. */
 const WIDTH = 10;
@@ -10,16 +12,8 @@ const WIDTH = 10;
 const known = new Int32Array(SLOTS * WIDTH);
 const texts: string[] = new Array(SLOTS).fill('');
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: a process may put them into its name
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/g;
-
-/** Text that others have chosen: what could steer a terminal becomes "?". */
-export function plain(text: string): string {
-  return text.replace(CONTROL, '?');
-}
-
 /**
- * The text in front of the first NUL, or all of it; what could steer a terminal becomes "?".
+ * The text in front of the first NUL, or all of it; what could steer a terminal or deceive a reader becomes "?".
  * @param at index of the first word
  * @param length words, at most 10; unused bytes are 0
  */

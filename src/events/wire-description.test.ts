@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { ProbeObject } from '../kernel/probe-object.ts';
 import { WIRE } from './wire.gen.ts';
 import {
-  describeWire,
-  obstacleToReading,
+  failureToRead,
+  pointProblems,
   type WireDescription,
   wireDifference,
 } from './wire-description.ts';
@@ -35,18 +34,23 @@ const DIFFERENCES: readonly (readonly [string, Partial<WireDescription>, RegExp]
   ],
   [
     'a field of another name',
-    { lane: changed(WIRE.lane, 'dropped', { name: 'lost' }) },
-    /lane field 1 is lost .* expected dropped/,
+    { cpuCounters: changed(WIRE.cpuCounters, 'dropped', { name: 'lost' }) },
+    /cpuCounters field 1 is lost .* expected dropped/,
   ],
-  ['a field less', { names: WIRE.names.slice(0, -1) }, /names field 5 is missing, expected driver/],
+  [
+    'a field less',
+    { names: WIRE.names.slice(0, -1) },
+    /names field 9 is missing, expected device_state/,
+  ],
   [
     'a field more',
-    { names: [...WIRE.names, { name: 'extra', offset: 304, size: 8, signed: false }] },
-    /names field 6 is extra \(8 bytes at 304\), expected missing/,
+    { names: [...WIRE.names, { name: 'extra', offset: 320, size: 8, signed: false }] },
+    /names field 10 is extra \(8 bytes at 320\), expected missing/,
   ],
-  ['a longer event', { eventSize: 120 }, /^eventSize is 120 bytes, expected 112$/],
-  ['a longer named event', { namedSize: 400 }, /^namedSize is 400 bytes, expected 304$/],
-  ['a longer lane', { laneSize: 128 }, /^laneSize is 128 bytes, expected 64$/],
+  ['a longer event', { eventSize: 120 }, /^eventSize is 120, expected 112$/],
+  ['a longer named event', { namedSize: 400 }, /^namedSize is 400, expected 320$/],
+  ['longer counters', { cpuCountersSize: 128 }, /^cpuCountersSize is 128, expected 64$/],
+  ['more room for points', { pointLimit: 512 }, /^pointLimit is 512, expected 256$/],
   [
     'a point of another number',
     { points: { ...WIRE.points, KVM_PUT: 99 } },
@@ -58,6 +62,8 @@ const DIFFERENCES: readonly (readonly [string, Partial<WireDescription>, RegExp]
     /^IOMMUFD_BIND is 60, expected none$/,
   ],
   ['no flags', { flags: {} }, /^EVENT_END is missing, expected 1$/],
+  ['a part of a snapshot less', { coverage: {} }, /^COVERED_SYSFS is missing, expected 1$/],
+  ['a device state less', { deviceStates: {} }, /^DEVICE_REMOVABLE is missing, expected 1$/],
 ];
 
 describe('wireDifference', () => {
@@ -72,7 +78,7 @@ describe('wireDifference', () => {
   }
 
   it('notices a change in any field', () => {
-    for (const part of ['event', 'names', 'lane'] as const) {
+    for (const part of ['event', 'names', 'cpuCounters'] as const) {
       for (const { name } of WIRE[part]) {
         const theirs = { ...WIRE, [part]: changed(WIRE[part], name, { offset: 4000 }) };
         assert.ok(wireDifference(WIRE, theirs)?.includes(`${name} (`), `${part}.${name}`);
@@ -81,32 +87,54 @@ describe('wireDifference', () => {
   });
 });
 
-describe('obstacleToReading', () => {
-  const { EVENT_SEEN: _, ...flags } = WIRE.flags;
-  const { SEEN_VM_FILE: __, ...points } = WIRE.points;
+describe('failureToRead', () => {
+  const { EVENT_SNAPSHOT: _, ...flags } = WIRE.flags;
+  const { SNAPSHOT_VM_FILE: __, ...points } = WIRE.points;
   const unnamed = WIRE.event.map((field) =>
     field.name === 'vm_pid' ? { ...field, name: 'reserved', signed: false } : field,
   );
 
   it('is none where the writer knew less', () => {
-    assert.equal(obstacleToReading(WIRE, { ...WIRE, flags, points }), undefined);
-    assert.equal(obstacleToReading(WIRE, { ...WIRE, event: unnamed }), undefined);
+    assert.equal(failureToRead(WIRE, { ...WIRE, flags, points }), undefined);
+    assert.equal(failureToRead(WIRE, { ...WIRE, event: unnamed }), undefined);
+  });
+
+  it('may leave the per-CPU counters out, but not have others', () => {
+    const { cpuCounters, cpuCountersSize: _, ...records } = WIRE;
+    assert.equal(failureToRead(WIRE, records), undefined);
+    const renamed = changed(cpuCounters, 'dropped', { name: 'lost' });
+    assert.match(failureToRead(WIRE, { ...WIRE, cpuCounters: renamed }) ?? '', /field 1 is lost/);
+    assert.match(failureToRead(WIRE, { ...WIRE, cpuCountersSize: 128 }) ?? '', /is 128/);
   });
 
   it('is what the writer knew more, or else', () => {
     const more = { points: { ...WIRE.points, IOMMUFD_BIND: 62 } };
-    assert.match(obstacleToReading(WIRE, { ...WIRE, ...more }) ?? '', /IOMMUFD_BIND/);
-    assert.match(obstacleToReading({ ...WIRE, event: unnamed }, WIRE) ?? '', /vm_pid/);
+    assert.match(failureToRead(WIRE, { ...WIRE, ...more }) ?? '', /IOMMUFD_BIND/);
+    assert.match(failureToRead({ ...WIRE, event: unnamed }, WIRE) ?? '', /vm_pid/);
     const version = WIRE.version + 1;
-    assert.match(obstacleToReading(WIRE, { ...WIRE, version }) ?? '', /version/);
+    assert.match(failureToRead(WIRE, { ...WIRE, version }) ?? '', /version/);
   });
 });
 
-describe('describeWire', () => {
-  it('reads out of the probe object what this agent expects', () => {
-    const path = new URL('../../dist/bpf/vfioscope.bpf.o', import.meta.url).pathname;
-    const object = ProbeObject.open(path);
-    assert.deepEqual(describeWire(object.btf()), WIRE);
-    object.close();
+describe('the numbers of the points', () => {
+  it('are all below the limit, and each is used once', () => {
+    assert.deepEqual(pointProblems(WIRE), []);
+  });
+
+  it('are refused where a record has no room for them', () => {
+    const points = { ...WIRE.points, BEYOND: WIRE.pointLimit };
+    assert.deepEqual(pointProblems({ ...WIRE, points }), [
+      `point BEYOND is ${WIRE.pointLimit}, but must be below POINT_LIMIT (${WIRE.pointLimit})`,
+    ]);
+  });
+
+  it('are refused where two points have the same', () => {
+    const points = { ...WIRE.points, AGAIN: WIRE.points.KVM_PUT };
+    assert.deepEqual(pointProblems({ ...WIRE, points }), ['points KVM_PUT and AGAIN are both 38']);
+  });
+
+  it('fit into the byte that a record has for them', () => {
+    const point = WIRE.event.find(({ name }) => name === 'point');
+    assert.equal(WIRE.pointLimit, 2 ** (8 * (point?.size ?? 0)));
   });
 });

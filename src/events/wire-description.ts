@@ -1,5 +1,15 @@
 /** Everything the decoder knows about the wire format, as one comparable value. */
-import type { Btf, Field } from '../kernel/btf.ts';
+
+/** A leaf of a struct: nested structs are flattened into their members. */
+export interface Field {
+  readonly name: string;
+  /** Bytes from the start of the outermost struct. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+  /** A number that may be negative. */
+  readonly signed: boolean;
+}
 
 export interface WireDescription {
   readonly version: number;
@@ -7,56 +17,36 @@ export interface WireDescription {
   readonly eventSize: number;
   /** Bytes of `struct named_event`. */
   readonly namedSize: number;
-  /** Bytes of `struct lane`. */
-  readonly laneSize: number;
+  /** Bytes of `struct cpu_counters`. */
+  readonly cpuCountersSize: number;
+  /** Numbers of points are below it. */
+  readonly pointLimit: number;
   readonly event: readonly Field[];
   readonly names: readonly Field[];
-  readonly lane: readonly Field[];
+  readonly cpuCounters: readonly Field[];
   readonly points: Readonly<Record<string, number>>;
   readonly flags: Readonly<Record<string, number>>;
+  /** Bits of `covered`. */
+  readonly coverage: Readonly<Record<string, number>>;
+  /** Bits of `device_state`. */
+  readonly deviceStates: Readonly<Record<string, number>>;
 }
 
-/**
- * Reads the wire format out of a compiled probe object's BTF.
- * @throws when the BTF does not describe one, as in an object of another program
- */
-export function describeWire(btf: Btf): WireDescription {
-  const event = btf.struct('event');
-  const named = btf.struct('named_event');
-  const lane = btf.struct('lane');
-  const points = btf.enum('point');
-  const flags = btf.enum('event_flags');
-  const wire = btf.enum('wire');
-  if (!event || !named || !lane || !points || !flags || !wire) {
-    throw new Error('its BTF does not describe the vfioscope wire format');
-  }
-  return {
-    version: wire.get('WIRE_VERSION') ?? 0,
-    eventSize: event.size,
-    namedSize: named.size,
-    laneSize: lane.size,
-    event: event.fields,
-    names: named.fields.filter((field) => field.offset >= event.size),
-    lane: lane.fields,
-    points: Object.fromEntries(points),
-    flags: Object.fromEntries(flags),
-  };
-}
+const ENUMS = ['points', 'flags', 'coverage', 'deviceStates'] as const;
 
 /** The first difference between two descriptions in words, or undefined when they agree. */
 export function wireDifference(ours: WireDescription, theirs: WireDescription): string | undefined {
   if (ours.version !== theirs.version) {
     return `wire format version ${theirs.version}, this agent reads version ${ours.version}`;
   }
-  for (const part of ['event', 'names', 'lane'] as const) {
+  for (const part of ['event', 'names', 'cpuCounters'] as const) {
     const difference = fieldDifference(part, ours[part], theirs[part]);
     if (difference) return difference;
   }
-  for (const part of ['eventSize', 'namedSize', 'laneSize'] as const) {
-    if (ours[part] !== theirs[part])
-      return `${part} is ${theirs[part]} bytes, expected ${ours[part]}`;
+  for (const part of ['eventSize', 'namedSize', 'cpuCountersSize', 'pointLimit'] as const) {
+    if (ours[part] !== theirs[part]) return `${part} is ${theirs[part]}, expected ${ours[part]}`;
   }
-  for (const part of ['points', 'flags'] as const) {
+  for (const part of ENUMS) {
     const names = new Set([...Object.keys(ours[part]), ...Object.keys(theirs[part])]);
     for (const name of names) {
       if (ours[part][name] !== theirs[part][name]) {
@@ -67,22 +57,45 @@ export function wireDifference(ours: WireDescription, theirs: WireDescription): 
   return undefined;
 }
 
+/** What is wrong with the numbers of the points, in words: each must fit into a record, and be used once. */
+export function pointProblems({ points, pointLimit }: WireDescription): string[] {
+  const names = new Map<number, string>();
+  return Object.entries(points).flatMap(([name, number]) => {
+    if (number >= pointLimit) {
+      return `point ${name} is ${number}, but must be below POINT_LIMIT (${pointLimit})`;
+    }
+    const other = names.get(number);
+    names.set(number, name);
+    return other ? `points ${other} and ${name} are both ${number}` : [];
+  });
+}
+
+type Counters = Pick<WireDescription, 'cpuCounters' | 'cpuCountersSize'>;
+
+/** What a writer says of its records, and of its per-CPU counters where these can be read, too. */
+export type RecordDescription = Omit<WireDescription, keyof Counters> & Partial<Counters>;
+
 /**
- * Why records of that format cannot be read by a reader of ours, or undefined. Older
- * writers may have known fewer points and flags, whose numbers are never used again, and
- * have left reserved, and 0, what got a name since.
+ * Why our reader cannot read records of that format, or undefined. Older writers may
+ * have known fewer points and flags, whose numbers are never used again, and have left
+ * reserved, and 0, what got a name since.
  */
-export function obstacleToReading(
+export function failureToRead(
   ours: WireDescription,
-  theirs: WireDescription,
+  theirs: RecordDescription,
 ): string | undefined {
-  const named = (part: 'event' | 'names' | 'lane') =>
-    theirs[part].flatMap((field) => (field.name === RESERVED ? within(field, ours[part]) : field));
+  const named = (part: 'event' | 'names' | 'cpuCounters') =>
+    (theirs[part] ?? ours[part]).flatMap((field) =>
+      field.name === RESERVED ? within(field, ours[part]) : field,
+    );
+  const enums = Object.fromEntries(
+    ENUMS.map((part) => [part, { ...ours[part], ...theirs[part] }]),
+  ) as Pick<WireDescription, (typeof ENUMS)[number]>;
   return wireDifference(ours, {
     ...theirs,
-    ...{ event: named('event'), names: named('names'), lane: named('lane') },
-    points: { ...ours.points, ...theirs.points },
-    flags: { ...ours.flags, ...theirs.flags },
+    ...enums,
+    ...{ event: named('event'), names: named('names'), cpuCounters: named('cpuCounters') },
+    cpuCountersSize: theirs.cpuCountersSize ?? ours.cpuCountersSize,
   });
 }
 

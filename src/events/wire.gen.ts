@@ -1,4 +1,4 @@
-// Generated from bpf/event.h by generate-wire.ts. Do not edit.
+// Generated from bpf/event.h by test/generate/wire.ts. Do not edit.
 import type { WireDescription } from './wire-description.ts';
 
 /** Byte offsets in `struct event`. */
@@ -33,10 +33,14 @@ export const NAMES = {
   type: 184,
   parent: 224,
   driver: 264,
+  inode: 304,
+  fd: 312,
+  covered: 316,
+  device_state: 318,
 } as const;
 
-/** Byte offsets in `struct lane`. */
-export const LANE = {
+/** Byte offsets in `struct cpu_counters`. */
+export const CPU_COUNTERS = {
   attempts: 0,
   dropped: 8,
   calls_full: 16,
@@ -80,24 +84,47 @@ export const POINT = {
   KVM_PUT: 38,
   MODULE_LOAD: 48,
   MODULE_UNLOAD: 49,
-  SEEN_SNAPSHOT: 56,
-  SEEN_PARENT: 57,
-  SEEN_DEVICE: 58,
-  SEEN_OPEN: 59,
-  SEEN_GROUP: 60,
-  SEEN_VM: 61,
-  SEEN_VM_FILE: 62,
-  SEEN_VM_ENTRY: 63,
-  POINT_COUNT: 64,
+  SNAPSHOT_RUN: 56,
+  SNAPSHOT_PARENT: 57,
+  SNAPSHOT_DEVICE: 58,
+  SNAPSHOT_OPEN: 59,
+  SNAPSHOT_GROUP: 60,
+  SNAPSHOT_VM: 61,
+  SNAPSHOT_VM_FILE: 62,
+  SNAPSHOT_VM_ENTRY: 63,
+  SNAPSHOT_REMOVAL: 65,
+  SNAPSHOT_UNREGISTER: 66,
+  VFIO_DMA_MAP: 64,
 } as const;
+
+/** Numbers of points are below it. */
+export const POINT_LIMIT = 256;
 
 export const FLAG = {
   EVENT_END: 1,
   EVENT_EXITING: 2,
   EVENT_NAMED: 4,
-  EVENT_SEEN: 8,
+  EVENT_SNAPSHOT: 8,
   EVENT_FOREIGN: 16,
   EVENT_ASKS: 32,
+  EVENT_OPTIONS: 64,
+} as const;
+
+/** Bits of `covered`: the parts of the host that a snapshot could read. */
+export const COVERED = {
+  SYSFS: 1,
+  FILES: 2,
+  DEBUGFS: 4,
+  NO_KVM: 8,
+} as const;
+
+/** Bits of `device_state`: what sysfs shows of a device. */
+export const DEVICE_STATE = {
+  REMOVABLE: 1,
+  LEAVING: 2,
+  WAITING: 4,
+  IN_DRIVER: 8,
+  INFERRED: 16,
 } as const;
 
 /**
@@ -197,10 +224,11 @@ export class EventFields {
 
 /** What a probe object's BTF must say for this decoder to read its records. */
 export const WIRE: WireDescription = {
-  "version": 3,
+  "version": 4,
   "eventSize": 112,
-  "namedSize": 304,
-  "laneSize": 64,
+  "namedSize": 320,
+  "cpuCountersSize": 64,
+  "pointLimit": 256,
   "event": [
     {
       "name": "time",
@@ -359,9 +387,33 @@ export const WIRE: WireDescription = {
       "offset": 264,
       "size": 40,
       "signed": false
+    },
+    {
+      "name": "inode",
+      "offset": 304,
+      "size": 8,
+      "signed": false
+    },
+    {
+      "name": "fd",
+      "offset": 312,
+      "size": 4,
+      "signed": true
+    },
+    {
+      "name": "covered",
+      "offset": 316,
+      "size": 2,
+      "signed": false
+    },
+    {
+      "name": "device_state",
+      "offset": 318,
+      "size": 2,
+      "signed": false
     }
   ],
-  "lane": [
+  "cpuCounters": [
     {
       "name": "attempts",
       "offset": 0,
@@ -429,22 +481,38 @@ export const WIRE: WireDescription = {
     "KVM_PUT": 38,
     "MODULE_LOAD": 48,
     "MODULE_UNLOAD": 49,
-    "SEEN_SNAPSHOT": 56,
-    "SEEN_PARENT": 57,
-    "SEEN_DEVICE": 58,
-    "SEEN_OPEN": 59,
-    "SEEN_GROUP": 60,
-    "SEEN_VM": 61,
-    "SEEN_VM_FILE": 62,
-    "SEEN_VM_ENTRY": 63,
-    "POINT_COUNT": 64
+    "SNAPSHOT_RUN": 56,
+    "SNAPSHOT_PARENT": 57,
+    "SNAPSHOT_DEVICE": 58,
+    "SNAPSHOT_OPEN": 59,
+    "SNAPSHOT_GROUP": 60,
+    "SNAPSHOT_VM": 61,
+    "SNAPSHOT_VM_FILE": 62,
+    "SNAPSHOT_VM_ENTRY": 63,
+    "SNAPSHOT_REMOVAL": 65,
+    "SNAPSHOT_UNREGISTER": 66,
+    "VFIO_DMA_MAP": 64
   },
   "flags": {
     "EVENT_END": 1,
     "EVENT_EXITING": 2,
     "EVENT_NAMED": 4,
-    "EVENT_SEEN": 8,
+    "EVENT_SNAPSHOT": 8,
     "EVENT_FOREIGN": 16,
-    "EVENT_ASKS": 32
+    "EVENT_ASKS": 32,
+    "EVENT_OPTIONS": 64
+  },
+  "coverage": {
+    "COVERED_SYSFS": 1,
+    "COVERED_FILES": 2,
+    "COVERED_DEBUGFS": 4,
+    "COVERED_NO_KVM": 8
+  },
+  "deviceStates": {
+    "DEVICE_REMOVABLE": 1,
+    "DEVICE_LEAVING": 2,
+    "DEVICE_WAITING": 4,
+    "DEVICE_IN_DRIVER": 8,
+    "DEVICE_INFERRED": 16
   }
 };

@@ -1,15 +1,15 @@
-/** Whoever is being answered when the server closes gets the whole answer. */
+/** Completes the responses that are being sent when the server closes. */
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 
-/** How long a client may take to read its answer when the server closes, ms. */
+/** ms that a client has to read its response when the server closes. */
 const PATIENCE = 1000;
 
 /**
- * Makes close() wait for answers that are under way; what comes meanwhile is refused. Node itself
- * would cut off every answer that is complete but not yet read.
+ * Makes close() wait for responses that are being sent; requests that arrive meanwhile are refused.
+ * Node.js itself would cut off every response that is complete but not yet read.
  */
 export function giveLastAnswers(server: FastifyInstance): void {
   const answers = new Set<ServerResponse>();

@@ -1,11 +1,16 @@
 /** Debian's Prometheus scrapes the server, in both formats. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { needing } from '../../test/kit/needs.ts';
+import { Served } from '../../test/kit/served.ts';
 import { TimeSeries } from '../../test/time-series.ts';
+import { SUITE_MS, until } from '../../test/until.ts';
 import { METRICS } from '../telemetry/metrics/catalogue.ts';
-import { Served } from './served.ts';
 
+const { after, before, describe, it } = needing('prometheus');
+
+/** Also how long a scrape may take, which on a busy machine is more than some ms. */
+const SCRAPE_S = 1;
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 
 interface Sample {
@@ -15,17 +20,18 @@ interface Sample {
 
 /** The content types of the answers so far. */
 const answered: string[] = [];
-let telling: Served;
+let runner: Served;
 let prometheus: TimeSeries;
 
 /** What an instant query answers, once it answers anything. */
 async function query(expression: string): Promise<readonly Sample[]> {
-  for (let tries = 0; tries < 100; tries++) {
+  let found: readonly Sample[] = [];
+  await until(`Prometheus has something for ${expression}`, async () => {
     const { result } = await prometheus.get<{ result: Sample[] }>('query', { query: expression });
-    if (result.length > 0) return result;
-    await setTimeout(100);
-  }
-  return assert.fail(`Prometheus has nothing for ${expression}`);
+    found = result;
+    return found.length > 0;
+  });
+  return found;
 }
 
 /** Until the server has been scraped so many times more. */
@@ -35,35 +41,35 @@ async function scrapes(count: number): Promise<void> {
 }
 
 before(async () => {
-  telling = new Served({ traceIdOf: () => TRACE });
-  telling.tell((story) => {
-    const parent = story.parent({ name: 'gpu"0\\' });
-    const device = story.create(parent);
-    story.createFails(parent, 28);
+  runner = new Served({ traceIdOf: () => TRACE });
+  runner.run((scenario) => {
+    const parent = scenario.parent({ name: 'gpu"0\\' });
+    const device = scenario.create(parent);
+    scenario.createFails(parent, 28);
     const as = { pid: 600, comm: 'a"b\\c\nd' };
-    story.open(device, { vm: story.createVm({ as }), as });
-    story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-    story.wait(11);
+    scenario.open(device, { vm: scenario.createVm({ as }), as });
+    scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+    scenario.wait(11);
   });
   // Every other scrape is made by one who knows the text format only.
-  telling.server.addHook('onRequest', async ({ raw }) => {
+  runner.server.addHook('onRequest', async ({ raw }) => {
     if (answered.length % 2 === 1) raw.headers.accept = 'text/plain;version=0.0.4';
   });
-  telling.server.addHook('onSend', async (_request, reply) => {
+  runner.server.addHook('onSend', async (_request, reply) => {
     answered.push(String(reply.getHeader('content-type')).split(';')[0]);
   });
-  const target = (await telling.server.listen({ host: '127.0.0.1', port: 0 })).slice(7);
-  prometheus = await TimeSeries.prometheus([{ address: target }], '250ms');
+  const target = (await runner.server.listen({ host: '127.0.0.1', port: 0 })).slice(7);
+  prometheus = await TimeSeries.prometheus([{ address: target }], `${SCRAPE_S}s`);
   await scrapes(4);
 });
 
 after(async () => {
   await prometheus.stop();
-  await telling.server.close();
+  await runner.server.close();
 });
 
-describe('a real Prometheus', { timeout: 60_000 }, () => {
-  it('takes every scrape, in both formats', async () => {
+describe('a real Prometheus', { timeout: SUITE_MS }, () => {
+  it('accepts every scrape, in both formats', async () => {
     const [up] = await query('min_over_time(up[1m])');
     assert.equal(up.value[1], '1');
     assert.deepEqual(answered.slice(0, 4), [
@@ -77,10 +83,10 @@ describe('a real Prometheus', { timeout: 60_000 }, () => {
     const series = (
       await prometheus.get<object[]>('series', { 'match[]': '{__name__=~"vfioscope.+"}' })
     ).length;
-    const lines = (await telling.text()).matchAll(/^vfioscope\S+ |^vfioscope.*\} \S+$/gm);
+    const lines = (await runner.text()).matchAll(/^vfioscope\S+ |^vfioscope.*\} \S+$/gm);
     assert.equal(series, [...lines].length);
     // The changes of format must not have made gaps either: each scrape has all of them.
-    const count = 'count({__name__=~"vfioscope.+"})[1s:100ms]';
+    const count = `count({__name__=~"vfioscope.+"})[${4 * SCRAPE_S}s:100ms]`;
     const [fewest] = await query(`min_over_time(${count})`);
     const [most] = await query(`max_over_time(${count})`);
     assert.deepEqual([fewest.value[1], most.value[1]], [`${series}`, `${series}`]);
@@ -97,11 +103,11 @@ describe('a real Prometheus', { timeout: 60_000 }, () => {
     assert.equal(known[0].type, 'counter');
   });
 
-  it('has counters that grow over changes of the format', async () => {
-    telling.tell((story) => story.createVm());
+  it('has counters that grow when the format changes', async () => {
+    runner.run((scenario) => scenario.createVm());
     const first = await query('sum(vfioscope_operation_duration_seconds_count)');
-    telling.tell((story) => {
-      for (let i = 0; i < 5; i++) story.createVm();
+    runner.run((scenario) => {
+      for (let i = 0; i < 5; i++) scenario.createVm();
     });
     await scrapes(4);
     const then = await query('sum(vfioscope_operation_duration_seconds_count)');
@@ -112,14 +118,14 @@ describe('a real Prometheus', { timeout: 60_000 }, () => {
     }
   });
 
-  it('reads names back as they are', async () => {
+  it('stores names unchanged', async () => {
     const [{ metric: device }] = await query('vfioscope_device_info');
     assert.equal(device.parent, 'gpu"0\\');
     const [{ metric: holder }] = await query('vfioscope_device_holder_info');
     assert.equal(holder.comm, 'a"b\\c?d');
   });
 
-  it('leads from a duration and from a violation to the trace', async () => {
+  it('has exemplars that lead from a duration and from a violation to the trace', async () => {
     for (const name of [
       'vfioscope_operation_duration_seconds_bucket',
       'vfioscope_violations_total',
@@ -135,18 +141,18 @@ describe('a real Prometheus', { timeout: 60_000 }, () => {
     }
   });
 
-  it('joins a device with what it is', async () => {
+  it('joins a device with its info', async () => {
     const [{ metric }] = await query(
-      'vfioscope_device_open_files * on (instance, device) group_left (parent, type) vfioscope_device_info',
+      'vfioscope_device_open_files * on (instance, device) group_left (parent, mdev_type) vfioscope_device_info',
     );
     assert.equal(metric.parent, 'gpu"0\\');
   });
 
-  it('understands every example query, and knows every metric that the story has', async () => {
+  it('accepts every example query, and has every metric of the scenario', async () => {
     for (const { name, type, query: example } of METRICS) {
       await prometheus.get('query', { query: example });
       const series = type === 'histogram' || type === 'summary' ? `${name}_count` : name;
-      if (new RegExp(`^${series}[ {]`, 'm').test(await telling.text())) await query(series);
+      if (new RegExp(`^${series}[ {]`, 'm').test(await runner.text())) await query(series);
     }
   });
 });

@@ -1,4 +1,4 @@
-/** /metrics: which format and encoding a scraper gets. */
+/** /metrics: negotiates format and encoding. */
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import type { FastifyInstance } from 'fastify';
@@ -6,12 +6,12 @@ import Negotiator from 'negotiator';
 import { CONTENT_TYPE, type Format } from '../telemetry/metrics/exposition.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 
-/** Runs on a thread of its own, so that events are read meanwhile. */
+/** Runs on another thread, so that the event loop continues to read events. */
 const compress = promisify(gzip);
 
 /**
- * What is offered, the first to those who take anything. Prometheus 3 says with its types how names
- * are to be escaped that are not plain: ours are.
+ * The formats offered, the first one to clients that accept any. Prometheus 3 adds to the media type
+ * how to escape names with special characters, which none of our names has.
  */
 const OFFERS: ReadonlyMap<string, Format> = new Map([
   ['text/plain; version=0.0.4', 'text'],
@@ -24,11 +24,11 @@ const OFFERS: ReadonlyMap<string, Format> = new Map([
 const TYPES = [...OFFERS.keys()];
 const ENCODINGS = ['gzip', 'identity'];
 
-/** Serves them at /metrics. */
+/** Adds the route. */
 export function serveMetrics(server: FastifyInstance, metrics: Metrics): void {
   server.get('/metrics', async (request, reply) => {
     const wanted = new Negotiator(request.raw);
-    // Who asks for what there is not gets what every scraper can read.
+    // Every scraper can read the text format, so it is the answer to any other wish.
     const format = OFFERS.get(wanted.mediaType(TYPES) ?? '') ?? 'text';
     const document = await metrics.scrape(format);
     reply.type(CONTENT_TYPE[format]).header('vary', 'accept, accept-encoding');

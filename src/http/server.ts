@@ -1,16 +1,16 @@
-/** The HTTP side: metrics for Prometheus, health for whoever restarts us, JSON for tools. */
+/** The HTTP server: metrics for Prometheus, health checks, and the JSON API. */
 import fastify, { type FastifyError, type FastifyInstance } from 'fastify';
+import type { RuleEngine } from '../engine/engine.ts';
 import type { PointStatus } from '../events/source.ts';
 import type { World } from '../lifecycle/world.ts';
 import { UserProblem } from '../problem.ts';
-import type { RuleEngine } from '../rules/engine.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { giveLastAnswers } from './last-answers.ts';
 import { serveMetrics } from './scrape.ts';
 import type { Views } from './views.ts';
 import { violationFilter } from './violation-filter.ts';
 
-/** What the server shows; the agent provides it. */
+/** What the server reads from; the agent provides it. */
 export interface ServerSource {
   readonly world: World;
   readonly rules: RuleEngine;
@@ -18,15 +18,15 @@ export interface ServerSource {
   readonly metrics: Metrics;
   readonly version: string;
   probes(): readonly PointStatus[];
-  /** Which rules can work with them, and which cannot and why. */
+  /** Which rules are active with the points that are watched, and why others are not. */
   ruleStates(): readonly object[];
-  /** Modules of mdev, VFIO and KVM, and who keeps them loaded. */
+  /** Kernel modules of mdev, VFIO and KVM, and what keeps them loaded. */
   modules(): readonly object[];
-  /** Undefined when events flow; otherwise why they do not. */
+  /** Why no events can arrive; undefined when they can. */
   notReady(): string | undefined;
-  /** What was lost so far, by reason, and when last. */
+  /** Events lost so far, by reason, and when the last loss was detected. */
   losses(): object;
-  /** Takes what an answer failed with, which is a bug. */
+  /** Is called with the error of a failed response, which is a bug. */
   failed(path: string, error: Error): void;
 }
 
@@ -50,17 +50,17 @@ export function createServer(source: ServerSource): FastifyInstance {
     parents: [...world.parents].map((parent) => views.parent(parent)),
   }));
   server.get('/api/v1/devices', async () => ({
-    devices: [...world.devices].map((device) => views.device(device)),
-    ended: world.endedDevices.list().map((device) => views.device(device)),
+    devices: views.devices(world.devices),
+    ended: views.devices(world.devices.ended.list()),
   }));
   server.get<{ Params: { id: string } }>('/api/v1/devices/:id', async ({ params }, reply) => {
-    // UUIDs are the same in capitals; other names, such as AMDI8001:00, may have some.
+    // UUIDs are not case-sensitive; other names, such as AMDI8001:00, may contain capitals.
     const ids = [params.id, params.id.toLowerCase()];
-    const ended = world.endedDevices.list().filter(({ name }) => ids.includes(name));
-    const live = world.devicesByName.get(ids[0]) ?? world.devicesByName.get(ids[1]);
+    const ended = world.devices.ended.list().filter(({ name }) => ids.includes(name));
+    const live = world.devices.named(ids[0]) ?? world.devices.named(ids[1]);
     if (!live && ended.length === 0) {
       return reply.code(404).send({
-        error: `no device ${params.id} is alive or among the last ${world.endedDevices.limit} ended`,
+        error: `device not found: ${params.id} (neither live nor among the last ${world.devices.ended.limit} ended)`,
       });
     }
     return {
@@ -68,9 +68,10 @@ export function createServer(source: ServerSource): FastifyInstance {
       ended: ended.reverse().map((device) => views.deviceWithTimeline(device)),
     };
   });
+  server.get('/api/v1/operations', async () => ({ operations: views.operations() }));
   server.get('/api/v1/vms', async () => ({
     vms: [...world.vms].map((vm) => views.vm(vm)),
-    ended: world.endedVms.list().map((vm) => views.vm(vm)),
+    ended: world.vms.ended.list().map((vm) => views.vm(vm)),
   }));
   server.get<{ Querystring: Record<string, string | string[]> }>(
     '/api/v1/violations',
@@ -80,7 +81,7 @@ export function createServer(source: ServerSource): FastifyInstance {
         return { violations: found.map((violation) => views.violation(violation)) };
       } catch (error) {
         if (!(error instanceof UserProblem)) throw error;
-        return reply.code(400).send({ error: `${error.message}: ${error.next}` });
+        return reply.code(400).send({ code: error.code, error: `${error.message}: ${error.next}` });
       }
     },
   );
@@ -88,10 +89,11 @@ export function createServer(source: ServerSource): FastifyInstance {
     const violation = rules.find(params.id);
     if (violation) return { violation: views.violation(violation) };
     return reply.code(404).send({
-      error: `no violation ${params.id} is kept: it is of another run, or had to make room for later ones`,
+      error: `violation not found: ${params.id} (it belongs to another run of the agent, or was evicted by later violations)`,
     });
   });
   server.get('/api/v1/probes', async () => ({
+    evaluatedUntil: views.time(rules.evaluatedUntil),
     points: source.probes(),
     rules: source.ruleStates(),
     modules: source.modules(),
@@ -103,28 +105,30 @@ export function createServer(source: ServerSource): FastifyInstance {
     if (status < 500) return reply.code(status).send({ error: error.message });
     source.failed(url, error);
     return reply.code(status).send({
-      error: 'this answer failed, which is a bug: the log of the agent says what happened',
+      error:
+        'internal error, which is a bug: the log of the agent has the details (event http.failed)',
     });
   });
   server.setNotFoundHandler((request, reply) =>
-    reply.code(404).send({ error: `there is nothing at ${request.url}; see / for what there is` }),
+    reply.code(404).send({ error: `not found: ${request.url} (endpoints are listed at /)` }),
   );
   return server;
 }
 
-const PLACES: readonly (readonly [string, string])[] = [
+const ENDPOINTS: readonly (readonly [string, string])[] = [
   ['/metrics', 'metrics for Prometheus'],
-  ['/api/v1/devices', 'devices, alive and lately ended'],
-  ['/api/v1/vms', 'virtual machines and who holds them'],
-  ['/api/v1/violations', 'what happened in the wrong order, with evidence'],
+  ['/api/v1/devices', 'devices, live and recently ended'],
+  ['/api/v1/operations', 'calls in flight, and where they are blocked'],
+  ['/api/v1/vms', 'VMs and the processes that hold them'],
+  ['/api/v1/violations', 'ordering violations, with evidence'],
   ['/api/v1/parents', 'parents of mediated devices'],
-  ['/api/v1/probes', 'what is watched, and what was lost'],
-  ['/-/healthy', 'whether the agent runs'],
-  ['/-/ready', 'whether events flow'],
+  ['/api/v1/probes', 'points, rules, kernel modules, lost events'],
+  ['/-/healthy', 'liveness: the agent runs'],
+  ['/-/ready', 'readiness: probes are attached'],
 ];
 
 function landingPage(version: string): string {
-  const items = PLACES.map(([path, text]) => `<li><a href="${path}">${path}</a> – ${text}</li>`);
+  const items = ENDPOINTS.map(([path, text]) => `<li><a href="${path}">${path}</a> – ${text}</li>`);
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>vfioscope</title>
 <h1>vfioscope ${version}</h1><ul>${items.join('')}</ul></html>`;
 }

@@ -1,51 +1,74 @@
-/** What the API shows of the agent's objects: plain JSON, times in both clocks. */
+/** The JSON of the API: devices, parents, VMs and violations, with times on both clocks. */
+
+import { Attributor } from '../engine/attribution.ts';
+import { errnoName } from '../engine/errno.ts';
+import { entryText } from '../engine/evidence.ts';
+import {
+  shownBlocked,
+  shownHolder,
+  shownParty,
+  shownProcesses,
+  shownTask,
+  shownWaiter,
+  shownWaiterCounts,
+} from '../engine/json.ts';
+import type { Holder, Violation, Waiters } from '../engine/violation.ts';
+import { vmId } from '../engine/words.ts';
+import type { Host } from '../events/host.ts';
+import { pointName } from '../events/points.ts';
+import type { Task } from '../events/task.ts';
 import { FLAG } from '../events/wire.gen.ts';
-import type { Device, Open, Parent, Task, Vm } from '../lifecycle/objects.ts';
-import { pointName } from '../lifecycle/points.ts';
+import type { Device, Open, Parent, Vm } from '../lifecycle/objects.ts';
+import { deviceOfCall, inProgress, OPERATIONS, shownStates } from '../lifecycle/operations.ts';
 import type { Timeline, TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
-import { Culprits } from '../rules/culprits.ts';
-import { errnoName } from '../rules/errno.ts';
-import { entryText } from '../rules/evidence.ts';
-import type { Host } from '../rules/rule.ts';
-import { shownBlocked, shownHolder, shownParty, shownTask } from '../rules/shown.ts';
-import type { Holder, Violation } from '../rules/violation.ts';
-import { vmId } from '../rules/words.ts';
-import type { LifeIds } from '../telemetry/life-ids.ts';
-import { stateOf } from './violation-filter.ts';
+import type { TraceIds } from '../telemetry/trace-ids.ts';
+import { kindOf, stateOf } from './violation-filter.ts';
+
+/** For how many calls in flight one request asks the host where they are blocked. */
+const ASKED = 100;
 
 export class Views {
   readonly #world: World;
-  readonly #wallOffset: () => number;
+  readonly #wallOffset: (at: number) => number;
   readonly #host: Host;
-  readonly #culprits: Culprits;
-  readonly #ids: LifeIds;
+  readonly #attributor: Attributor;
+  readonly #ids: TraceIds;
+  readonly #now: () => number;
 
   /**
    * Makes views of one world.
-   * @param wallOffset ns from the boot-time clock to 1970
-   * @param host tells of processes where they belong
-   * @param ids of the traces that tell the same lives
+   * @param wallOffset ns from the boot-time clock to 1970, at a time on the boot-time clock
+   * @param host answers which control group a process belongs to
+   * @param ids gives the trace ids of devices and VMs
+   * @param now ns on the boot-time clock; in a replay, the time of the latest event
    */
-  constructor(world: World, wallOffset: () => number, host: Host, ids: LifeIds) {
+  constructor(
+    world: World,
+    wallOffset: (at: number) => number,
+    host: Host,
+    ids: TraceIds,
+    now = () => world.now,
+  ) {
     this.#world = world;
     this.#wallOffset = wallOffset;
     this.#host = host;
-    this.#culprits = new Culprits(world, host);
+    this.#attributor = new Attributor(world, host);
     this.#ids = ids;
+    this.#now = now;
   }
 
-  device(device: Device) {
+  device(device: Device, stateOf = shownStates(this.#world)) {
     return {
       id: device.name,
-      life: device.serial,
-      trace: this.#ids.traceIdOf(device),
+      incarnation: device.serial,
+      traceId: this.#ids.traceIdOf(device),
       bus: device.bus,
-      type: device.type || undefined,
+      mdevType: device.type || undefined,
       parent: device.parentName || undefined,
       driver: device.driver || undefined,
       iommuGroup: device.groupId >= 0 ? device.groupId : undefined,
-      state: device.state,
+      state: stateOf(device),
       waitingForUsers: device.isWaiting,
       quality: this.#world.qualityOf(device),
       openCount: device.openCount,
@@ -62,7 +85,13 @@ export class Views {
     };
   }
 
-  /** With everything that happened to it. */
+  /** All of them: what is in progress is found out once. */
+  devices(devices: Iterable<Device>) {
+    const stateOf = shownStates(this.#world);
+    return Array.from(devices, (device) => this.device(device, stateOf));
+  }
+
+  /** The device with its events. */
   deviceWithTimeline(device: Device) {
     return { ...this.device(device), timeline: this.#timeline(device.timeline) };
   }
@@ -78,19 +107,44 @@ export class Views {
     };
   }
 
+  /** The calls in flight, by operation and oldest first, and where each is blocked in the kernel. */
+  operations() {
+    const now = this.#now();
+    let asks = ASKED;
+    return OPERATIONS.flatMap(({ name }) =>
+      inProgress(this.#world, name).map((call) => {
+        const { task, began, vm, parent, request, module } = call;
+        const device = deviceOfCall(call);
+        const blocked = asks-- > 0 ? this.#host.blockedTask?.(task) : undefined;
+        return {
+          operation: name,
+          point: pointName(call.point),
+          device: device?.name ?? request?.name,
+          parent: device?.parentName || parent?.name || undefined,
+          vm: vm && vmId(vm),
+          module,
+          since: this.time(began),
+          durationNs: Math.max(0, now - began),
+          process: this.#task(task),
+          blocked,
+        };
+      }),
+    );
+  }
+
   vm(vm: Vm) {
     return {
       id: vmId(vm),
-      trace: this.#ids.traceIdOf(vm),
+      traceId: this.#ids.traceIdOf(vm),
       state: vm.state,
       quality: this.#world.qualityOf(vm),
-      madeBy: this.#task(vm.task),
-      makerThread: vm.makerTid || undefined,
+      createdBy: this.#task(vm.task),
+      creatorThread: vm.creatorTid || undefined,
       usersCount: vm.users >= 0 ? vm.users : undefined,
       devices: [...vm.devices].map((device) => device.name),
-      holders: vm.isOver
+      holders: vm.isGone
         ? []
-        : this.#culprits.holders({ vm, lasting: true }).map((one) => this.#holder(one)),
+        : this.#attributor.holders({ vm, ongoing: true }).map((one) => this.#holder(one)),
       created: this.time(vm.createdAt),
       fdClosed: this.time(vm.fdClosedAt),
       destroyed: this.time(vm.destroyedAt),
@@ -104,23 +158,30 @@ export class Views {
       rule: violation.rule,
       title: violation.title,
       severity: violation.severity,
+      kind: kindOf(violation),
       state: stateOf(violation),
       quality: violation.quality,
-      trace: violation.trace,
+      message: violation.message,
+      traceId: violation.trace,
+      incarnation: violation.incarnation,
       device: violation.device,
       parent: violation.parent || undefined,
-      type: violation.type || undefined,
+      mdevType: violation.type || undefined,
       vm: violation.vm,
       process: shownParty(violation.process),
+      processes: shownProcesses(violation.processes),
+      otherOccurrences: violation.processes.otherOccurrences,
+      devices: violation.devices,
       holders: violation.holders.map((holder) => this.#holder(holder)),
       blocked: shownBlocked(violation.blocked),
-      creator: shownParty(violation.creator),
-      remover: shownParty(violation.remover),
-      explanation: violation.explanation,
-      count: violation.count,
+      waiters: this.#waiters(violation.waiters),
+      createdBy: shownParty(violation.creator),
+      removedBy: shownParty(violation.remover),
       firstSeen: this.time(violation.firstSeen),
       lastSeen: this.time(violation.lastSeen),
+      count: violation.count,
       resolved: this.time(violation.resolvedAt),
+      kernelLog: violation.kernelLog,
       evidence: violation.evidence.map((entry) => this.#entry(entry)),
     };
   }
@@ -128,7 +189,7 @@ export class Views {
   /** @param at ns on the boot-time clock, 0 for never */
   time(at: number) {
     if (at === 0) return undefined;
-    return { ns: at, at: new Date((at + this.#wallOffset()) / 1e6).toISOString() };
+    return { ns: at, at: new Date((at + this.#wallOffset(at)) / 1e6).toISOString() };
   }
 
   #task(task: Task | undefined) {
@@ -137,6 +198,18 @@ export class Views {
 
   #holder(holder: Holder) {
     return { ...shownHolder(holder), since: this.time(holder.since) };
+  }
+
+  #waiters(waiters: Waiters | undefined) {
+    return (
+      waiters && {
+        ...shownWaiterCounts(waiters),
+        tasks: waiters.listed.map((one) => ({
+          ...shownWaiter(one),
+          callBegan: this.time(one.callBegan),
+        })),
+      }
+    );
   }
 
   #open(open: Open) {

@@ -1,12 +1,13 @@
 /**
- * Kernel functions as places to attach programs to. A place is opened first, which
+ * Kernel functions as sites to attach programs to. A site is opened first, which
  * shows whether the kernel has the function, and a program is attached to it later.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { isSince } from './host.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
-import { closeFd, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
-import type { Hook } from './probe-table.ts';
+import { closeFd, duplicate, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
+import type { Hook } from './probe-point.ts';
+import { isShortage } from './shortage.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
 const BLOCKING_INSTANCES = 1000;
@@ -16,14 +17,14 @@ const GROUP = 'vfioscope_';
 const MARK = `${process.pid}_${randomBytes(3).toString('hex')}`;
 const OWN_GROUP = `${GROUP}${MARK}`;
 export const TRACEPOINT = 'tracepoint';
-/** How long the kernel is given to let go of a link. */
+/** How long the kernel may take to release a link. */
 const UNDEFINE_MS = 1000;
 
 /** From here on the kernel counts for each link how often it could not run the program. */
 const LINKS_COUNT_MISSES = [6, 7] as const;
 
 /** A function at which a program can be run. */
-export interface Place {
+export interface ProbeSite {
   /** kprobe, kretprobe, or kretprobe:N with N instances. */
   readonly method: string;
   readonly fd: number;
@@ -55,17 +56,17 @@ function needsTracefs(hook: Hook): boolean {
 }
 
 /**
- * Opens the place of a hook.
- * @param target its function, as {@link Naming} tells
+ * Opens the site of a hook.
+ * @param target its function, as {@link Naming} names it
  * @throws when the kernel has no such function (see {@link isMissing}), or refuses
  */
-export function openPlace(target: string, hook: Hook, method: AttachMethod): Place {
+export function openSite(target: string, hook: Hook, method: AttachMethod): ProbeSite {
   const wanted = method === 'tracefs' || (method === 'auto' && needsTracefs(hook));
   const tracefs = wanted ? findTracefs() : undefined;
   if (method === 'tracefs' && !tracefs) throw new Error('tracefs is not mounted, or not readable');
   if (tracefs) {
     try {
-      return definePlace(target, hook, tracefs);
+      return defineSite(target, hook, tracefs);
     } catch (error) {
       if (isMissing(error) || method === 'tracefs') throw error;
       // tracefs may be read-only, as in a container: fewer instances are better than none.
@@ -75,27 +76,27 @@ export function openPlace(target: string, hook: Hook, method: AttachMethod): Pla
   return { method: methodOf(hook), fd };
 }
 
-export function closePlace(place: Place): void {
-  closeFd(place.fd);
-  undefine(place.definition);
+export function closeSite(site: ProbeSite): void {
+  closeFd(site.fd);
+  undefine(site.definition);
 }
 
-/** Runs the program at that place from now on; the place then belongs to the attachment. */
-export function attach(program: Pointer, place: Place): Attachment {
-  const link = Libbpf.get().checkPointer('cannot attach', (calls) =>
-    calls.attachPerfEvent(program, place.fd),
+/** Runs the program at that site from now on; the site then belongs to the attachment. */
+export function attach(program: Pointer, site: ProbeSite): Attachment {
+  return attachment(program, site, () =>
+    Libbpf.get().checkPointer('cannot attach', (calls) => calls.attachPerfEvent(program, site.fd)),
   );
-  return attachment(program, link, place);
 }
 
 /** At a tracepoint, as the program's own section names it. @throws {LibbpfError} */
 export function attachTracepoint(program: Pointer): Attachment {
-  const link = Libbpf.get().checkPointer('cannot attach', (calls) => calls.attach(program));
-  return attachment(program, link, { method: TRACEPOINT });
+  return attachment(program, { method: TRACEPOINT }, () =>
+    Libbpf.get().checkPointer('cannot attach', (calls) => calls.attach(program)),
+  );
 }
 
-/** A link that was pinned. @param fd belongs to the attachment @param place how it was attached */
-export function takeOver(fd: number, place: Omit<Place, 'fd'>): Attachment {
+/** A link that was pinned. @param fd belongs to the attachment @param site how it was attached */
+export function takeOver(fd: number, site: Omit<ProbeSite, 'fd'>): Attachment {
   const programId = new DataView(describe(fd)).getUint32(LINK_PROGRAM, true);
   const program = Libbpf.get().check('cannot find the program of a pinned link', (calls) =>
     calls.programById(programId),
@@ -105,13 +106,13 @@ export function takeOver(fd: number, place: Omit<Place, 'fd'>): Attachment {
     closeFd(program);
   };
   return {
-    ...place,
+    ...site,
     linkFd: fd,
-    missed: missesOf(fd, program, place.definition),
+    missed: missesOf(fd, program, site.definition),
     leave,
     detach() {
       leave();
-      undefine(place.definition);
+      undefine(site.definition);
     },
   };
 }
@@ -135,7 +136,7 @@ function methodOf({ atReturn }: Hook): string {
  * instances, and on older kernels the only way to learn of misses. Such a
  * definition outlives us unless we take it back.
  */
-function definePlace(target: string, hook: Hook, tracefs: string): Place {
+function defineSite(target: string, hook: Hook, tracefs: string): ProbeSite {
   const { symbol, atReturn, blocks } = hook;
   // The profile names no groups, and another agent may be there.
   const name = `${symbol}_${atReturn ? 'return' : 'entry'}_${MARK}`;
@@ -156,7 +157,7 @@ function definePlace(target: string, hook: Hook, tracefs: string): Place {
 }
 
 /**
- * The kernel may let go of a link a moment after its last pin or descriptor is gone;
+ * The kernel may release a link shortly after its last pin or descriptor is gone;
  * until then its definition is in use. One that stays so is left to
  * {@link removeStaleDefinitions} of a later start.
  */
@@ -194,14 +195,26 @@ export function removeStaleDefinitions(): number {
   return removed;
 }
 
+let latestProfile: ReadonlyMap<string, number> = new Map();
+
 /**
  * Misses of the probes defined in tracefs, by name; empty where links count them.
- * Before 5.19 the kernel leaves out those for want of an instance.
+ * Before 5.19 the kernel leaves out those for want of an instance. While descriptors are short
+ * it is that of the last time, because counts must not fall.
  */
 export function missProfile(): ReadonlyMap<string, number> {
   const tracefs = isSince(LINKS_COUNT_MISSES) ? undefined : findTracefs();
   if (!tracefs) return new Map();
-  const lines = readFileSync(`${tracefs}/kprobe_profile`, 'utf8').trim().split('\n');
+  try {
+    latestProfile = profileOf(readFileSync(`${tracefs}/kprobe_profile`, 'utf8'));
+  } catch (error) {
+    if (!isShortage(error)) throw error;
+  }
+  return latestProfile;
+}
+
+function profileOf(text: string): ReadonlyMap<string, number> {
+  const lines = text.trim().split('\n');
   return new Map(
     lines.map((line) => {
       const [name, , misses] = line.trim().split(/\s+/);
@@ -210,23 +223,33 @@ export function missProfile(): ReadonlyMap<string, number> {
   );
 }
 
-/** Asked anew each time: it may be mounted while the agent runs. */
+/** Read each time: it may be mounted while the agent runs. */
 function findTracefs(): string | undefined {
   return TRACEFS.find((path) => existsSync(`${path}/kprobe_events`));
 }
 
+/** Has a descriptor of the program of its own, so that the probe object can be closed. */
 function attachment(
   program: Pointer,
-  link: Pointer,
-  { method, definition, fd }: Omit<Place, 'fd'> & { readonly fd?: number },
+  { method, definition, fd }: Omit<ProbeSite, 'fd'> & { readonly fd?: number },
+  attachProgram: () => Pointer,
 ): Attachment {
   const { calls } = Libbpf.get();
+  const programFd = duplicate(calls.programFd(program));
+  let link: Pointer;
+  try {
+    link = attachProgram();
+  } catch (error) {
+    closeFd(programFd);
+    throw error;
+  }
   const linkFd = calls.linkFd(link);
   return {
-    ...{ method, linkFd, missed: missesOf(linkFd, calls.programFd(program), definition) },
+    ...{ method, linkFd, missed: missesOf(linkFd, programFd, definition) },
     ...(definition === undefined ? {} : { definition }),
     detach() {
       calls.linkDestroy(link);
+      closeFd(programFd);
       undefine(definition);
     },
     leave() {
@@ -234,6 +257,7 @@ function attachment(
       calls.linkDisconnect(link);
       calls.linkDestroy(link);
       closeFd(linkFd);
+      closeFd(programFd);
       if (fd !== undefined && fd !== linkFd) closeFd(fd);
     },
   };

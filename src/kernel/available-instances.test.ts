@@ -13,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { until } from '../../test/until.ts';
+import { fittingName } from '../events/long-name.ts';
 import { AvailableInstances } from './available-instances.ts';
 import { bootTime } from './os.ts';
 
@@ -31,15 +33,15 @@ function offer(type: string, text: string): void {
 
 /** The answer, for which it may have to be asked several times. */
 async function answered(instances: AvailableInstances, notBefore: number) {
-  for (let i = 0; i < 100; i++) {
-    const types = instances.of('mtty', notBefore);
-    if (types) return Object.fromEntries(types);
-    await setTimeout(5);
-  }
-  return undefined;
+  let types: ReadonlyMap<string, number> | undefined;
+  await until('the driver has answered', () => {
+    types = instances.of('mtty', notBefore);
+    return types !== undefined;
+  });
+  return Object.fromEntries(types ?? []);
 }
 
-it('tells of each type how many are left, when the driver has answered', async () => {
+it('returns for each type how many are left, when the driver has answered', async () => {
   offer('mtty-1', '24\n');
   offer('mtty-2', '12\n');
   const instances = new AvailableInstances(root);
@@ -58,7 +60,7 @@ it('asks again only for an answer that is newer', async () => {
   assert.deepEqual(await answered(instances, bootTime()), { 'mtty-1': 23 });
 });
 
-it('tells what it knows while the driver is asked anew', async () => {
+it('returns what it knows while the driver is asked again', async () => {
   offer('mtty-1', '24\n');
   const instances = new AvailableInstances(root);
   assert.equal(instances.lately('mtty', bootTime()), undefined);
@@ -70,7 +72,7 @@ it('tells what it knows while the driver is asked anew', async () => {
   assert.equal(instances.lately('mtty', since)?.get('mtty-1'), 23);
 });
 
-it('leaves out a type whose driver does not tell, or says no number', async () => {
+it('leaves out a type whose driver does not answer, or not with a number', async () => {
   offer('mtty-1', '24\n');
   offer('mtty-2', 'many\n');
   mkdirSync(join(root, TYPES, 'mtty-3'));
@@ -123,7 +125,7 @@ it('asks a driver that did not answer in time again, when it has', async () => {
   writeFileSync(file, '7\n');
   rmSync(file);
   offer('mtty-1', '6\n');
-  for (let i = 0; i < 100 && lately() === undefined; i++) await setTimeout(5);
+  await until('the driver has answered', () => lately() !== undefined);
   assert.equal(lately(), 6);
 });
 
@@ -133,4 +135,15 @@ it('knows nothing of a parent that is not there', async () => {
   instances.of('mtty', now);
   await setTimeout(20);
   assert.equal(instances.of('mtty', now), undefined);
+});
+
+it('asks the driver of a parent whose name is too long for records', async () => {
+  const parent = `parent-${'x'.repeat(40)}`;
+  const directory = join(root, 'sys/class/mdev_bus', parent, 'mdev_supported_types/t');
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, 'available_instances'), '7');
+  const instances = new AvailableInstances(root);
+  await until('the driver has answered', () => {
+    return instances.of(fittingName(parent), 0)?.get('t') === 7;
+  });
 });

@@ -1,7 +1,8 @@
 /**
- * How many more mdevs parents offer. Their drivers answer, and may take their time, so they are
- * asked in the background.
+ * How many more mdevs parents offer. Their drivers compute the answer, which may take long, so they
+ * are asked in the background. One cache serves rules and metrics.
  */
+import { fittingName } from '../events/long-name.ts';
 import { bootTime } from './os.ts';
 import { answer, isUnanswered, list } from './sysfs-files.ts';
 
@@ -20,7 +21,7 @@ interface Asked {
 
 export class AvailableInstances {
   readonly #root: string;
-  /** By parent; of one that is gone, until another has its name. */
+  /** By the parent's name; a parent that is gone stays until another has its name. */
   readonly #asked = new Map<string, Asked>();
 
   constructor(root = '') {
@@ -28,8 +29,8 @@ export class AvailableInstances {
   }
 
   /**
-   * What a parent offers at some moment since then. Asks its driver if that was not done since, and
-   * tells the answer when it is there.
+   * What a parent offered at some time since `notBefore`. Asks its driver if that was not done since
+   * then, and returns the answer once it is there.
    * @param notBefore ns on the boot-time clock
    */
   of(parent: string, notBefore: number): Offer | undefined {
@@ -40,12 +41,11 @@ export class AvailableInstances {
       before: last?.offer ?? last?.before,
     };
     this.#asked.set(parent, asked);
-    const directory = `${this.#root}/sys/class/mdev_bus/${parent}/mdev_supported_types`;
-    ask(directory)
+    ask(parent, `${this.#root}/sys/class/mdev_bus`)
       .then((offer) => {
         asked.offer = offer;
       })
-      // To be denied is not to know; whatever else reads sysfs has told it.
+      // Without permission the number is unknown; other readers of sysfs report the error.
       .catch(() => {})
       .finally(() => {
         asked.isAsking = false;
@@ -54,8 +54,8 @@ export class AvailableInstances {
   }
 
   /**
-   * What a parent was last known to offer, for who asks now and then: a driver that is slow is not
-   * asked again before it has answered, and one that did not answer in time at the next occasion.
+   * What a parent was last known to offer, for periodic readers: a slow driver is not asked again
+   * before it has answered, and one that did not answer in time is asked again by the next call.
    */
   lately(parent: string, notBefore: number): Offer | undefined {
     const last = this.#asked.get(parent);
@@ -66,14 +66,22 @@ export class AvailableInstances {
   }
 }
 
-async function ask(directory: string): Promise<Offer | undefined> {
+/** Where sysfs has the types of a parent, whose name in records may be a shortened one. */
+function typesOf(parent: string, directory: string): string {
+  const isShort = parent.includes('~');
+  const name = isShort && list(directory)?.find((entry) => fittingName(entry) === parent);
+  return `${directory}/${name || parent}/mdev_supported_types`;
+}
+
+async function ask(parent: string, parents: string): Promise<Offer | undefined> {
+  const directory = typesOf(parent, parents);
   const types = list(directory);
   if (!types) return undefined;
   const offer = new Map<string, number>();
   for (const type of types) {
     const file = `${directory}/${type}/available_instances`;
     const said = await answer(file);
-    // To ask on would take one more thread for each type.
+    // Each further question to a driver that does not answer would block one more thread.
     if (isUnanswered(file)) return undefined;
     const count = Number.parseInt(said ?? '', 10);
     if (!Number.isNaN(count)) offer.set(type, count);

@@ -2,6 +2,7 @@
  * Reads BTF, the kernel's compact type description, far enough to lay out a
  * struct and list an enum. Format: Documentation/bpf/btf.rst.
  */
+import type { Field } from '../events/wire-description.ts';
 
 const MAGIC = 0xeb9f;
 const HEADER_BYTES = 24;
@@ -38,17 +39,6 @@ interface BtfType {
   readonly sizeOrType: number;
   /** Byte offset of the kind's own data. */
   readonly data: number;
-}
-
-/** A leaf of a struct: nested structs are flattened into their members. */
-export interface Field {
-  readonly name: string;
-  /** Bytes from the start of the outermost struct. */
-  readonly offset: number;
-  /** Bytes. */
-  readonly size: number;
-  /** A number that may be negative. */
-  readonly signed: boolean;
 }
 
 export interface Layout {

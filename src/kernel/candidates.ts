@@ -1,19 +1,25 @@
 /** Which way to see a point the running kernel offers. */
-import type { PointName } from '../lifecycle/points.ts';
-import { isMissing, type Place } from './attach.ts';
-import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-table.ts';
+import { messageOf } from '../errors.ts';
+import { isAtLeast, type KernelVersion } from '../events/host.ts';
+import type { PointName } from '../events/points.ts';
+import { isMissing, type ProbeSite } from './attach.ts';
+import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-point.ts';
+import { isShortage } from './shortage.ts';
 
 /** What has to be known of a kernel to choose. */
 export interface Functions {
-  readonly version: readonly [major: number, minor: number];
+  readonly version: KernelVersion;
   /** @throws with code ENOENT when there is no such function */
-  open(module: ProbeModule, hook: Hook): Place;
-  close(place: Place): void;
+  open(module: ProbeModule, hook: Hook): ProbeSite;
+  close(site: ProbeSite): void;
 }
 
 export type Choice =
-  | { readonly candidate: Candidate; readonly places: readonly Place[] }
-  | { readonly reason: string };
+  | { readonly candidate: Candidate; readonly sites: readonly ProbeSite[] }
+  | {
+      readonly reason: string /** Whether it may be different later. */;
+      readonly isShort: boolean;
+    };
 
 /**
  * The first candidate that the kernel has.
@@ -27,39 +33,34 @@ export function choose(
   const reasons: string[] = [];
   for (const candidate of candidates) {
     if (!applies(candidate, using, kernel.version)) continue;
-    const places: Place[] = [];
+    const sites: ProbeSite[] = [];
     try {
-      for (const hook of candidate.hooks) places.push(kernel.open(module, hook));
-      return { candidate, places };
+      for (const hook of candidate.hooks) sites.push(kernel.open(module, hook));
+      return { candidate, sites };
     } catch (error) {
-      for (const place of places) kernel.close(place);
-      const { symbol } = candidate.hooks[places.length];
+      for (const site of sites) kernel.close(site);
+      // Another candidate would be refused as well, or be chosen for no good reason.
+      if (isShortage(error)) return { reason: messageOf(error), isShort: true };
+      const { symbol } = candidate.hooks[sites.length];
       reasons.push(
         isMissing(error)
           ? `this kernel has no function ${symbol}: it was renamed, or inlined by the compiler`
-          : reasonOf(error),
+          : messageOf(error),
       );
     }
   }
-  return { reason: reasons.join('; ') || 'nothing is known of how this kernel does it' };
+  const reason = reasons.join('; ') || 'nothing is known of how this kernel does it';
+  return { reason, isShort: false };
 }
 
 function applies(
-  { where, before, toldBy }: Candidate,
+  { where, before, inferredFrom }: Candidate,
   using: ReadonlyMap<PointName, Candidate>,
   version: Functions['version'],
 ): boolean {
-  if (toldBy && !using.has(toldBy)) return false;
-  if (before && !isBefore(version, before)) return false;
+  if (inferredFrom && !using.has(inferredFrom)) return false;
+  if (before && isAtLeast(version, before)) return false;
   if (!where) return true;
   const [point, symbol] = where;
   return using.get(point)?.hooks.some((hook) => hook.symbol === symbol) ?? false;
-}
-
-function isBefore([major, minor]: Functions['version'], wanted: Functions['version']): boolean {
-  return major < wanted[0] || (major === wanted[0] && minor < wanted[1]);
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

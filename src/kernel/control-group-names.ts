@@ -1,9 +1,12 @@
-/** What the path of a control group says: the systemd unit and the container behind a process. */
-import { plain } from '../events/text.ts';
+/** Reads the path of a control group: the systemd unit and the container behind a process. */
+import { plain } from '../plain.ts';
 
-/** Who answers for a process, as far as the path of its control group tells. */
+/** Which unit, container or VM a process belongs to, by the path of its control group. */
 export interface Belonging {
-  /** The unit, as `systemctl status` names it but with `\x2d` and the like decoded. */
+  /**
+   * The unit, as `systemctl status` names it but with `\x2d` and the like decoded. Behind its manager where
+   * that is a user's, who may name units like those of the host: user@1000.service/libvirtd.service.
+   */
   readonly unit?: string;
   /** The container's id, or its name where the runtime knows it by that. */
   readonly container?: string;
@@ -24,22 +27,24 @@ const LXC = /^lxc\.payload\.(.+)$/;
 
 /**
  * @param path below the root of the hierarchy, such as "/machine.slice/machine-qemu\x2d1\x2da.scope".
- *   Of units within units and containers within containers the outermost is told, which the host
- *   itself knows; but a user's units rather than the manager of all of them.
+ *   Of units within units and containers within containers the outermost counts, which the host
+ *   itself knows; but a user's units together with the manager of all of them.
  */
 export function belongingOf(path: string): Belonging {
   const names = path.split('/');
   const units = names.map(unescapeGroup).filter((name) => UNIT.test(name));
-  const unit = units.find((name) => !USER_MANAGER.test(name)) ?? units[0];
+  const manager = units[0] !== undefined && USER_MANAGER.test(units[0]) ? units[0] : undefined;
+  const own = units.find((name) => !USER_MANAGER.test(name));
+  const unit = manager && own ? `${manager}/${own}` : (own ?? manager);
   const container = names.map(containerOf).find((id) => id !== undefined);
   return {
     ...(unit === undefined ? {} : { unit: decodeUnit(unit) }),
-    ...(container === undefined ? {} : { container }),
+    ...(container === undefined ? {} : { container: plain(container) }),
   };
 }
 
 /**
- * The path that /proc/PID/cgroup tells: that of cgroup v2, or where everything is in its root, as
+ * The path that /proc/PID/cgroup shows: that of cgroup v2, or where everything is in its root, as
  * with v1 alone, that of systemd's own hierarchy. Undefined when neither is there. Seen from
  * another control group namespace it begins with "..", which says nothing.
  */
@@ -61,11 +66,14 @@ function unescapeGroup(name: string): string {
   return name.startsWith('_') ? name.slice(1) : name;
 }
 
-/** systemd.unit(5), "String escaping for inclusion in unit names": bytes as \xHH, and no "%". */
+/**
+ * systemd.unit(5), "String escaping for inclusion in unit names": bytes as \xHH, and no "%". Anybody may make
+ * groups of other names; what cannot be decoded is kept as it is written.
+ */
 function decodeUnit(name: string): string {
   try {
     return plain(decodeURIComponent(name.replace(/\\x([0-9a-f]{2})/g, '%$1')));
   } catch {
-    return name;
+    return plain(name);
   }
 }

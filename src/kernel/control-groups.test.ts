@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { ControlGroups } from './control-groups.ts';
 
-const TASK = { pid: 700, tid: 701, comm: 'CPU 0/KVM', cgroup: 4711 };
+const TASK = { pid: 700, comm: 'CPU 0/KVM', cgroup: 4711 };
 const LIBVIRT = { path: '/system.slice/libvirtd.service', unit: 'libvirtd.service' };
 
 describe('the control group of a task', () => {
@@ -29,7 +29,7 @@ describe('the control group of a task', () => {
       return LIBVIRT.path;
     });
     assert.deepEqual(groups.of(TASK), LIBVIRT);
-    assert.deepEqual(groups.of({ ...TASK, pid: 5, tid: 5 }), LIBVIRT);
+    assert.deepEqual(groups.of({ ...TASK, pid: 5 }), LIBVIRT);
     assert.deepEqual(asked, [4711]);
   });
 
@@ -39,7 +39,7 @@ describe('the control group of a task', () => {
       asked++;
       return undefined;
     });
-    write('701/comm', 'CPU 0/KVM\n');
+    write('700/comm', 'CPU 0/KVM\n');
     write('700/cgroup', '0::/elsewhere.slice/a.service\n');
     assert.deepEqual([groups.of(TASK), groups.of(TASK), asked], [undefined, undefined, 1]);
   });
@@ -57,8 +57,8 @@ describe('the control group of a task', () => {
     assert.equal(asked.length, 5001);
   });
 
-  it('is that of the process as it is, where ids tell nothing', () => {
-    write('701/comm', 'CPU 0/KVM\n');
+  it('is that of the running process, where ids do not identify one', () => {
+    write('700/comm', 'CPU 0/KVM\n');
     write('700/cgroup', '9:name=systemd:/system.slice/libvirtd.service\n0::/\n');
     const onlyV1 = new ControlGroups(proc, () => assert.fail('the root was asked for'));
     assert.deepEqual(onlyV1.of({ ...TASK, cgroup: 1 }), LIBVIRT);
@@ -71,14 +71,13 @@ describe('the control group of a task', () => {
   });
 
   it('is not that of another process with the same id', () => {
-    write('701/comm', 'bash\n');
     write('700/comm', 'bash\n');
     write('700/cgroup', '0::/system.slice/libvirtd.service\n');
     assert.equal(new ControlGroups(proc).of(TASK), undefined);
   });
 
   it('is not looked for in another pid namespace', () => {
-    write('701/comm', 'CPU 0/KVM\n');
+    write('700/comm', 'CPU 0/KVM\n');
     write('700/cgroup', '0::/system.slice/libvirtd.service\n');
     rmSync(join(proc, 'self/ns/pid'));
     symlinkSync('pid:[4026532999]', join(proc, 'self/ns/pid'));

@@ -1,11 +1,11 @@
 /**
- * Control groups by the id that events carry. Asked when somebody is to be named, never while events
- * are taken in.
+ * Control groups by the id that events carry. Asked when a process is to be named, and once
+ * when a device is created, because the name of a group is lost with it.
  */
 import { closeSync, openSync, readlinkSync } from 'node:fs';
-import { plain } from '../events/text.ts';
-import type { Task } from '../lifecycle/objects.ts';
-import type { ControlGroup } from '../rules/rule.ts';
+import type { ControlGroup } from '../events/host.ts';
+import { ROOT_CGROUP, type Task } from '../events/task.ts';
+import { plain } from '../plain.ts';
 import { belongingOf, groupPathIn } from './control-group-names.ts';
 import { closeFd, openKernfs } from './os.ts';
 import { hasHostPids, said } from './proc.ts';
@@ -13,10 +13,7 @@ import { hasHostPids, said } from './proc.ts';
 /** Groups that are remembered, found or gone. */
 const REMEMBERED = 4096;
 
-/** The root of cgroup v2, in which everything is where only v1 is used. */
-const ROOT = 1;
-
-type Caller = Pick<Task, 'pid' | 'tid' | 'comm' | 'cgroup'>;
+type Caller = Pick<Task, 'pid' | 'comm' | 'cgroup'>;
 
 /** @returns the path of a group below the root, undefined when it is gone @throws when it cannot be known */
 export type FindGroup = (id: number) => string | undefined;
@@ -35,7 +32,7 @@ export class ControlGroups {
   /** The group in which the task was when the event came that it is known from. */
   of(task: Caller): ControlGroup | undefined {
     const { cgroup } = task;
-    if (cgroup <= ROOT || !this.#find) return this.#ofLiving(task);
+    if (cgroup <= ROOT_CGROUP || !this.#find) return this.#ofLiving(task);
     if (this.#known.has(cgroup)) return this.#known.get(cgroup);
     try {
       const path = this.#find(cgroup);
@@ -54,16 +51,14 @@ export class ControlGroups {
     return group;
   }
 
-  /** Where the process is now; unknown when its id is another's by now, as far as its name tells. */
-  #ofLiving({ pid, tid, comm }: Caller): ControlGroup | undefined {
+  /** Where the process is now; unknown when its id is another's by now, as far as its name shows. */
+  #ofLiving({ pid, comm }: Caller): ControlGroup | undefined {
     try {
       if (!hasHostPids(this.#proc)) return undefined;
     } catch {
       return undefined;
     }
-    // An event has the name of the thread, what was found by looking that of the process.
-    const isNamed = (id: number) => plain(said(`${this.#proc}/${id}/comm`)) === comm;
-    if (!isNamed(tid) && !isNamed(pid)) return undefined;
+    if (plain(said(`${this.#proc}/${pid}/comm`)) !== comm) return undefined;
     const path = groupPathIn(said(`${this.#proc}/${pid}/cgroup`));
     return path === undefined ? undefined : named(path);
   }

@@ -12,16 +12,16 @@ export interface DebugVm {
 const VM_DIRECTORY = /^(\d+)-(\d+)$/;
 
 /**
- * @returns undefined when debugfs cannot be read: not mounted, locked down, or no rights.
- *   A thread that creates a second VM at the same descriptor while the first lives on shows once.
+ * @returns 'no kvm' when KVM is not loaded, undefined when debugfs cannot be read: not mounted, locked down, or
+ *   no rights. A thread that creates a second VM at the same descriptor while the first still exists is listed once.
  */
-export function readDebugVms(root = ''): DebugVm[] | undefined {
+export function readDebugVms(root = ''): DebugVm[] | 'no kvm' | undefined {
   const debug = `${root}/sys/kernel/debug`;
   try {
     // Where debugfs is not mounted, its mount point is empty. KVM's directory comes with its module.
     const names = readdirSync(debug);
     if (names.length === 0) return undefined;
-    return names.includes('kvm') ? vmsOf(readdirSync(`${debug}/kvm`)) : [];
+    return names.includes('kvm') ? vmsOf(readdirSync(`${debug}/kvm`)) : 'no kvm';
   } catch {
     return undefined;
   }

@@ -1,28 +1,29 @@
-/** The programs that belong to no point: they tell of modules that come, and of open files. */
+/** The programs that belong to no point: one reports loaded modules, one lists open files. */
+import { messageOf } from '../errors.ts';
 import { type Attachment, attachTracepoint, TRACEPOINT } from './attach.ts';
 import type { Pins } from './pins.ts';
 import type { Unit } from './probe-loader.ts';
-import { SEEN_FILES, SeenFiles } from './seen-files.ts';
+import { FILES_PROGRAM, SnapshotFiles } from './snapshot-files.ts';
 
 const MODULE_LOAD = 'module_load';
 
-export const HOST_PROGRAMS: readonly string[] = [MODULE_LOAD, SEEN_FILES];
+export const HOST_PROGRAMS: readonly string[] = [MODULE_LOAD, FILES_PROGRAM];
 
 export class HostPrograms {
   readonly #pins: Pins | undefined;
   #moduleLoad: Attachment | undefined;
-  #seenFiles: SeenFiles | Error = new Error('open files were not looked through');
+  #snapshotFiles: SnapshotFiles | Error = new Error('open files were not listed');
 
   /** Takes over what an earlier agent has pinned. */
   constructor(pins: Pins | undefined) {
     this.#pins = pins;
-    const place = { program: MODULE_LOAD, symbol: MODULE_LOAD, method: TRACEPOINT };
-    [this.#moduleLoad] = pins?.open([place]) ?? [];
+    const site = { program: MODULE_LOAD, symbol: MODULE_LOAD, method: TRACEPOINT };
+    [this.#moduleLoad] = pins?.open([site]) ?? [];
   }
 
-  /** What looks into the files of all processes; an error where the kernel refuses that. */
-  get seenFiles(): SeenFiles | Error {
-    return this.#seenFiles;
+  /** Lists the files of all processes; an error where the kernel refuses that. */
+  get snapshotFiles(): SnapshotFiles | Error {
+    return this.#snapshotFiles;
   }
 
   /** Only makes the arrival of a module known sooner, so doing without it is no failure. */
@@ -33,26 +34,26 @@ export class HostPrograms {
         this.#moduleLoad = attachTracepoint(object.program(MODULE_LOAD));
         this.#pins?.keep(MODULE_LOAD, this.#moduleLoad);
       } catch {
-        // Modules are looked for every second anyway.
+        // The list of modules is read every second anyway.
       }
     };
     return [{ programs: [MODULE_LOAD], attach, refused() {} }];
   }
 
-  /** Takes the place of the one before. */
+  /** Replaces the one before. */
   filesUnit(): Unit {
-    const refused = (reason: string) => {
-      this.#seenFiles = new Error(reason);
+    const refused = (error: unknown) => {
+      this.#snapshotFiles = error instanceof Error ? error : new Error(messageOf(error));
     };
     return {
-      programs: [SEEN_FILES],
+      programs: [FILES_PROGRAM],
       attach: (object) => {
         try {
-          const next = SeenFiles.attach(object.program(SEEN_FILES));
-          if (this.#seenFiles instanceof SeenFiles) this.#seenFiles.close();
-          this.#seenFiles = next;
+          const next = SnapshotFiles.attach(object.program(FILES_PROGRAM));
+          if (this.#snapshotFiles instanceof SnapshotFiles) this.#snapshotFiles.close();
+          this.#snapshotFiles = next;
         } catch (error) {
-          refused(error instanceof Error ? error.message : String(error));
+          refused(error);
         }
       },
       refused,
@@ -63,6 +64,6 @@ export class HostPrograms {
   close(): void {
     if (this.#pins) this.#moduleLoad?.leave();
     else this.#moduleLoad?.detach();
-    if (this.#seenFiles instanceof SeenFiles) this.#seenFiles.close();
+    if (this.#snapshotFiles instanceof SnapshotFiles) this.#snapshotFiles.close();
   }
 }

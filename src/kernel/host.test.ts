@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { effectiveCapabilities, kernelVersion, lockdownMode, obstacles } from './host.ts';
+import { effectiveCapabilities, kernelVersion, lockdownMode, preflightFailures } from './host.ts';
 
 const STATUS = 'proc/self/status';
 const BTF = 'sys/kernel/btf/vmlinux';
@@ -34,17 +34,17 @@ describe('a host', () => {
     return root;
   }
 
-  function whatOf(changes: Readonly<Record<string, string | undefined>>): string[] {
-    return obstacles(host(changes)).map(({ what }) => what);
+  function messagesOf(changes: Readonly<Record<string, string | undefined>>): string[] {
+    return preflightFailures(host(changes)).map(({ message }) => message);
   }
 
-  it('that has everything has no obstacle', () => {
-    assert.deepEqual(obstacles(host()), []);
+  it('that has everything has no preflight failure', () => {
+    assert.deepEqual(preflightFailures(host()), []);
   });
 
   it('without rights names the capabilities that are missing', () => {
     const status = 'CapEff:\t0000000000000000\n';
-    assert.deepEqual(whatOf({ [STATUS]: status }), [
+    assert.deepEqual(messagesOf({ [STATUS]: status }), [
       'this process lacks CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF',
     ]);
   });
@@ -55,7 +55,7 @@ describe('a host', () => {
     const root = host({ [STATUS]: status });
     assert.deepEqual(effectiveCapabilities(root), new Set(['CAP_PERFMON', 'CAP_BPF']));
     assert.deepEqual(
-      obstacles(root).map(({ what }) => what),
+      preflightFailures(root).map(({ message }) => message),
       ['this process lacks CAP_SYS_ADMIN'],
     );
   });
@@ -65,7 +65,7 @@ describe('a host', () => {
   });
 
   it('without BTF says so', () => {
-    const [what, ...others] = whatOf({ [BTF]: undefined });
+    const [what, ...others] = messagesOf({ [BTF]: undefined });
     assert.match(what, /has no BTF \(\/sys\/kernel\/btf\/vmlinux is missing\)/);
     assert.equal(others.length, 0);
   });
@@ -73,34 +73,34 @@ describe('a host', () => {
   it('locked down to confidentiality says so', () => {
     const root = host({ [LOCKDOWN]: 'none integrity [confidentiality]\n' });
     assert.equal(lockdownMode(root), 'confidentiality');
-    assert.match(obstacles(root)[0].what, /locked down \(confidentiality\)/);
+    assert.match(preflightFailures(root)[0].message, /locked down \(confidentiality\)/);
   });
 
   it('locked down to integrity is fine', () => {
     const root = host({ [LOCKDOWN]: 'none [integrity] confidentiality\n' });
     assert.equal(lockdownMode(root), 'integrity');
-    assert.deepEqual(obstacles(root), []);
+    assert.deepEqual(preflightFailures(root), []);
   });
 
   it('whose kernel has no lockdown is not locked down', () => {
     const root = host({ [LOCKDOWN]: undefined });
     assert.equal(lockdownMode(root), 'none');
-    assert.deepEqual(obstacles(root), []);
+    assert.deepEqual(preflightFailures(root), []);
   });
 
   it('built without kprobes says so', () => {
     const changes = { [KPROBE]: undefined, 'sys/bus/event_source/devices/cpu/type': '4\n' };
-    const [what, ...others] = whatOf(changes);
+    const [what, ...others] = messagesOf(changes);
     assert.match(what, /built without kprobes/);
     assert.equal(others.length, 0);
   });
 
   it('that does not show its event sources is not said to lack kprobes', () => {
-    assert.deepEqual(whatOf({ [KPROBE]: undefined }), []);
+    assert.deepEqual(messagesOf({ [KPROBE]: undefined }), []);
   });
 
-  it('with several obstacles tells all of them, rights first, and what to do about each', () => {
-    const found = obstacles(
+  it('with several preflight failures reports all of them, rights first, and what to do about each', () => {
+    const found = preflightFailures(
       host({
         [STATUS]: undefined,
         [BTF]: undefined,
@@ -111,8 +111,8 @@ describe('a host', () => {
     );
     const words = [/lacks/, /BTF/, /locked down/, /kprobes/];
     assert.equal(found.length, words.length);
-    for (const [i, { what, next }] of found.entries()) {
-      assert.match(what, words[i]);
+    for (const [i, { message, next }] of found.entries()) {
+      assert.match(message, words[i]);
       assert.ok(next.length > 20, next);
     }
   });

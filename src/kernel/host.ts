@@ -1,76 +1,86 @@
 /** What the running host says about itself: version, rights, and who holds KVM files. */
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import type { FileOwner, Host } from '../rules/rule.ts';
+import { type Host, isAtLeast, type KernelVersion, kernelVersionOf } from '../events/host.ts';
+import type { Problem } from '../problem.ts';
+import { AnswerCache } from './answer-cache.ts';
 import { AvailableInstances } from './available-instances.ts';
-import { blockedTask } from './blocked-task.ts';
+import { blockedTask, stuckThread } from './blocked-task.ts';
 import { ControlGroups } from './control-groups.ts';
-import { fileOwners, hasDeviceFile, pidsWithKvmFiles } from './file-owners.ts';
-import { bootTime } from './os.ts';
+import { isAlive, isExiting } from './exiting.ts';
+import { hasDeviceFile, ownerReader, pidsWithKvmFiles } from './file-owners.ts';
+import { IommuGroups } from './iommu-groups.ts';
+import type { KernelLog } from './kernel-log.ts';
+import { LockedMemoryLimits } from './limits.ts';
+import { processName } from './proc.ts';
+import { waitingTasks } from './waiting-tasks.ts';
 
 /** Bits of CapEff: include/uapi/linux/capability.h. */
 const CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 export type Capability = keyof typeof CAPABILITIES;
 
-/** How long the answer to "who holds files" may be used again, ns. */
-const FILES_FRESH = 5e9;
-
 /** [major, minor] of the running kernel. */
-export function kernelVersion(text = release()): readonly [number, number] {
-  const [major = 0, minor = 0] = text.split('.').map((part) => Number.parseInt(part, 10) || 0);
-  return [major, minor];
+export function kernelVersion(text = release()): KernelVersion {
+  return kernelVersionOf(text);
 }
 
 /** Whether the running kernel is of that version or newer. */
-export function isSince([major, minor]: readonly [number, number]): boolean {
-  const [ours, oursMinor] = kernelVersion();
-  return ours > major || (ours === major && oursMinor >= minor);
+export function isSince(version: KernelVersion): boolean {
+  return isAtLeast(kernelVersion(), version);
 }
 
-/** The live host, as rules ask about it. */
-export function liveHost(): Host {
+/** The live host: what rules ask about, and what metrics show of it. */
+export interface LiveHost extends Host {
+  /**
+   * The last answer of a parent's driver, for a metric that is read again and again.
+   * @param notBefore ns on the boot-time clock: the driver is asked again if its answer is older
+   */
+  latestInstances(parent: string, notBefore: number): ReadonlyMap<string, number> | undefined;
+}
+
+/** @param kernelLog undefined where it must not be read, or is switched off */
+export function liveHost(kernelLog?: KernelLog): LiveHost {
   const groups = new ControlGroups();
   const instances = new AvailableInstances();
-  let owners: readonly FileOwner[] | undefined;
-  let readAt = Number.NEGATIVE_INFINITY;
-  const ownersSince = (notBefore: number) => {
-    const now = bootTime();
-    if (readAt < notBefore || now - readAt > FILES_FRESH) {
-      owners = fileOwners();
-      readAt = now;
-    }
-    return owners;
-  };
+  const limits = new LockedMemoryLimits();
+  const owners = new AnswerCache(ownerReader());
+  const waiting = new AnswerCache(waitingTasks);
+  const iommuGroups = new IommuGroups();
   return {
     kernel: kernelVersion(),
-    pidsWithKvmFiles: (notBefore) => pidsWithKvmFiles(ownersSince(notBefore)),
+    pidsWithKvmFiles: (notBefore) => pidsWithKvmFiles(owners.since(notBefore)),
     availableInstances: (parent, notBefore) => instances.of(parent, notBefore),
+    latestInstances: (parent, notBefore) => instances.lately(parent, notBefore),
     controlGroup: (task) => groups.of(task),
     blockedTask: (task) => blockedTask(task),
-    hasDeviceFile: (pid, fd) => hasDeviceFile(pid, fd),
-    fileOwners: ownersSince,
+    isExiting: (pid) => isExiting(pid),
+    lockedMemoryLimit: (pid) => limits.of(pid),
+    isAlive: (pid, at) => isAlive(pid, at),
+    processName: (pid) => processName(pid),
+    stuckThread: (pid) => stuckThread(pid),
+    hasDeviceFile: (pid, fd, device) => hasDeviceFile(pid, fd, device),
+    fileOwners: (notBefore) => owners.since(notBefore),
+    waitingTasks: (notBefore) => waiting.since(notBefore),
+    groupMembers: (group) => iommuGroups.membersOf(group),
+    hasIommuGroup: (bus, device) => iommuGroups.hasGroup(bus, device),
+    kernelLog: () => kernelLog?.lines(),
   };
-}
-
-/** Something about this host that keeps probes from working. */
-export interface Obstacle {
-  readonly what: string;
-  readonly next: string;
 }
 
 /** What would keep probes from working, before anything is tried. */
-export function obstacles(root = ''): Obstacle[] {
+export function preflightFailures(root = ''): Problem[] {
   return [missingRights(root), missingBtf(root), lockedDown(root), missingKprobes(root)].filter(
     (one) => one !== undefined,
   );
 }
 
-function missingRights(root: string): Obstacle | undefined {
+function missingRights(root: string): Problem | undefined {
   const held = effectiveCapabilities(root);
   const missing = (Object.keys(CAPABILITIES) as Capability[]).filter((one) => !held.has(one));
   if (missing.length === 0) return undefined;
   return {
-    what: `this process lacks ${missing.join(', ')}`,
+    code: 'host.missing-capabilities',
+    message: `this process lacks ${missing.join(', ')}`,
     next: 'run it as root (sudo vfioscope …), or give the service these capabilities',
   };
 }
@@ -85,10 +95,11 @@ export function effectiveCapabilities(root = ''): Set<Capability> {
   );
 }
 
-function missingBtf(root: string): Obstacle | undefined {
+function missingBtf(root: string): Problem | undefined {
   if (existsSync(`${root}/sys/kernel/btf/vmlinux`)) return undefined;
   return {
-    what: `the kernel ${release()} has no BTF (/sys/kernel/btf/vmlinux is missing)`,
+    code: 'host.no-btf',
+    message: `the kernel ${release()} has no BTF (/sys/kernel/btf/vmlinux is missing)`,
     next: 'use a kernel built with CONFIG_DEBUG_INFO_BTF (distributions set it); in a container, mount /sys/kernel/btf',
   };
 }
@@ -98,19 +109,21 @@ export function lockdownMode(root = ''): string {
   return /\[(\w+)\]/.exec(read(`${root}/sys/kernel/security/lockdown`))?.[1] ?? 'none';
 }
 
-function lockedDown(root: string): Obstacle | undefined {
+function lockedDown(root: string): Problem | undefined {
   if (lockdownMode(root) !== 'confidentiality') return undefined;
   return {
-    what: 'the kernel is locked down (confidentiality), so no program may read its memory',
+    code: 'host.locked-down',
+    message: 'the kernel is locked down (confidentiality), so no program may read its memory',
     next: 'boot with lockdown=integrity or without lockdown; under Secure Boot that is the default of most distributions',
   };
 }
 
-function missingKprobes(root: string): Obstacle | undefined {
+function missingKprobes(root: string): Problem | undefined {
   const sources = `${root}/sys/bus/event_source/devices`;
   if (!existsSync(sources) || existsSync(`${sources}/kprobe`)) return undefined;
   return {
-    what: `the kernel ${release()} refuses tracing programs: it was built without kprobes`,
+    code: 'host.no-kprobes',
+    message: `the kernel ${release()} refuses tracing programs: it was built without kprobes`,
     next:
       'run vfioscope on the host itself, not in a sandbox or guest with a restricted kernel; the ' +
       'kernel needs CONFIG_KPROBES and CONFIG_KPROBE_EVENTS, which distributions set',

@@ -55,7 +55,7 @@ describe('the kernel modules', () => {
     );
   });
 
-  it('are told even when none is loaded', () => {
+  it('are listed even when none is loaded', () => {
     const modules = readKernelModules(root);
     assert.deepEqual(
       modules.map(({ name, loaded }) => `${name} ${loaded}`),
@@ -82,7 +82,7 @@ describe('the kernel modules', () => {
     assert.ok(!isInImage('mdev', root));
   });
 
-  it('cannot be told without sysfs', () => {
+  it('are unknown without sysfs', () => {
     rmSync(join(root, 'sys'), { recursive: true });
     assert.throws(() => readKernelModules(root), UserProblem);
   });

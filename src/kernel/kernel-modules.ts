@@ -13,7 +13,7 @@ export interface KernelModule {
   readonly holders: readonly string[];
 }
 
-/** Told about even when they are not there; others of their family only when they are. */
+/** Listed even when they are not loaded; others of their family only when they are. */
 const ROOTS = ['kvm', 'kvm_amd', 'kvm_intel', 'mdev', 'vfio'];
 const FAMILY = /^vfio_/;
 
@@ -45,6 +45,11 @@ export function isInImage(name: string, root = ''): boolean {
   const directory = `${root}/sys/module/${name}`;
   // A module of the image has a directory only if it has parameters or a version, and no refcnt.
   return exists(directory) && !exists(`${directory}/refcnt`);
+}
+
+/** Whether it is a module that is loaded, and not a part of the kernel image or missing. */
+export function isLoadedModule(name: string, root = ''): boolean {
+  return exists(`${root}/sys/module/${name}/refcnt`);
 }
 
 /** Who keeps a module from being unloaded, in words. */

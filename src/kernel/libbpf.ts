@@ -6,22 +6,29 @@
  * {@link LibbpfError}, so that a user reads libbpf's own words.
  */
 import koffi, { type LibraryHandle } from 'koffi';
+import { UserProblem } from '../problem.ts';
 
 /** An opaque native pointer; 0n never occurs, a NULL comes back as null. */
 export type Pointer = bigint & { readonly native: unique symbol };
+
+/** open: a probe object is read from its file. load: the kernel gets its maps and programs. */
+export type LibbpfStep = 'open' | 'load';
 
 export class LibbpfError extends Error {
   /** Positive errno. */
   readonly errno: number;
   /** The libbpf messages that came with the failure, oldest first. */
   readonly messages: readonly string[];
+  /** Which step of the start failed, where callers distinguish them. */
+  readonly step: LibbpfStep | undefined;
 
-  constructor(what: string, errno: number, messages: readonly string[]) {
+  constructor(what: string, errno: number, messages: readonly string[], step?: LibbpfStep) {
     const detail = detailOf(messages);
     super(`${what}: ${errnoText(errno)}${detail && `: ${detail}`}`);
     this.name = 'LibbpfError';
     this.errno = errno;
     this.messages = messages;
+    this.step = step;
   }
 }
 
@@ -29,7 +36,7 @@ export class LibbpfError extends Error {
 const KERNEL_ADDRESS = /\b(0x)?ff[0-9a-f]{14}\b/g;
 const VERIFIER_LOG = /-- BEGIN PROG LOAD LOG --\n([\s\S]*)-- END PROG LOAD LOG --/;
 
-/** The most telling message: why the verifier stopped, else the first that libbpf printed. */
+/** The most informative message: why the verifier stopped, else the first that libbpf printed. */
 function detailOf(messages: readonly string[]): string {
   for (const message of messages) {
     const log = VERIFIER_LOG.exec(message)?.[1].trimEnd().split('\n');
@@ -51,8 +58,10 @@ function openLibrary(): LibraryHandle {
       reason = error;
     }
   }
-  throw new Error(
-    `libbpf 1.x is not installed (${SONAMES.join(', ')}): install the Debian package libbpf1`,
+  throw new UserProblem(
+    'host.no-libbpf',
+    `libbpf 1.x is not installed (${SONAMES.join(', ')})`,
+    'install it, such as the Debian package libbpf1',
     { cause: reason },
   );
 }
@@ -105,10 +114,14 @@ export class Libbpf {
   }
 
   /** Runs a call that returns a negative errno on failure. @throws {LibbpfError} */
-  check(what: string, call: (calls: ReturnType<typeof bindCalls>) => number): number {
+  check(
+    what: string,
+    call: (calls: ReturnType<typeof bindCalls>) => number,
+    step?: LibbpfStep,
+  ): number {
     this.#messages = [];
     const result = call(this.#calls);
-    if (result < 0) throw new LibbpfError(what, -result, this.#messages);
+    if (result < 0) throw new LibbpfError(what, -result, this.#messages, step);
     return result;
   }
 
@@ -116,10 +129,11 @@ export class Libbpf {
   checkPointer(
     what: string,
     call: (calls: ReturnType<typeof bindCalls>) => Pointer | null,
+    step?: LibbpfStep,
   ): Pointer {
     this.#messages = [];
     const result = call(this.#calls);
-    if (result === null) throw new LibbpfError(what, koffi.errno(), this.#messages);
+    if (result === null) throw new LibbpfError(what, koffi.errno(), this.#messages, step);
     return result;
   }
 

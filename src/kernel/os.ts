@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import koffi from 'koffi';
+import { SECOND } from '../units.ts';
 import { errnoText } from './libbpf.ts';
 
 const libc = koffi.load(null);
@@ -44,6 +45,9 @@ const c = {
   getrandom: libc.func(
     'int64_t getrandom(_Out_ uint8_t *bytes, size_t length, unsigned int flags)',
   ),
+  exit: libc.func('void _exit(int status)'),
+  fcntl: libc.func('int fcntl(int fd, int command, int argument)'),
+  lseek: libc.func('int64_t lseek(int fd, int64_t offset, int whence)'),
   flock: libc.func('int flock(int fd, int operation)'),
   openByHandle: libc.func('int open_by_handle_at(int mount, const uint8_t *handle, int flags)'),
   perfEventOpen: libc.func(
@@ -101,6 +105,13 @@ export class Mapping {
   }
 }
 
+const SEEK_END = 2;
+
+/** What is read from the file from now on begins behind its last byte. */
+export function seekToEnd(fd: number): void {
+  check('lseek', Number(c.lseek(fd, 0, SEEK_END)));
+}
+
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
@@ -146,9 +157,21 @@ export function randomBytes(length: number): Buffer {
 
 const never = new Int32Array(new SharedArrayBuffer(4));
 
-/** Does nothing at all meanwhile, so only for moments. */
+/** Blocks the thread, so only for milliseconds. */
 export function pause(milliseconds: number): void {
   Atomics.wait(never, 0, 0, milliseconds);
+}
+
+/** Ends the process without waiting for its threads: one that is blocked in a system call never ends. */
+export function exitAtOnce(status: number): void {
+  c.exit(status);
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/** Another descriptor of the same file, which is closed on its own. @throws {SystemError} */
+export function duplicate(fd: number): number {
+  return check('fcntl', c.fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 export function closeFd(fd: number): void {
@@ -159,7 +182,7 @@ const timespec = new BigInt64Array(2);
 
 function readClock(clock: number): number {
   check('clock_gettime', c.clockGettime(clock, timespec));
-  return Number(timespec[0]) * 1e9 + Number(timespec[1]);
+  return Number(timespec[0]) * SECOND + Number(timespec[1]);
 }
 
 /** ns since boot, suspend included: the clock of every event. Exact for 104 days of uptime. */
@@ -233,7 +256,7 @@ const PERF_FLAG_FD_CLOEXEC = 8;
 
 let kprobeSource: ReturnType<typeof readKprobeSource> | undefined;
 
-/** How this kernel wants to be asked for a perf event on a function; the same until it is booted anew. */
+/** How this kernel wants to be asked for a perf event on a function; the same until the next boot. */
 function readKprobeSource(): { readonly type: number; readonly atReturn: number } {
   const [, bit = '0'] =
     /config:(\d+)/.exec(readFileSync(`${KPROBE_SOURCE}/format/retprobe`, 'utf8')) ?? [];
@@ -256,8 +279,8 @@ export function openTracepoint(id: number): number {
 export function openKprobe(target: string, atReturn: boolean): number {
   kprobeSource ??= readKprobeSource();
   const { type, atReturn: config } = kprobeSource;
-  const place = target.startsWith('0x') ? { address: BigInt(target) } : { function: target };
-  return openPerfEvent({ type, config: atReturn ? config : 0, ...place });
+  const site = target.startsWith('0x') ? { address: BigInt(target) } : { function: target };
+  return openPerfEvent({ type, config: atReturn ? config : 0, ...site });
 }
 
 interface PerfEvent {

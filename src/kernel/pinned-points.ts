@@ -1,12 +1,12 @@
 /**
  * Points whose links are pinned: what an earlier agent left of them, and what the next
- * one is told.
+ * one is given.
  */
 import { WIRE } from '../events/wire.gen.ts';
-import type { Attachment, Place } from './attach.ts';
+import type { Attachment, ProbeSite } from './attach.ts';
 import type { Pins } from './pins.ts';
 import type { PinnedLink } from './pins-session.ts';
-import type { Candidate, Hook, ProbePoint } from './probe-table.ts';
+import type { Candidate, Hook, ProbePoint } from './probe-point.ts';
 
 /** A point that is watched. */
 export interface Attached {
@@ -26,14 +26,14 @@ export interface Origin {
 
 export class PinnedPoints {
   readonly pins: Pins;
-  readonly #origin: Origin;
+  readonly #references: Origin;
   /** What is pinned or will be, by point. */
   readonly #links = new Map<string, readonly PinnedLink[]>();
   #begun: boolean;
 
-  constructor(pins: Pins, origin: Origin) {
+  constructor(pins: Pins, references: Origin) {
     this.pins = pins;
-    this.#origin = origin;
+    this.#references = references;
     this.#begun = pins.kept !== undefined;
   }
 
@@ -59,10 +59,10 @@ export class PinnedPoints {
     return { state: 'attached', candidate, attachments };
   }
 
-  /** These places are about to be attached to. */
-  add(point: string, { hooks }: Candidate, places: readonly Place[]): void {
+  /** These sites are about to be attached to. */
+  add(point: string, { hooks }: Candidate, sites: readonly ProbeSite[]): void {
     const links = hooks.map(({ program, symbol }, i) => {
-      const { method, definition } = places[i];
+      const { method, definition } = sites[i];
       return { program, symbol, method, ...(definition === undefined ? {} : { definition }) };
     });
     this.#links.set(point, links);
@@ -74,11 +74,11 @@ export class PinnedPoints {
   }
 
   /**
-   * Tells the next agent which links there are, or will be in a moment.
+   * Describes for the next agent which links exist, or are about to.
    * @param loaded which loading of each module they belong to
    */
   describe(maps: ReadonlyMap<string, number>, loaded: ReadonlyMap<string, number>): void {
-    const { agent, keys, moduleBtf } = this.#origin;
+    const { agent, keys, moduleBtf } = this.#references;
     const description = {
       agent: this.pins.kept?.description.agent ?? agent,
       // What is there can be read by it, and what is added by it only.

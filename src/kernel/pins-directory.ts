@@ -79,7 +79,7 @@ export class PinDirectory {
     this.#keep(LINKS, name, fd);
   }
 
-  /** The link ends when nobody else has it, a moment later. */
+  /** The link ends shortly after, if no process has it. */
   dropLink(name: string): void {
     rmSync(join(this.path, LINKS, name), { force: true });
   }
@@ -138,6 +138,7 @@ function checkFileSystem(path: string): void {
   if (statfsSync(above).type === BPF_FS) return;
   const standard = path.startsWith('/sys/fs/bpf/');
   throw new UserProblem(
+    'pin.no-bpf-fs',
     standard
       ? 'nothing can be pinned: the BPF file system is not mounted at /sys/fs/bpf'
       : `nothing can be pinned in ${path}: it is not in a BPF file system`,

@@ -1,8 +1,8 @@
-/** The place in a pinned ring, when its reader is killed in the middle of a commit. */
+/** The position in a pinned ring, when its reader is killed in the middle of a commit. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { cases } from '../../test/random.ts';
+import { cases } from '../../test/kit/random.ts';
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord } from '../events/encoder.ts';
 import { SequenceCheck } from '../events/sequence.ts';
@@ -36,11 +36,11 @@ const state = (buffer: ArrayBuffer) => stateOf(open(buffer));
 class Killed extends Error {}
 
 /** Does something in a process that is killed right before or behind the word that commits. */
-function killed(moment: 'before' | 'behind', act: () => void): void {
+function killed(transition: 'before' | 'behind', act: () => void): void {
   const { store } = Atomics;
   Object.assign(Atomics, {
     store(words: Int32Array, index: number, value: number) {
-      if (moment === 'behind') store(words, index, value);
+      if (transition === 'behind') store(words, index, value);
       throw new Killed();
     },
   });
@@ -61,7 +61,7 @@ describe('Progress', () => {
     );
   });
 
-  it('counts records by moment, and gaps in the sequence of each CPU', () => {
+  it('counts records by event kind, and gaps in the sequence of each CPU', () => {
     const buffer = memory();
     const progress = open(buffer);
     progress.take(record(0, 0), BYTES);
@@ -75,7 +75,7 @@ describe('Progress', () => {
     assert.deepEqual([counts[POINT.KVM_PUT * 2], counts[POINT.KVM_GET * 2]], [2, 1]);
   });
 
-  it('goes on at 0 after 2^32 - 1', () => {
+  it('continues at 0 after 2^32 - 1', () => {
     const buffer = memory();
     const progress = open(buffer);
     for (const seq of [2 ** 31 - 1, 2 ** 32 - 2]) progress.take(record(2, seq), BYTES);
@@ -87,7 +87,7 @@ describe('Progress', () => {
     assert.equal(progress.lost, lost + 2);
   });
 
-  it('has taken in a record wholly or not at all, whenever it is killed', () => {
+  it('has processed a record completely or not at all, whenever it is killed', () => {
     const Act = fc.record({
       cpu: fc.nat(CPUS - 1),
       gap: fc.nat(2),
@@ -96,12 +96,12 @@ describe('Progress', () => {
       killed: fc.constantFrom(undefined, 'before', 'behind'),
     });
     fc.assert(
-      fc.property(fc.array(Act, { maxLength: 60 }), (acts) => {
+      fc.property(fc.array(Act, { maxLength: 60 }), (steps) => {
         const buffer = memory();
         const twin = memory();
         const twinProgress = open(twin);
         let progress = open(buffer);
-        for (const { cpu, gap, point, what, killed: moment } of acts) {
+        for (const { cpu, gap, point, what, killed: transition } of steps) {
           const seq = progress.next()[cpu] + gap;
           const act = (of: Progress) => {
             if (what === 'take') of.take(record(cpu, seq, point), BYTES);
@@ -109,12 +109,12 @@ describe('Progress', () => {
             else of.settle(cpu, seq);
           };
           // To settle what is settled commits nothing, so nothing can be killed.
-          if (moment === undefined || (what === 'settle' && gap === 0)) {
+          if (transition === undefined || (what === 'settle' && gap === 0)) {
             act(progress);
             act(twinProgress);
           } else {
-            killed(moment, () => act(progress));
-            if (moment === 'behind') act(twinProgress);
+            killed(transition, () => act(progress));
+            if (transition === 'behind') act(twinProgress);
             progress = open(buffer);
           }
           assert.deepEqual(stateOf(progress), stateOf(twinProgress));
@@ -125,7 +125,7 @@ describe('Progress', () => {
     );
   });
 
-  it('finds the same gaps as SequenceCheck, which goes on where another stopped', () => {
+  it('finds the same gaps as SequenceCheck, which resumes where another stopped', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(CPUS - 1), fc.nat(3)), { maxLength: 50 }), (steps) => {
         const buffer = memory();
@@ -134,7 +134,7 @@ describe('Progress', () => {
         for (const [cpu, gap] of steps) {
           const check = new SequenceCheck();
           const progress = open(buffer);
-          check.goOnAt(progress.next());
+          check.resumeAt(progress.next());
           next[cpu] += gap;
           lost += check.observe(record(cpu, next[cpu]));
           progress.take(record(cpu, next[cpu]), BYTES);

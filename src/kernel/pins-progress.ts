@@ -5,7 +5,7 @@
  * What one record changes is written to the slot that is not in use, then one word
  * makes that slot the valid one, then the tables follow. A reader that is killed
  * before the word has not taken the record in; one that is killed behind it has,
- * and the next one writes the tables from the slot once more, which changes
+ * and the next one writes the tables from the slot again, which changes
  * nothing where that had been done. A process is killed between two of its
  * instructions, so nothing is needed but that they are in this order.
  */
@@ -13,23 +13,32 @@ import type { EventCursor } from '../events/cursor.ts';
 import { FLAG } from '../events/wire.gen.ts';
 
 /** Two of every point, begin and end, for as many points as a record can name. */
-const MOMENTS = 512;
+const KINDS = 512;
 /** A slot is a cache line: doubles, then words. */
-const SLOT = { bytes: 64, position: 0, records: 1, lost: 2, count: 3, cpu: 8, next: 9, moment: 10 };
+const SLOT = {
+  bytes: 64,
+  position: 0,
+  records: 1,
+  lost: 2,
+  count: 3,
+  cpu: 8,
+  next: 9,
+  transition: 10,
+};
 const DOUBLES = SLOT.bytes / 8;
 const WORDS = SLOT.bytes / 4;
 const NONE = -1;
 
 const SLOTS_AT = 64;
 const COUNTS_AT = SLOTS_AT + 2 * SLOT.bytes;
-const NEXT_AT = COUNTS_AT + MOMENTS * 8;
+const NEXT_AT = COUNTS_AT + KINDS * 8;
 
-/** Bytes of it, for a number of CPUs: the word, the slots, counts by moment, next by CPU. */
+/** Bytes of it, for a number of CPUs: the word, the slots, counts by event kind, next by CPU. */
 export function progressBytes(cpus: number): number {
   return NEXT_AT + cpus * 4;
 }
 
-/** What a reader of a ring asks, and tells of each record when it has been handed over. */
+/** Where a reader of a ring resumes, and what it commits for each record that it has passed on. */
 export interface Journal {
   /** Bytes of the ring that are read, since the ring was made. */
   readonly position: number;
@@ -53,7 +62,7 @@ export class Progress implements Journal {
     this.#valid = new Int32Array(buffer, at, 1);
     this.#doubles = new Float64Array(buffer, at + SLOTS_AT, 2 * DOUBLES);
     this.#words = new Int32Array(buffer, at + SLOTS_AT, 2 * WORDS);
-    this.#counts = new Float64Array(buffer, at + COUNTS_AT, MOMENTS);
+    this.#counts = new Float64Array(buffer, at + COUNTS_AT, KINDS);
     this.#next = new Int32Array(buffer, at + NEXT_AT, cpus);
     this.#slot = this.#valid[0] & 1;
     // Of a new ring, that is 0 for what is 0.
@@ -64,7 +73,7 @@ export class Progress implements Journal {
     return this.#doubles[this.#slot * DOUBLES + SLOT.position];
   }
 
-  /** Taken in, by all readers so far. */
+  /** Records processed by all readers so far. */
   get records(): number {
     return this.#doubles[this.#slot * DOUBLES + SLOT.records];
   }
@@ -74,12 +83,12 @@ export class Progress implements Journal {
     return this.#doubles[this.#slot * DOUBLES + SLOT.lost];
   }
 
-  /** Records taken in by twice the point, and one more for an end. */
+  /** Records processed, by twice the point, and one more for an end. */
   get counts(): Float64Array {
     return this.#counts;
   }
 
-  /** The sequence number that each CPU goes on with. */
+  /** The next sequence number of each CPU. */
   next(): number[] {
     return Array.from(this.#next, (next) => next >>> 0);
   }
@@ -92,16 +101,16 @@ export class Progress implements Journal {
     const to = other * DOUBLES;
     const cpu = event.cpu;
     const seq = event.seq | 0;
-    const moment = event.point * 2 + (event.flags & FLAG.EVENT_END);
+    const transition = event.point * 2 + (event.flags & FLAG.EVENT_END);
     // Negative when records beyond this one were read already.
     const missing = cpu < this.#next.length ? (seq - this.#next[cpu]) | 0 : NONE;
     doubles[to + SLOT.position] = doubles[from + SLOT.position] + bytes;
     doubles[to + SLOT.records] = doubles[from + SLOT.records] + 1;
     doubles[to + SLOT.lost] = doubles[from + SLOT.lost] + (missing > 0 ? missing : 0);
-    doubles[to + SLOT.count] = this.#counts[moment] + 1;
+    doubles[to + SLOT.count] = this.#counts[transition] + 1;
     words[other * WORDS + SLOT.cpu] = missing < 0 ? NONE : cpu;
     words[other * WORDS + SLOT.next] = (seq + 1) | 0;
-    words[other * WORDS + SLOT.moment] = moment;
+    words[other * WORDS + SLOT.transition] = transition;
     this.#commit(other);
   }
 
@@ -133,7 +142,7 @@ export class Progress implements Journal {
     const other = 1 - this.#slot;
     this.#doubles.copyWithin(other * DOUBLES, from, from + DOUBLES);
     this.#words[other * WORDS + SLOT.cpu] = NONE;
-    this.#words[other * WORDS + SLOT.moment] = NONE;
+    this.#words[other * WORDS + SLOT.transition] = NONE;
   }
 
   #commit(slot: number): void {
@@ -146,10 +155,10 @@ export class Progress implements Journal {
   #follow(): void {
     const words = this.#slot * WORDS;
     const cpu = this.#words[words + SLOT.cpu];
-    const moment = this.#words[words + SLOT.moment];
+    const transition = this.#words[words + SLOT.transition];
     if (cpu !== NONE) this.#next[cpu] = this.#words[words + SLOT.next];
-    if (moment !== NONE) {
-      this.#counts[moment] = this.#doubles[this.#slot * DOUBLES + SLOT.count];
+    if (transition !== NONE) {
+      this.#counts[transition] = this.#doubles[this.#slot * DOUBLES + SLOT.count];
     }
   }
 }

@@ -11,10 +11,10 @@ import { Progress, progressBytes } from './pins-progress.ts';
 const FORMAT = 2;
 const MAGIC = 0x53736676;
 
-/** Byte offsets: words, doubles, then two places for the description, then the progress. */
+/** Byte offsets: words, doubles, then two slots for the description, then the progress. */
 const AT = { magic: 0, format: 4, described: 8, doubles: 64, descriptions: 128 } as const;
 const DOUBLE = {
-  ...{ owner: 0, missed: 1, callsFull: 2, unreadable: 3, missedGone: 4, looker: 5 },
+  ...{ owner: 0, missed: 1, callsFull: 2, unreadable: 3, missedGone: 4, snapshotPid: 5 },
 } as const;
 /** Bytes for a description: its length and CRC-32, then JSON. */
 const DESCRIPTION = 1 << 16;
@@ -50,8 +50,8 @@ export interface Description {
 /** Asked for only here: to load node:zlib takes as long as to open two probes. */
 const checksum = (bytes: Buffer) => process.getBuiltinModule('node:zlib').crc32(bytes);
 
-/** Losses that have no place in the sequence and have been told, as the kernel counts them. */
-export type Told = Record<'missed' | 'callsFull' | 'unreadable', number>;
+/** Losses that show in no sequence and have been reported, as the kernel counts them. */
+export type ReportedLosses = Record<'missed' | 'callsFull' | 'unreadable', number>;
 
 export class Session {
   readonly fd: number;
@@ -101,7 +101,7 @@ export class Session {
 
   /** @throws in plain words when it is damaged */
   get description(): Description {
-    const at = this.#place(this.#words[AT.described >> 2]);
+    const at = this.#site(this.#words[AT.described >> 2]);
     const length = this.#bytes.readUInt32LE(at);
     const start = at + DESCRIPTION_HEAD;
     const json = this.#bytes.subarray(start, start + Math.min(length, DESCRIPTION));
@@ -118,7 +118,7 @@ export class Session {
       throw new Error(`the description of what is pinned has ${json.length} bytes`);
     }
     const other = 1 - (this.#words[AT.described >> 2] & 1);
-    const at = this.#place(other);
+    const at = this.#site(other);
     this.#bytes.writeUInt32LE(json.length, at);
     this.#bytes.writeUInt32LE(checksum(json), at + 4);
     json.copy(this.#bytes, at + DESCRIPTION_HEAD);
@@ -136,12 +136,12 @@ export class Session {
     this.#doubles[DOUBLE.owner] = pid;
   }
 
-  get told(): Told {
+  get reportedLosses(): ReportedLosses {
     const [, missed, callsFull, unreadable] = this.#doubles;
     return { missed, callsFull, unreadable };
   }
 
-  set told({ missed, callsFull, unreadable }: Told) {
+  set reportedLosses({ missed, callsFull, unreadable }: ReportedLosses) {
     this.#doubles[DOUBLE.missed] = missed;
     this.#doubles[DOUBLE.callsFull] = callsFull;
     this.#doubles[DOUBLE.unreadable] = unreadable;
@@ -156,20 +156,20 @@ export class Session {
     this.#doubles[DOUBLE.missedGone] = count;
   }
 
-  /** The process that looks at the host, or did when it was killed; 0 where none does. */
-  get looker(): number {
-    return this.#doubles[DOUBLE.looker];
+  /** The process that takes a host snapshot, or did when it was killed; 0 if none does. */
+  get snapshotPid(): number {
+    return this.#doubles[DOUBLE.snapshotPid];
   }
 
-  set looker(pid: number) {
-    this.#doubles[DOUBLE.looker] = pid;
+  set snapshotPid(pid: number) {
+    this.#doubles[DOUBLE.snapshotPid] = pid;
   }
 
   close(): void {
     this.#mapping.unmap();
   }
 
-  #place(which: number): number {
+  #site(which: number): number {
     return AT.descriptions + (which & 1) * DESCRIPTION;
   }
 }

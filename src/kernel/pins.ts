@@ -1,21 +1,22 @@
 /**
  * Probes that outlive their agent: maps, links and a session in a directory of the
  * BPF file system. An agent that starts takes over what it can read, and makes
- * anew what it cannot.
+ * again what it cannot.
  */
 
+import { messageOf } from '../errors.ts';
 import { WIRE } from '../events/wire.gen.ts';
-import { obstacleToReading } from '../events/wire-description.ts';
+import { failureToRead } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
 import { type Attachment, mapEntries, missProfile, takeOver, undefine } from './attach.ts';
+import { CpuCounters } from './cpu-counters.ts';
 import { isSince, kernelVersion } from './host.ts';
-import { Lanes } from './lanes.ts';
 import { closeFd, pause } from './os.ts';
 import { mapOf, PinDirectory } from './pins-directory.ts';
 import { type Description, type PinnedLink, Session } from './pins-session.ts';
 import { RingReader } from './ring.ts';
 
-export const SHARED_MAPS = ['events', 'lanes', 'calls', 'watched'] as const;
+export const SHARED_MAPS = ['events', 'cpu_counters', 'calls', 'watched'] as const;
 const SESSION = 'session';
 
 /** From here on links to kprobes are files of their own, which can be pinned. */
@@ -37,7 +38,7 @@ export type PinReport =
       readonly directory: string;
       /** Version of the agent that pinned. */
       readonly agent: string;
-      /** Taken in before, and missing before. */
+      /** Records that earlier readers processed, and that they found missing. */
       readonly records: number;
       readonly lost: number;
       /** Bytes that wait to be read. */
@@ -112,9 +113,9 @@ export class Pins {
   /** @returns undefined unless all of them are there */
   open(links: readonly PinnedLink[]): Attachment[] | undefined {
     const there: Attachment[] = [];
-    for (const { program, ...place } of links) {
+    for (const { program, ...site } of links) {
       const fd = this.#directory.link(program);
-      if (fd !== undefined) there.push(takeOver(fd, place));
+      if (fd !== undefined) there.push(takeOver(fd, site));
     }
     if (there.length === links.length) return there;
     for (const one of there) one.leave();
@@ -179,15 +180,16 @@ export class Pins {
     };
     const events = maps.get('events');
     if (events === undefined || maps.size < SHARED_MAPS.length || sessionFd === undefined) {
+      const other = sessionFd === undefined ? undefined : failureOf(sessionFd, this.#cpus);
       close();
-      return 'it is not complete, as when the agent that made it was killed meanwhile';
+      return other ?? 'it is not complete, as when the agent that pinned it was killed meanwhile';
     }
     try {
       const session = Session.open(sessionFd, this.#cpus);
       this.#session = session;
       const { description } = session;
-      const obstacle = obstacleToReading(WIRE, description.wire);
-      if (obstacle) throw new Error(obstacle);
+      const failure = failureToRead(WIRE, description.wire);
+      if (failure) throw new Error(failure);
       if (!RingReader.canBe(session.progress.position, events)) {
         throw new Error('its session and its ring do not fit together');
       }
@@ -196,7 +198,7 @@ export class Pins {
       this.#session?.close();
       this.#session = undefined;
       close();
-      return error instanceof Error ? error.message : String(error);
+      return messageOf(error);
     }
   }
 }
@@ -249,21 +251,33 @@ function leftIn(
   cpus: number,
 ): Omit<Cleared, 'links'> {
   const events = pinned.get('events');
-  const lanesFd = pinned.get('lanes');
+  const cpuCountersFd = pinned.get('cpu_counters');
   const sessionFd = pinned.get(SESSION);
   if (events === undefined) return { unread: 0, records: 0 };
   const session = sessionFd === undefined ? undefined : openSession(sessionFd, cpus);
   const ring = new RingReader(events, mapEntries(events), session?.progress);
   const left = { unread: ring.backlog, records: ring.unread() };
   ring.close();
-  if (!session || lanesFd === undefined) return left;
+  if (!session || cpuCountersFd === undefined) return left;
   const { records, lost } = session.progress;
   session.close();
-  const lanes = new Lanes(lanesFd, cpus);
-  const attempts = lanes.counts().reduce((sum, lane) => sum + lane.attempts, 0);
-  lanes.close();
+  const cpuCounters = new CpuCounters(cpuCountersFd, cpus);
+  const attempts = cpuCounters.counts().reduce((sum, counters) => sum + counters.attempts, 0);
+  cpuCounters.close();
   const missing = attempts - records - lost;
   return { ...left, records: Math.max(left.records, missing), account: { records, lost } };
+}
+
+/** Why this agent cannot read records of a session: an agent of another version has other maps, too. */
+function failureOf(fd: number, cpus: number): string | undefined {
+  const session = openSession(fd, cpus);
+  try {
+    return session && failureToRead(WIRE, session.description.wire);
+  } catch {
+    return undefined;
+  } finally {
+    session?.close();
+  }
 }
 
 function openSession(fd: number, cpus: number): Session | undefined {
@@ -281,8 +295,9 @@ export function ownOrExplain(path: string, cpus: number): PinDirectory {
   const fd = mapOf(path, SESSION);
   const owner = fd === undefined ? undefined : openSession(fd, cpus)?.owner;
   throw new UserProblem(
-    `an agent that runs reads what is pinned in ${path}${owner ? ` (pid ${owner})` : ''}`,
-    'stop it first, or name another directory as pin.directory',
+    'pin.in-use',
+    `a running agent reads the probes pinned in ${path}${owner ? ` (pid ${owner})` : ''}`,
+    'stop it first, or set another directory as pin.directory',
   );
 }
 
@@ -291,7 +306,8 @@ function checkKernel(): void {
   if (isSince(LINKS_CAN_BE_PINNED)) return;
   const [ours, since] = [kernelVersion(), LINKS_CAN_BE_PINNED].map((one) => one.join('.'));
   throw new UserProblem(
-    `probes cannot be pinned on Linux ${ours}: the kernel lets go of a kprobe with its agent before ${since}`,
-    'run without --pin: what happens while no agent runs is not seen, and the next one finds the state again by looking at the host',
+    'pin.unsupported-kernel',
+    `probes cannot be pinned on Linux ${ours}: before ${since} the kernel detaches a kprobe when its agent ends`,
+    'run without --pin: what happens while no agent runs is not observed, and the next agent finds the state by a host snapshot',
   );
 }

@@ -6,45 +6,42 @@
  * Nothing is all or nothing. A module that is missing costs its own points until it is
  * loaded; a function that is missing costs one point.
  */
+
 import { statSync } from 'node:fs';
+import { messageOf } from '../errors.ts';
+import type { PointName } from '../events/points.ts';
 import { isWatched, type PointState, type PointStatus } from '../events/source.ts';
-import type { PointName } from '../lifecycle/points.ts';
 import {
   type AttachMethod,
   type Attachment,
   attach,
-  closePlace,
+  closeSite,
   missing,
   missProfile,
-  openPlace,
-  type Place,
+  openSite,
+  type ProbeSite,
 } from './attach.ts';
 import { choose } from './candidates.ts';
 import { kernelVersion } from './host.ts';
 import type { Attached, PinnedPoints } from './pinned-points.ts';
 import type { Unit } from './probe-loader.ts';
 import type { ProbeObject } from './probe-object.ts';
-import {
-  type Candidate,
-  type Hook,
-  PROBE_MODULES,
-  PROBE_TABLE,
-  type ProbeModule,
-  type ProbePoint,
-} from './probe-table.ts';
+import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-point.ts';
+import { PROBE_MODULES, PROBE_TABLE } from './probe-table.ts';
+import { isShortage } from './shortage.ts';
 import { naming } from './symbols.ts';
 
 type State =
   | Attached
-  | { readonly state: 'implied'; readonly candidate: Candidate }
+  | { readonly state: 'inferred'; readonly candidate: Candidate }
   | { readonly state: 'waiting'; readonly reason: string }
-  | { readonly state: 'failed'; readonly reason: string };
+  | { readonly state: 'failed'; readonly reason: string; readonly isShort: boolean };
 
 export class Points {
   readonly #method: AttachMethod;
   readonly #pinned: PinnedPoints | undefined;
   readonly #states = new Map<PointName, State>();
-  /** Which loading of each module was last seen. */
+  /** Which loading of each module was observed last. */
   readonly #loaded = new Map<ProbeModule, number>();
   /** What probes that are gone had missed, where nothing is pinned. */
   #missedGone = 0;
@@ -59,7 +56,36 @@ export class Points {
     return PROBE_MODULES.filter((module) => loadingOf(module) !== this.#loaded.get(module));
   }
 
-  /** Finds what each point of these modules can use here; notes of the others why they cannot. */
+  /** Modules with points that were refused for want of descriptors or memory: another attempt may succeed. */
+  short(): ProbeModule[] {
+    return PROBE_MODULES.filter((module) =>
+      PROBE_TABLE.some((entry) => entry.module === module && this.#shortageOf(entry) !== undefined),
+    );
+  }
+
+  /** Why a point is not watched although another attempt may succeed; undefined where there is none. */
+  get shortage(): string | undefined {
+    return PROBE_TABLE.map((entry) => this.#shortageOf(entry)).find((one) => one !== undefined);
+  }
+
+  #shortageOf({ point }: ProbePoint): string | undefined {
+    const state = this.#states.get(point);
+    return state?.state === 'failed' && state.isShort ? state.reason : undefined;
+  }
+
+  /** How many hooks the points have that are not attached, if all of them can be. */
+  unattachedHooks(): number {
+    const missing = PROBE_TABLE.filter(({ point }) => {
+      const state = this.#states.get(point)?.state;
+      return state !== 'attached' && state !== 'inferred';
+    });
+    return missing.reduce((sum, { candidates }) => sum + candidates[0].hooks.length, 0);
+  }
+
+  /**
+   * Finds what each point of these modules can use here that has nothing yet; notes of the others why they
+   * cannot.
+   */
   open(modules: readonly ProbeModule[]): Unit[] {
     for (const module of modules) {
       const loading = loadingOf(module);
@@ -73,14 +99,15 @@ export class Points {
       // The kernel's own functions are there also when nothing yet needs them watched; and
       // 5.10 and 6.1 grant a probe in a module that is not there, and never run it.
       if (loadingOf(module) === undefined) throw missing(notLoaded(module));
-      return openPlace(name(module, hook), hook, this.#method);
+      return openSite(name(module, hook), hook, this.#method);
     };
-    const kernel = { version: kernelVersion(), open, close: closePlace };
+    const kernel = { version: kernelVersion(), open, close: closeSite };
     for (const [point, state] of this.#states) {
       if ('candidate' in state) using.set(point, state.candidate);
     }
     for (const entry of PROBE_TABLE.filter(({ module }) => modules.includes(module))) {
       const { point, module } = entry;
+      if (using.has(point)) continue;
       const taken = this.#states.has(point)
         ? undefined
         : this.#pinned?.takeOver(entry, loadingOf(module));
@@ -91,20 +118,24 @@ export class Points {
       }
       const choice = choose(entry, using, kernel);
       if ('reason' in choice) {
-        const waiting = loadingOf(module) === undefined;
-        const state = waiting ? 'waiting' : 'failed';
-        this.#states.set(point, { state, reason: waiting ? notLoaded(module) : choice.reason });
+        const isWaiting = loadingOf(module) === undefined;
+        this.#states.set(
+          point,
+          isWaiting
+            ? { state: 'waiting', reason: notLoaded(module) }
+            : { state: 'failed', ...choice },
+        );
         continue;
       }
-      const { candidate, places } = choice;
+      const { candidate, sites } = choice;
       using.set(point, candidate);
-      if (places.length === 0) this.#states.set(point, { state: 'implied', candidate });
-      else units.push(this.#unit(entry, candidate, places));
+      if (sites.length === 0) this.#states.set(point, { state: 'inferred', candidate });
+      else units.push(this.#unit(entry, candidate, sites));
     }
     return units;
   }
 
-  /** Lets go of a module. */
+  /** Detaches the probes of a module. */
   stop(module: ProbeModule): void {
     for (const { point } of PROBE_TABLE.filter((entry) => entry.module === module)) {
       const state = this.#states.get(point);
@@ -115,7 +146,7 @@ export class Points {
     this.#loaded.delete(module);
   }
 
-  /** Tells the next agent, where probes are pinned, what there is and will be in a moment. */
+  /** Where probes are pinned: describes for the next agent what exists, or is about to. */
   describe(maps: ReadonlyMap<string, number>): void {
     this.#pinned?.describe(maps, this.#loaded);
   }
@@ -149,7 +180,7 @@ export class Points {
     return PROBE_TABLE.map((entry) => this.#state(entry));
   }
 
-  /** Those that are attached, or told by one that is. */
+  /** Those that are attached, or inferred from one that is. */
   watched(): PointName[] {
     const watched = PROBE_TABLE.filter((entry) => isWatched(this.#state(entry)));
     return watched.map(({ point }) => point);
@@ -164,20 +195,21 @@ export class Points {
     this.#states.clear();
   }
 
-  #unit({ point }: ProbePoint, candidate: Candidate, places: readonly Place[]): Unit {
-    this.#pinned?.add(point, candidate, places);
+  #unit({ point }: ProbePoint, candidate: Candidate, sites: readonly ProbeSite[]): Unit {
+    this.#pinned?.add(point, candidate, sites);
     const { hooks } = candidate;
-    const refused = (reason: string) => {
+    const refused = (error: unknown) => {
       this.#pinned?.delete(point);
-      this.#states.set(point, { state: 'failed', reason });
+      const [reason, isShort] = [messageOf(error), isShortage(error)];
+      this.#states.set(point, { state: 'failed', reason, isShort });
     };
     return {
       programs: hooks.map(({ program }) => program),
       attach: (object: ProbeObject) => {
         const attachments: Attachment[] = [];
-        const rest = [...places];
+        const rest = [...sites];
         try {
-          // The end first, so that there is never a begin whose end goes unseen.
+          // The end first, so that no begin lacks its end.
           for (let i = hooks.length - 1; i >= 0; i--) {
             const { program } = hooks[i];
             attachments.unshift(attach(object.program(program), rest[i]));
@@ -187,13 +219,13 @@ export class Points {
           this.#states.set(point, { state: 'attached', candidate, attachments });
         } catch (error) {
           this.#end(hooks.slice(rest.length), attachments);
-          for (const place of rest) closePlace(place);
-          refused(error instanceof Error ? error.message : String(error));
+          for (const site of rest) closeSite(site);
+          refused(error);
         }
       },
-      refused: (reason) => {
-        for (const place of places) closePlace(place);
-        refused(reason);
+      refused: (error) => {
+        for (const site of sites) closeSite(site);
+        refused(error);
       },
     };
   }
@@ -210,17 +242,21 @@ export class Points {
     }
   }
 
-  #state({ point, module, meaning }: ProbePoint): PointState {
+  #state({ point, module, description }: ProbePoint): PointState {
     const state = this.#states.get(point);
-    const base = { point, module, meaning, limited: false };
+    const base = { point, module, description, limited: false };
     if (!state) return { ...base, state: 'failed', reason: 'it was not tried' };
-    if ('reason' in state) return { ...base, ...state };
-    const { toldBy, because } = state.candidate;
-    if (toldBy && !this.#tells(toldBy)) {
-      return { ...base, state: 'failed', reason: `it is told by ${toldBy}, which is not attached` };
+    if ('reason' in state) return { ...base, state: state.state, reason: state.reason };
+    const { inferredFrom, because } = state.candidate;
+    if (inferredFrom && !this.#isObserved(inferredFrom)) {
+      return {
+        ...base,
+        state: 'failed',
+        reason: `it is inferred from ${inferredFrom}, which is not attached`,
+      };
     }
-    if (state.state === 'implied') {
-      return { ...base, state: 'implied', reason: `${because}; told by ${toldBy}` };
+    if (state.state === 'inferred') {
+      return { ...base, state: 'inferred', reason: `${because}; inferred from ${inferredFrom}` };
     }
     const { candidate, attachments } = state;
     const methods = attachments.map((one) => one.method);
@@ -228,17 +264,17 @@ export class Points {
       ...base,
       state: 'attached',
       symbol: symbolsOf(candidate),
-      method: [...methods, ...(toldBy ? [`told by ${toldBy}`] : [])].join('+'),
+      method: [...methods, ...(inferredFrom ? [`inferred from ${inferredFrom}`] : [])].join('+'),
       limited: candidate.hooks.some(({ blocks }) => blocks) && methods.includes('kretprobe'),
     };
   }
 
-  /** Whether that point is attached, or told itself by one that is. */
-  #tells(point: PointName): boolean {
+  /** Whether that point is attached, or itself inferred from one that is. */
+  #isObserved(point: PointName): boolean {
     const state = this.#states.get(point);
-    if (state?.state !== 'implied') return state?.state === 'attached';
-    const { toldBy } = state.candidate;
-    return toldBy !== undefined && this.#tells(toldBy);
+    if (state?.state !== 'inferred') return state?.state === 'attached';
+    const { inferredFrom } = state.candidate;
+    return inferredFrom !== undefined && this.#isObserved(inferredFrom);
   }
 }
 
@@ -259,7 +295,7 @@ function notLoaded(module: ProbeModule): string {
 
 /**
  * A number for this loading of a module: one that was unloaded and loaded again
- * between two looks has another, and none of the probes that it had before.
+ * between two checks has another, and none of the probes that it had before.
  */
 function loadingOf(module: ProbeModule): number | undefined {
   return statSync(`/sys/module/${module}`, { throwIfNoEntry: false })?.ino;

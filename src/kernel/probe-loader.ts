@@ -1,12 +1,21 @@
-/** Loads probe objects, whose maps are all the same, and hands each program to whoever wants it. */
+/**
+ * Loads probe objects, whose maps are all the same, and hands each program to whoever wants it. An object is
+ * closed as soon as its programs are attached: links and maps keep what they need, and modules that come
+ * and go must cost neither descriptors nor memory.
+ */
+
 import { existsSync } from 'node:fs';
 import { WIRE } from '../events/wire.gen.ts';
-import { describeWire, wireDifference } from '../events/wire-description.ts';
+import { wireDifference } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
+import { describeWire } from './describe-wire.ts';
 import { isSince } from './host.ts';
+import { LibbpfError } from './libbpf.ts';
+import { closeFd, duplicate } from './os.ts';
 import { SHARED_MAPS } from './pins.ts';
 import { type OpaqueKeys, ProbeObject } from './probe-object.ts';
 import { PROBE_MODULES } from './probe-table.ts';
+import { isShortage } from './shortage.ts';
 
 const BTF = '/sys/kernel/btf';
 
@@ -17,7 +26,7 @@ const TYPED_SINCE = [6, 1] as const;
 export interface Unit {
   readonly programs: readonly string[];
   attach(object: ProbeObject): void;
-  refused(reason: string): void;
+  refused(error: unknown): void;
 }
 
 export interface LoaderOptions {
@@ -36,7 +45,7 @@ export interface Shared {
   readonly keys: OpaqueKeys;
   /** CPUs that there may ever be. */
   readonly cpus: number;
-  /** Those of an earlier agent; else made by the first object that is loaded, which owns them. */
+  /** Those of an earlier agent; else made by the first object that is loaded. */
   readonly maps: Maps | undefined;
 }
 
@@ -44,15 +53,21 @@ export class ProbeLoader {
   readonly #options: LoaderOptions;
   readonly #shared: Shared;
   #maps: Maps | undefined;
-  readonly #objects = new Set<ProbeObject>();
   readonly #onLoaded: (maps: Maps) => void;
+  readonly #open: typeof openObject;
 
-  /** @param onLoaded is told before programs of an object that was loaded are attached */
-  constructor(options: LoaderOptions, shared: Shared, onLoaded: (maps: Maps) => void) {
+  /** @param onLoaded is called before programs of an object that was loaded are attached */
+  constructor(
+    options: LoaderOptions,
+    shared: Shared,
+    onLoaded: (maps: Maps) => void,
+    open = openObject,
+  ) {
     this.#options = options;
     this.#shared = shared;
     this.#maps = shared.maps;
     this.#onLoaded = onLoaded;
+    this.#open = open;
   }
 
   /**
@@ -60,19 +75,28 @@ export class ProbeLoader {
    * @throws when the kernel takes nothing at all
    */
   load(units: readonly Unit[]): void {
-    const object = this.#open();
+    let object: ProbeObject | undefined;
     try {
+      object = this.#open(this.#options, this.#shared.keys);
       this.#shareMaps(object);
       object.load(new Set(units.flatMap(({ programs }) => programs)));
+      this.#maps ??= mapsOf(object);
     } catch (error) {
-      object.close();
-      const reason = error instanceof Error ? error.message : String(error);
-      if (units.length > 1) for (const part of apart(units, reason)) this.load(part);
-      else if (!this.#maps) throw error;
-      else for (const unit of units) unit.refused(reason);
+      object?.close();
+      this.#refuse(units, error);
       return;
     }
-    this.#attach(object, units);
+    this.#onLoaded(this.#maps);
+    for (const unit of units) unit.attach(object);
+    object.close();
+  }
+
+  /** Parts may be accepted where the whole is not, but no part has more descriptors or memory. */
+  #refuse(units: readonly Unit[], error: unknown): void {
+    const isForParts = error instanceof LibbpfError && error.step === 'load' && !isShortage(error);
+    if (isForParts && units.length > 1) for (const part of apart(units, error)) this.load(part);
+    else if (!this.#maps) throw error;
+    else for (const unit of units) unit.refused(error);
   }
 
   /** Descriptors of the shared maps, by name; there is none before something was loaded. */
@@ -87,29 +111,8 @@ export class ProbeLoader {
   }
 
   close(): void {
-    for (const object of this.#objects) object.close();
-  }
-
-  /** Opens the object and makes sure that it speaks our wire format. */
-  #open(): ProbeObject {
-    const { directory, moduleBtf } = this.#options;
-    const name = moduleBtf && modulesTellTypes() ? 'vfioscope-typed' : 'vfioscope';
-    const path = `${directory}/${name}.bpf.o`;
-    const object = ProbeObject.open(path, moduleBtf ? undefined : `${BTF}/vmlinux`);
-    try {
-      const difference = wireDifference(WIRE, describeWire(object.btf()));
-      if (difference) {
-        throw new UserProblem(
-          `${path} and this agent are of different versions: ${difference}`,
-          'install both from one build',
-        );
-      }
-      object.preset(this.#shared.keys);
-      return object;
-    } catch (error) {
-      object.close();
-      throw error;
-    }
+    // Those of an earlier agent belong to whoever found them.
+    if (!this.#shared.maps) for (const fd of this.maps.values()) closeFd(fd);
   }
 
   #shareMaps(object: ProbeObject): void {
@@ -117,20 +120,39 @@ export class ProbeLoader {
       for (const [name, fd] of this.#maps) object.reuseMap(name, fd);
     } else {
       object.setMaxEntries('events', this.#options.ringBytes);
-      object.setMaxEntries('lanes', this.#shared.cpus);
+      object.setMaxEntries('cpu_counters', this.#shared.cpus);
     }
-  }
-
-  #attach(object: ProbeObject, units: readonly Unit[]): void {
-    this.#objects.add(object);
-    this.#maps ??= new Map(SHARED_MAPS.map((name) => [name, object.mapFd(name)]));
-    this.#onLoaded(this.#maps);
-    for (const unit of units) unit.attach(object);
   }
 }
 
-/** Whether offsets in all modules that are loaded can be had from their types; bpf/layout.h tells the rest. */
-function modulesTellTypes(): boolean {
+/** Opens the object and makes sure that it has our wire format. */
+function openObject({ directory, moduleBtf }: LoaderOptions, keys: OpaqueKeys): ProbeObject {
+  const name = moduleBtf && modulesHaveTypes() ? 'vfioscope-typed' : 'vfioscope';
+  const path = `${directory}/${name}.bpf.o`;
+  const object = ProbeObject.open(path, moduleBtf ? undefined : `${BTF}/vmlinux`);
+  try {
+    const difference = wireDifference(WIRE, describeWire(object.btf()));
+    if (difference) {
+      throw new UserProblem(
+        'build.version-mismatch',
+        `${path} and this agent are of different versions: ${difference}`,
+        'install both from one build',
+      );
+    }
+    object.preset(keys);
+    return object;
+  } catch (error) {
+    object.close();
+    throw error;
+  }
+}
+
+function mapsOf(object: ProbeObject): Maps {
+  return new Map(SHARED_MAPS.map((name) => [name, duplicate(object.mapFd(name))]));
+}
+
+/** Whether offsets in all modules that are loaded are known from their types; bpf/layout.h says what follows. */
+function modulesHaveTypes(): boolean {
   return (
     isSince(TYPED_SINCE) &&
     PROBE_MODULES.every(
@@ -139,9 +161,11 @@ function modulesTellTypes(): boolean {
   );
 }
 
-/** What to try next: all but what the reason names, and that alone; halves where it names nothing. */
-function apart(units: readonly Unit[], reason: string): readonly (readonly Unit[])[] {
-  const isNamed = ({ programs }: Unit) => programs.some((one) => reason.includes(`prog '${one}'`));
+/** What to try next: all but what libbpf names, and that alone; halves where it names nothing. */
+function apart(units: readonly Unit[], error: unknown): readonly (readonly Unit[])[] {
+  const messages = error instanceof LibbpfError ? error.messages : [];
+  const isNamed = ({ programs }: Unit) =>
+    programs.some((one) => messages.some((message) => message.includes(`prog '${one}'`)));
   const [named, rest] = [units.filter(isNamed), units.filter((unit) => !isNamed(unit))];
   if (named.length > 0 && rest.length > 0) return [rest, named];
   const middle = units.length >> 1;

@@ -1,5 +1,6 @@
 /** The compiled probe object (bpf/vfioscope.bpf.c): opened, preset, and some of it loaded. */
 import koffi from 'koffi';
+import { UserProblem } from '../problem.ts';
 import { Btf } from './btf.ts';
 import { Libbpf, openOptions, type Pointer } from './libbpf.ts';
 import { randomBytes } from './os.ts';
@@ -15,12 +16,14 @@ export class ProbeObject {
   }
 
   /**
-   * @param btf the only BTF that tells its layouts; by default the kernel's and its modules'
+   * @param btf the only BTF to take layouts from; by default the kernel's and its modules'
    * @throws {LibbpfError} when the file is missing or not a BPF object
    */
   static open(path: string, btf?: string): ProbeObject {
-    const object = Libbpf.get().checkPointer(`cannot read probe object ${path}`, (calls) =>
-      calls.objectOpen(path, openOptions(btf)),
+    const object = Libbpf.get().checkPointer(
+      `cannot read probe object ${path}`,
+      (calls) => calls.objectOpen(path, openOptions(btf)),
+      'open',
     );
     return new ProbeObject(path, object);
   }
@@ -30,7 +33,13 @@ export class ProbeObject {
     const btf = this.#libbpf.calls.objectBtf(this.#object);
     const size = new Uint32Array(1);
     const data = btf && this.#libbpf.calls.btfRawData(btf, size);
-    if (!data) throw new Error(`${this.path} has no BTF: it was not built by bpf/Makefile`);
+    if (!data) {
+      throw new UserProblem(
+        'build.object-unreadable',
+        `${this.path} has no BTF: it was not built by bpf/Makefile`,
+        'reinstall vfioscope, or build the objects with npm run build:bpf',
+      );
+    }
     return new Btf(new Uint8Array(koffi.view(data, size[0])));
   }
 
@@ -74,8 +83,10 @@ export class ProbeObject {
       calls.setAutoload(program, programs.has(calls.programName(program)));
       program = calls.nextProgram(this.#object, program);
     }
-    this.#libbpf.check(`the kernel refused ${this.path}`, (calls) =>
-      calls.objectLoad(this.#object),
+    this.#libbpf.check(
+      `the kernel refused ${this.path}`,
+      (calls) => calls.objectLoad(this.#object),
+      'load',
     );
   }
 

@@ -1,107 +1,44 @@
 /**
  * Which kernel function stands for which logical point: the one table.
  *
- * Points are kprobes at entry and kretprobes at return, never fentry and fexit: a BPF trampoline skips
- * a program in silence when it is preempted inside it and another task on the same CPU comes by, while
- * a kprobe runs with preemption off. docs/architecture.md compares them.
+ * Points are kprobes at entry and kretprobes at return, never fentry and fexit: if a program is preempted
+ * inside a BPF trampoline, the kernel silently skips it for another task on the same CPU, while a kprobe
+ * runs with preemption off.
  *
  * `blocks` marks functions that sleep, for minutes or only for a lock. Each call in flight occupies one
- * instance of a kretprobe, and there are few by default, so those get their own, large number of them: a
- * hundred tools that create devices or VMs at the same time are all in there at once.
+ * instance of a kretprobe, and there are few by default, so these functions get a large number of them: a
+ * hundred tools may create devices or VMs at the same time.
  */
-import type { PointName } from '../lifecycle/points.ts';
-
-export type ProbeModule = 'mdev' | 'vfio' | 'kvm';
-
-/** A program at a function's entry or return. */
-export interface Hook {
-  /** The kernel function. */
-  readonly symbol: string;
-  readonly program: string;
-  readonly atReturn: boolean;
-  /** Many calls may be in flight. */
-  readonly blocks: boolean;
-  /** It is a function of the kernel itself, not of the point's module. */
-  readonly core?: true;
-}
-
-/** A way to see a point. */
-export interface Candidate {
-  /** The end last: it is attached first, so that there is never a begin whose end goes unseen. */
-  readonly hooks: readonly Hook[];
-  /** Only where that point, which stands before this one in the table, uses that function. */
-  readonly where?: readonly [point: PointName, symbol: string];
-  /** Only on kernels before this version. */
-  readonly before?: readonly [major: number, minor: number];
-  /** The point whose programs tell this one, or its end. */
-  readonly toldBy?: PointName;
-  /** Why this kernel has no such step of its own; only where there are no hooks. */
-  readonly because?: string;
-}
-
-export interface ProbePoint {
-  readonly point: PointName;
-  /** The kernel module that the functions live in. */
-  readonly module: ProbeModule;
-  readonly meaning: string;
-  /** In order of preference; the first that the running kernel has is used. */
-  readonly candidates: readonly Candidate[];
-}
-
-interface Options extends Pick<Candidate, 'where' | 'before'> {
-  readonly blocks?: boolean;
-}
-
-function entry(symbol: string, program: string): Hook {
-  return { symbol, program, atReturn: false, blocks: false };
-}
-
-function atReturn(symbol: string, program: string, blocks: boolean): Hook {
-  return { symbol, program, atReturn: true, blocks };
-}
-
-/** Entry and return of one function, by programs whose names end in _begin and _end. */
-function both(symbol: string, stem: string, options: Options = {}): Candidate {
-  return spanned(symbol, `${stem}_begin`, `${stem}_end`, options);
-}
-
-function spanned(
-  symbol: string,
-  begin: string,
-  end: string,
-  { blocks = false, ...rest }: Options = {},
-): Candidate {
-  return { hooks: [entry(symbol, begin), atReturn(symbol, end, blocks)], ...rest };
-}
-
-function single(symbol: string, program: string): Candidate {
-  return { hooks: [entry(symbol, program)] };
-}
-
-/** No step of its own: another point tells it, because of how that kernel is built. */
-function told(toldBy: PointName, because: string, only: Partial<Candidate>): Candidate {
-  return { hooks: [], toldBy, because, ...only };
-}
-
-/** A function of the kernel itself. */
-function core(candidate: Candidate): Candidate {
-  return { ...candidate, hooks: candidate.hooks.map((hook) => ({ ...hook, core: true })) };
-}
+import {
+  atReturn,
+  both,
+  core,
+  entry,
+  inferred,
+  type ProbeModule,
+  type ProbePoint,
+  single,
+  spanned,
+} from './probe-point.ts';
 
 const blocks = { blocks: true };
 
 /** In 5.10 devices are registered by their struct device. */
 const OLD_REGISTER = { where: ['vfio.register', 'vfio_add_group_dev'] } as const;
-/** Until 6.5 the core looked no further than the group when it opened a device. */
+/** Until 6.5 the core used only the group when it opened a device. */
 const OLD_OPEN = { where: ['vfio.device.open', 'vfio_device_assign_container'] } as const;
 /** Later ones have a function that every open returns from. */
 const NO_OPEN_END = { ...blocks, before: [6, 6] } as const;
+
+/** Returns from any request to a container, or to iommufd. */
+const CONTAINER_MAP = atReturn('vfio_fops_unl_ioctl', 'container_map_end', true);
+const IOMMUFD_MAP = { ...atReturn('iommufd_fops_ioctl', 'iommufd_map_end', true), of: 'iommufd' };
 
 export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'mdev.parent.register',
     module: 'mdev',
-    meaning: 'a driver offers a device as parent of mdevs',
+    description: 'a driver offers a device as parent of mdevs',
     candidates: [
       both('mdev_register_parent', 'parent_register'),
       spanned('mdev_register_device', 'device_register_begin', 'parent_register_end'),
@@ -110,7 +47,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'mdev.parent.unregister',
     module: 'mdev',
-    meaning: 'a parent is withdrawn, with all its mdevs',
+    description: 'a parent is unregistered, with all its mdevs',
     candidates: [
       both('mdev_unregister_parent', 'parent_unregister', blocks),
       spanned('mdev_unregister_device', 'device_unregister_begin', 'parent_unregister_end', blocks),
@@ -119,7 +56,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'mdev.create',
     module: 'mdev',
-    meaning: 'somebody wrote a UUID to create',
+    description: 'a process wrote a UUID to create',
     candidates: [
       both('mdev_device_create', 'create', {
         ...blocks,
@@ -135,43 +72,43 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'mdev.probe',
     module: 'mdev',
-    meaning: 'the driver sets an mdev up',
+    description: 'the driver sets up an mdev',
     candidates: [both('mdev_probe', 'probe', blocks)],
   },
   {
     point: 'mdev.remove',
     module: 'mdev',
-    meaning: 'somebody wrote to remove',
+    description: 'a process wrote to remove',
     candidates: [both('mdev_device_remove', 'remove', blocks)],
   },
   {
     point: 'mdev.remove_child',
     module: 'mdev',
-    meaning: 'an mdev is removed because its parent is withdrawn',
+    description: 'an mdev is removed because its parent is unregistered',
     candidates: [both('mdev_device_remove_cb', 'remove_child', blocks)],
   },
   {
     point: 'mdev.unbind',
     module: 'mdev',
-    meaning: 'the driver lets go of an mdev',
+    description: 'the driver is unbound from an mdev',
     candidates: [both('mdev_remove', 'unbind', blocks)],
   },
   {
     point: 'mdev.release',
     module: 'mdev',
-    meaning: 'the last reference is gone and the mdev is freed',
+    description: 'the last reference is gone and the mdev is freed',
     candidates: [both('mdev_device_release', 'release', blocks)],
   },
   {
     point: 'mdev.driver.unregister',
     module: 'mdev',
-    meaning: 'a driver of mdevs goes',
+    description: 'a driver of mdevs is unregistered',
     candidates: [single('mdev_unregister_driver', 'driver_unregister')],
   },
   {
     point: 'vfio.register',
     module: 'vfio',
-    meaning: 'a driver registers a device that has an IOMMU group',
+    description: 'a driver registers a device that has an IOMMU group',
     candidates: [
       // 5.10 has the other function as well, but calls it from this one.
       spanned('vfio_add_group_dev', 'add_begin', 'add_end', blocks),
@@ -181,9 +118,9 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.init',
     module: 'vfio',
-    meaning: 'a driver makes a vfio_device',
+    description: 'a driver allocates a vfio_device',
     candidates: [
-      told('vfio.register', 'it comes to be when it is registered on this kernel', OLD_REGISTER),
+      inferred('vfio.register', 'this kernel allocates it when it is registered', OLD_REGISTER),
       both('vfio_init_device', 'init', blocks),
       // 6.2 and later: the other is inlined into this one.
       both('_vfio_alloc_device', 'alloc', blocks),
@@ -192,16 +129,20 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.register_emulated',
     module: 'vfio',
-    meaning: 'a driver registers a device without an IOMMU of its own, an mdev above all',
+    description: 'a driver registers a device without an IOMMU of its own, an mdev above all',
     candidates: [
       both('vfio_register_emulated_iommu_dev', 'register_emulated', blocks),
-      told('vfio.register', 'all devices register alike on this kernel', OLD_REGISTER),
+      inferred(
+        'vfio.register',
+        'this kernel registers all devices by the same function',
+        OLD_REGISTER,
+      ),
     ],
   },
   {
     point: 'vfio.unregister',
     module: 'vfio',
-    meaning: 'a device is withdrawn; waits until nobody has it open',
+    description: 'a device is unregistered; waits until no process has it open',
     candidates: [
       spanned('vfio_del_group_dev', 'del_begin', 'del_end', blocks),
       both('vfio_unregister_group_dev', 'unregister', blocks),
@@ -210,10 +151,10 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.release',
     module: 'vfio',
-    meaning: 'the last reference is gone and the vfio_device is freed',
+    description: 'the last reference is gone and the vfio_device is freed',
     candidates: [
       both('vfio_device_release', 'vdev_release', blocks),
-      told('vfio.unregister', 'to free it is the last act of withdrawing it on this kernel', {
+      inferred('vfio.unregister', 'this kernel frees it as the last step of unregistering it', {
         where: ['vfio.unregister', 'vfio_del_group_dev'],
       }),
     ],
@@ -221,19 +162,19 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.group.open',
     module: 'vfio',
-    meaning: 'a process opens /dev/vfio/GROUP',
+    description: 'a process opens /dev/vfio/GROUP',
     candidates: [both('vfio_group_fops_open', 'group_open', blocks)],
   },
   {
     point: 'vfio.group.close',
     module: 'vfio',
-    meaning: 'the last descriptor of /dev/vfio/GROUP is closed',
+    description: 'the last descriptor of /dev/vfio/GROUP is closed',
     candidates: [single('vfio_group_fops_release', 'group_close')],
   },
   {
     point: 'vfio.group.set_kvm',
     module: 'vfio',
-    meaning: 'a group is told its VM, or that it has none any more',
+    description: 'the VM of a group is set or cleared',
     candidates: [
       spanned('vfio_group_set_kvm', 'group_set_kvm_begin', 'group_set_kvm_end', OLD_REGISTER),
       single('vfio_group_set_kvm', 'group_set_kvm'),
@@ -244,7 +185,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.device.get_fd',
     module: 'vfio',
-    meaning: 'a process asks a group for a device file',
+    description: 'a process requests a device file from a group',
     candidates: [
       spanned('vfio_group_fops_unl_ioctl', 'get_fd_begin', 'get_fd_and_open_end', NO_OPEN_END),
       both('vfio_group_fops_unl_ioctl', 'get_fd', blocks),
@@ -253,53 +194,53 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.group.unset_container',
     module: 'vfio',
-    meaning: 'a process asks for a group to leave its container',
+    description: 'a process requests to detach a group from its container',
     candidates: [
-      told('vfio.device.get_fd', 'all that is asked of a group comes by the same function', {}),
+      inferred('vfio.device.get_fd', 'all requests to a group pass through the same function', {}),
     ],
   },
   {
     point: 'vfio.group.detach',
     module: 'vfio',
-    meaning: 'a group leaves its container',
+    description: 'a group is detached from its container',
     candidates: [
-      told(
-        'vfio.device.get_fd',
-        'to leave it is inlined into the request for that on this kernel',
-        OLD_REGISTER,
-      ),
+      inferred('vfio.device.get_fd', 'this kernel inlines it into the request', OLD_REGISTER),
       single('vfio_group_detach_container', 'group_detach'),
     ],
   },
   {
     point: 'vfio.group.notify',
     module: 'vfio',
-    meaning: 'drivers that asked to be told the VM of a group are told',
+    description: 'drivers that registered for it are notified of the VM of a group',
     candidates: [
-      // Much else is told by the same function, and may sleep in it.
+      // The same function notifies of much else, and may sleep.
       core(
         spanned('blocking_notifier_call_chain', 'notify_begin', 'notify_end', {
           ...blocks,
           ...OLD_REGISTER,
         }),
       ),
-      told('vfio.group.set_kvm', 'this kernel tells a driver no VM, it gives it one at open', {}),
+      inferred(
+        'vfio.group.set_kvm',
+        'this kernel does not notify drivers of the VM, but passes it at open',
+        {},
+      ),
     ],
   },
   {
     point: 'vfio.device.open',
     module: 'vfio',
-    meaning: 'a device file is opened',
+    description: 'a device file is opened',
     candidates: [
       both('vfio_df_open', 'open', blocks),
       // 6.1: vfio_device_open is inlined, and this is its first step.
       {
         hooks: [entry('vfio_device_assign_container', 'assign_begin')],
-        toldBy: 'vfio.device.get_fd',
+        inferredFrom: 'vfio.device.get_fd',
       },
-      told(
+      inferred(
         'vfio.device.get_fd',
-        'opening is inlined into the request for it on this kernel, so it is told when that returns',
+        'this kernel inlines the open into the request for it, so it is emitted when that returns',
         OLD_REGISTER,
       ),
     ],
@@ -307,7 +248,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.device.close',
     module: 'vfio',
-    meaning: 'a device file is closed',
+    description: 'a device file is closed',
     candidates: [
       both('vfio_df_close', 'close', blocks),
       {
@@ -322,17 +263,17 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.device.kvm_capture',
     module: 'vfio',
-    meaning: 'a device takes a reference on its VM, before its first open',
+    description: 'a device takes a reference on its VM, before its first open',
     candidates: [
       both('vfio_device_get_kvm_safe', 'kvm_capture'),
-      told(
+      inferred(
         'vfio.device.open',
-        'the core copies the VM of the group and takes no reference on this kernel',
+        'the core of this kernel copies the VM of the group and takes no reference',
         OLD_OPEN,
       ),
-      told(
+      inferred(
         'vfio.group.set_kvm',
-        'the core keeps no VM for a device on this kernel; its group has one',
+        'the core of this kernel keeps no VM for a device; its group has one',
         OLD_REGISTER,
       ),
     ],
@@ -340,62 +281,76 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
   {
     point: 'vfio.device.kvm_drop',
     module: 'vfio',
-    meaning: 'a device gives its VM back, after its last close',
+    description: 'a device drops its reference on its VM, after its last close',
     candidates: [
       single('vfio_device_put_kvm', 'kvm_drop'),
-      told('vfio.device.close', 'the core holds no reference on this kernel', OLD_OPEN),
-      told('vfio.device.close', 'the core holds no reference on this kernel', OLD_REGISTER),
+      inferred('vfio.device.close', 'the core of this kernel holds no reference', OLD_OPEN),
+      inferred('vfio.device.close', 'the core of this kernel holds no reference', OLD_REGISTER),
+    ],
+  },
+  {
+    point: 'vfio.dma.map',
+    module: 'vfio',
+    description: 'memory of a process could not be mapped for DMA',
+    // The type1 driver has no function of its own for it that all kernels keep. A kernel with iommufd may
+    // have both, or no containers; VFIO depends on iommufd, so it is loaded whenever VFIO is.
+    candidates: [
+      { hooks: [CONTAINER_MAP, IOMMUFD_MAP] },
+      { hooks: [CONTAINER_MAP] },
+      { hooks: [IOMMUFD_MAP] },
     ],
   },
   {
     point: 'kvm.vm.create',
     module: 'kvm',
-    meaning: 'a process asks for a VM',
+    description: 'a process requests a VM',
     candidates: [both('kvm_dev_ioctl', 'vm_create', blocks)],
   },
   {
     point: 'kvm.vm.init',
     module: 'kvm',
-    meaning: 'a VM comes to be',
+    description: 'a VM is initialised',
     candidates: [both('kvm_arch_init_vm', 'vm_init', blocks)],
   },
   {
     point: 'kvm.vm.destroy',
     module: 'kvm',
-    meaning: 'a VM lost its last reference and is torn down',
+    description: 'a VM lost its last reference and is torn down',
     candidates: [both('kvm_destroy_vm', 'vm_destroy', blocks)],
   },
   {
     point: 'kvm.vm.fd_close',
     module: 'kvm',
-    meaning: 'the last descriptor of a VM is closed',
+    description: 'the last descriptor of a VM is closed',
     candidates: [both('kvm_vm_release', 'vm_fd_close', blocks)],
   },
   {
     point: 'kvm.get',
     module: 'kvm',
-    meaning: 'a reference on a VM is taken',
+    description: 'a reference on a VM is taken',
     candidates: [single('kvm_get_kvm', 'get')],
   },
   {
     point: 'kvm.get_safe',
     module: 'kvm',
-    meaning: 'a reference is taken unless the VM is already going away',
+    description: 'a reference is taken unless the VM is already going away',
     candidates: [
       both('kvm_get_kvm_safe', 'get_safe'),
-      told('kvm.get', 'this kernel has no such function, so nobody calls it', { before: [5, 17] }),
+      inferred('kvm.get', 'this kernel has no such function, so it is never called', {
+        before: [5, 17],
+      }),
     ],
   },
   {
     point: 'kvm.put',
     module: 'kvm',
-    meaning: 'a reference on a VM is given back',
+    description: 'a reference on a VM is put',
     candidates: [single('kvm_put_kvm', 'put')],
   },
   {
     point: 'module.unload',
     module: 'vfio',
-    meaning: 'somebody wants a kernel module to go',
+    description: 'a process requests to unload a kernel module',
     candidates: ['x64', 's390x', 'arm64'].map((arch) =>
       core(both(`__${arch}_sys_delete_module`, 'unload')),
     ),

@@ -1,9 +1,10 @@
 /** All probes of this agent: the points, the ring that they write to, and who they are left to. */
+import { POINTS } from '../events/points.ts';
 import type { PointState, PointStatus } from '../events/source.ts';
 import { UserProblem } from '../problem.ts';
 import type { AttachMethod } from './attach.ts';
+import { CpuCounters } from './cpu-counters.ts';
 import { HOST_PROGRAMS, HostPrograms } from './host-programs.ts';
-import { Lanes } from './lanes.ts';
 import { Libbpf } from './libbpf.ts';
 import { PAGE_SIZE } from './os.ts';
 import { PinnedPoints } from './pinned-points.ts';
@@ -12,10 +13,17 @@ import type { Session } from './pins-session.ts';
 import { Points } from './points.ts';
 import { type LoaderOptions, ProbeLoader, type Unit } from './probe-loader.ts';
 import { OpaqueKeys } from './probe-object.ts';
-import { PROBE_MODULES, type ProbeModule } from './probe-table.ts';
+import type { ProbeModule } from './probe-point.ts';
+import { PROBE_MODULES } from './probe-table.ts';
 import { RingReader } from './ring.ts';
-import type { SeenFiles } from './seen-files.ts';
+import { DescriptorReserve, isShortage, Retries } from './shortage.ts';
+import type { SnapshotFiles } from './snapshot-files.ts';
 import { WatchedPoints } from './watched-points.ts';
+
+/** Descriptors of one hook: the event, the link and the program. */
+const OF_A_HOOK = 3;
+/** Descriptors that loading an object takes until it is closed, and that a host snapshot takes. */
+const OF_AN_OBJECT = 32;
 
 export interface ProbesOptions extends LoaderOptions {
   readonly method: AttachMethod;
@@ -27,7 +35,7 @@ export class Probes {
   readonly ring: RingReader;
   readonly ringFd: number;
   readonly ringBytes: number;
-  readonly lanes: Lanes;
+  readonly cpuCounters: CpuCounters;
   readonly #points: Points;
   readonly #host: HostPrograms;
   readonly #loader: ProbeLoader;
@@ -35,6 +43,8 @@ export class Probes {
   #watched: WatchedPoints | undefined;
   /** With a module that has come, more can be read of files that were there. */
   #filesAreOld = true;
+  readonly #reserve = new DescriptorReserve();
+  readonly #retries = new Retries();
 
   /** Makes the ring and attaches whatever can be. @throws when nothing at all can work here */
   constructor({ pin, method, ...asked }: ProbesOptions) {
@@ -49,8 +59,8 @@ export class Probes {
       moduleBtf: kept?.description.moduleBtf ?? asked.moduleBtf,
     };
     const keys = new OpaqueKeys(kept?.description.keys);
-    const origin = { agent: pin?.agent ?? '', keys: keys.hexadecimal, ...options };
-    this.#points = new Points(method, this.#pins && new PinnedPoints(this.#pins, origin));
+    const references = { agent: pin?.agent ?? '', keys: keys.hexadecimal, ...options };
+    this.#points = new Points(method, this.#pins && new PinnedPoints(this.#pins, references));
     this.#host = new HostPrograms(this.#pins);
     this.#loader = new ProbeLoader(options, { keys, cpus, maps: kept?.maps }, (maps) =>
       this.#points.describe(maps),
@@ -61,10 +71,11 @@ export class Probes {
     this.ringBytes = options.ringBytes;
     this.ringFd = this.#loader.map('events');
     this.ring = new RingReader(this.ringFd, options.ringBytes, this.session?.progress);
-    this.lanes = new Lanes(this.#loader.map('lanes'), cpus);
+    this.cpuCounters = new CpuCounters(this.#loader.map('cpu_counters'), cpus);
+    this.#keepReserve();
   }
 
-  /** What is attached now begins when all of it is; what was attached before goes on meanwhile. */
+  /** What is attached now begins when all of it is; what was attached before continues meanwhile. */
   #attach(units: readonly Unit[]): void {
     this.#watch();
     this.#load(units);
@@ -75,24 +86,47 @@ export class Probes {
     if (units.length > 0) this.#loader.load(units);
   }
 
-  /** Lets the programs tell of all points that are attached now. */
+  /** Lets the programs emit records of all points that are attached now. */
   #watch(): void {
     const fd = this.#loader.maps.get('watched');
-    // Nobody is told of anything before there is a map.
+    // Programs emit nothing before there is a map.
     if (fd === undefined) return;
     this.#watched ??= new WatchedPoints(fd);
-    this.#watched.set(this.#points.watched());
+    this.#watched.set(this.#points.watched().map((point) => POINTS[point]));
   }
 
-  /** Attaches to modules that have come, lets go of those that have left. @returns which changed */
+  /**
+   * Attaches to modules that were loaded, detaches from those that were unloaded, and tries again what
+   * was refused for want of descriptors or memory.
+   * @returns which changed
+   */
   refresh(): ProbeModule[] {
     const changed = this.#points.changed();
-    if (changed.length === 0) return [];
+    const now = performance.now();
+    const short = this.#retries.isDue(now) ? this.#points.short() : [];
+    const modules = [...new Set([...changed, ...short])];
+    if (modules.length === 0) return [];
+    const before = this.#points.watched().length;
+    // Detaching opens files of tracefs, too. Nothing else can take a descriptor before it is done.
+    this.#reserve.release();
     for (const module of changed) this.#points.stop(module);
-    this.#attach(this.#points.open(changed));
+    this.#attach(this.#points.open(modules));
+    this.#keepReserve();
     this.#points.describe(this.#loader.maps);
-    this.#filesAreOld = true;
-    return changed;
+    this.#retries.tried(this.shortage !== undefined, now);
+    const isOther = changed.length > 0 || this.#points.watched().length !== before;
+    if (isOther) this.#filesAreOld = true;
+    return isOther ? modules : [];
+  }
+
+  /** Enough for the probes that are not attached now. What a module had that has left is taken at once. */
+  #keepReserve(): void {
+    this.#reserve.fill(OF_A_HOOK * this.#points.unattachedHooks() + OF_AN_OBJECT);
+  }
+
+  /** Why a point of a loaded module is not watched yet, where another attempt may succeed. */
+  get shortage(): string | undefined {
+    return this.#points.shortage;
   }
 
   /** What was found where probes are pinned; undefined where they are not. */
@@ -114,27 +148,32 @@ export class Probes {
     return this.#points.statuses();
   }
 
-  /** Sooner told, because the kernel is asked for no counts. */
+  /** Cheaper, because the kernel is not asked for counts. */
   states(): PointState[] {
     return this.#points.states();
   }
 
   /**
-   * What looks into the files of all processes; an error where the kernel refuses that. It is
+   * Lists the files of all processes; an error where the kernel refuses that. It is
    * the largest program, and loaded only when it is asked for: the probes do not wait for it.
    */
-  get seenFiles(): SeenFiles | Error {
-    if (this.#filesAreOld) this.#load([this.#host.filesUnit()]);
-    this.#filesAreOld = false;
-    return this.#host.seenFiles;
+  get snapshotFiles(): SnapshotFiles | Error {
+    if (this.#filesAreOld) {
+      this.#reserve.release();
+      this.#load([this.#host.filesUnit()]);
+      this.#keepReserve();
+    }
+    this.#filesAreOld = isShortage(this.#host.snapshotFiles);
+    return this.#host.snapshotFiles;
   }
 
   /** Detaches everything and frees the ring; what is pinned is left as it is. */
   close(): void {
+    this.#reserve.release();
     this.#points.close();
     this.#host.close();
     this.ring.close();
-    this.lanes.close();
+    this.cpuCounters.close();
     this.#watched?.close();
     this.#pins?.release();
     this.#loader.close();
@@ -145,6 +184,7 @@ export class Probes {
 function checkRingBytes(bytes: number): void {
   if (bytes < PAGE_SIZE || bytes > 2 ** 30 || (bytes & (bytes - 1)) !== 0) {
     throw new UserProblem(
+      'ring.invalid-size',
       `a ring buffer of ${bytes} bytes is not possible`,
       `set ring.bytes to a power of two from ${PAGE_SIZE} to ${2 ** 30}, such as ${2 ** 20}`,
     );

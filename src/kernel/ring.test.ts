@@ -1,17 +1,18 @@
 /** The ring reader on a ring buffer of the running kernel. */
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { needing } from '../../test/kit/needs.ts';
+import { compileWriter, LARGE, RingWriter } from '../../test/kit/ring-writer.ts';
 import { SequenceCheck } from '../events/sequence.ts';
 import { EVENT, POINT, WIRE } from '../events/wire.gen.ts';
 import { RingReader } from './ring.ts';
-import { compileWriter, LARGE, RingWriter } from './ring-writer.ts';
+
+const { after, before, describe, it } = needing('root', 'libbpf', 'clang');
 
 const SMALL = 1 << 14;
 const PLAIN = WIRE.eventSize + 8;
 const NAMED = WIRE.namedSize + 8;
-const skip = process.getuid?.() === 0 ? false : 'only root may load BPF programs';
 
-describe('RingReader', { skip }, () => {
+describe('RingReader', () => {
   let compiled: ReturnType<typeof compileWriter>;
   before(() => {
     compiled = compileWriter();
@@ -59,7 +60,7 @@ describe('RingReader', { skip }, () => {
     });
   });
 
-  it('stops at its budget and goes on from there', () => {
+  it('stops at its budget and resumes there', () => {
     withRing(SMALL, (writer, reader) => {
       writer.write('plain', 5);
       const drained = [2, 2, 2].map((budget) => reader.drain(budget, () => {}));
@@ -109,7 +110,7 @@ describe('RingReader', { skip }, () => {
     });
   });
 
-  it('goes on where the reader before it stopped, beyond 4 GiB too', () => {
+  it('resumes where the reader before it stopped, beyond 4 GiB too', () => {
     withRing(1 << 20, (writer, reader) => {
       const { consumer, producer } = writer.positions;
       while (producer[0] < 2n ** 32n) {
@@ -158,10 +159,10 @@ describe('RingReader', { skip }, () => {
       assert.ok(dropped > 300, `${dropped}`);
       assert.equal(read, 1200 - dropped);
       // The last drops of each CPU show in no record yet.
-      for (const { cpu, attempts } of writer.lanes.counts()) sequence.settle(cpu, attempts);
+      for (const { cpu, attempts } of writer.cpuCounters.counts()) sequence.settle(cpu, attempts);
       assert.equal(sequence.lost, dropped);
-      for (const lane of writer.lanes.counts()) {
-        assert.equal(sequence.byCpu()[lane.cpu] ?? 0, lane.dropped, `cpu ${lane.cpu}`);
+      for (const counters of writer.cpuCounters.counts()) {
+        assert.equal(sequence.byCpu()[counters.cpu] ?? 0, counters.dropped, `cpu ${counters.cpu}`);
       }
     });
   });

@@ -19,7 +19,7 @@ const LENGTH = DISCARDED - 1;
 /**
  * Records after which their room is given back. Small, so that the writers get it
  * soon; and so that the loop is compiled as a function that has returned before,
- * not in the middle of its first run, which V8 (13.6) then leaves and enters anew
+ * not in the middle of its first run, which V8 (13.6) then leaves and enters again
  * at each call, at twice the cost of a record.
  */
 const CHUNK = 256;
@@ -44,7 +44,7 @@ export class RingReader {
   readonly #headers: Int32Array;
   readonly #mask: number;
   readonly #cursor: EventCursor;
-  /** The consumer position as a number, and once more as the bits of a double. */
+  /** The consumer position as a number, and also as the bits of a double. */
   #position = 0;
   readonly #positionWords = new Uint32Array(2);
   readonly #positionBits = new Float64Array(this.#positionWords.buffer);
@@ -53,7 +53,7 @@ export class RingReader {
   /**
    * @param fd the ring buffer map
    * @param size bytes of its data area, a power of two
-   * @param journal tells how far the ring was read, and is told so; otherwise the kernel knows
+   * @param journal knows how far the ring was read, and is updated; otherwise the kernel's position is used
    */
   constructor(fd: number, size: number, journal?: Journal) {
     this.#consumer = new Mapping('the ring buffer', fd, 0, PAGE_SIZE, true);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isMissing } from './attach.ts';
-import type { Hook } from './probe-table.ts';
+import type { Hook } from './probe-point.ts';
 import { byAddress, byName, type Naming } from './symbols.ts';
 
 const SYMBOLS = `ffffffff81000000 T _stext
@@ -38,6 +38,12 @@ test('one of the kernel itself is not mistaken for one of a module', () => {
   );
   missing(naming, 'vfio', hook('__x64_sys_delete_module'));
   missing(naming, 'mdev', hook('mdev_remove', { core: true }));
+});
+
+test('one of a module that the module of its point depends on is asked for there', () => {
+  const naming = byAddress(SYMBOLS);
+  assert.equal(naming('vfio', hook('release', { of: 'kvm' })), '0xffffffffc0320010');
+  assert.equal(byName('vfio', hook('release', { of: 'kvm' })), 'kvm:release');
 });
 
 test('what is not there is missing, as if the kernel had said so', () => {

@@ -6,9 +6,10 @@
 import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { isSince } from './host.ts';
-import { isInImage } from './kernel-modules.ts';
+import { isInImage, isLoadedModule } from './kernel-modules.ts';
 import { SystemError } from './os.ts';
-import { type Hook, PROBE_MODULES } from './probe-table.ts';
+import type { Hook } from './probe-point.ts';
+import { PROBE_MODULES } from './probe-table.ts';
 
 const SYMBOLS = '/proc/kallsyms';
 const HIDDEN = /^0+$/;
@@ -17,17 +18,21 @@ const HIDDEN = /^0+$/;
 export type Naming = (module: string, hook: Hook) => string;
 
 /** "module:function", because static ones of several modules may share a name. */
-export const byName: Naming = (module, { symbol, core }) => (core ? symbol : `${module}:${symbol}`);
+export const byName: Naming = (module, { symbol, core, of = module }) =>
+  core ? symbol : `${of}:${symbol}`;
 
 /**
  * What is quicker on this kernel. Addresses hold as long as the modules stay loaded; with a
- * module that comes anew its points are opened anew, so they are never kept.
+ * module that is loaded again its points are opened again, so they are never kept.
  */
 export function naming(): Naming {
   const name = quickest();
   // What is built in is found where the kernel's own functions are.
   const builtIn = new Set<string>(PROBE_MODULES.filter((module) => isInImage(module)));
-  return (module, hook) => name(module, builtIn.has(module) ? { ...hook, core: true } : hook);
+  return (module, hook) => {
+    const isBuiltIn = hook.of ? !isLoadedModule(hook.of) : builtIn.has(module);
+    return name(module, isBuiltIn ? { ...hook, core: true } : hook);
+  };
 }
 
 function quickest(): Naming {
@@ -46,9 +51,9 @@ function quickest(): Naming {
 export function byAddress(symbols: string): Naming {
   const [core, ofModules] = split(symbols, symbols.lastIndexOf('\n', symbols.indexOf('\t[')));
   return (module, hook) => {
-    const { symbol } = hook;
+    const { symbol, of = module } = hook;
     const text = hook.core ? core : ofModules;
-    const at = text.indexOf(hook.core ? ` ${symbol}\n` : ` ${symbol}\t[${module}]\n`);
+    const at = text.indexOf(hook.core ? ` ${symbol}\n` : ` ${symbol}\t[${of}]\n`);
     if (at >= 0) {
       const address = text.slice(text.lastIndexOf('\n', at) + 1, at).split(' ', 1)[0];
       return HIDDEN.test(address) ? byName(module, hook) : `0x${address}`;

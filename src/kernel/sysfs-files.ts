@@ -1,14 +1,16 @@
 /**
- * Looking at sysfs and debugfs, where anything may vanish while it is looked at. What is
- * gone reads as nothing; what cannot be looked at is a UserProblem.
+ * Reads sysfs and debugfs, where anything may vanish while it is read. What no longer exists
+ * reads as nothing; what cannot be read is a UserProblem.
  *
  * Looks are synchronous: they run no driver's code, and take a few µs against hundreds on
  * libuv's threads. Loops over them call a pacer.
  */
+
 import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
+import { codeOf } from '../errors.ts';
 import { UserProblem } from '../problem.ts';
 
 /** What the kernel answers about an object that is not there any more. */
@@ -85,14 +87,15 @@ export function pacer(turn = TURN): () => Promise<void> | undefined {
 export function requireSysfs(root: string): void {
   if (exists(`${root}/sys/class`)) return;
   throw new UserProblem(
+    'host.no-sysfs',
     `${root}/sys is not a sysfs: /sys/class is missing`,
     "mount it (mount -t sysfs sysfs /sys); in a container, give it the host's /sys",
   );
 }
 
-function unlessGone<T>(path: string, look: () => T): T | undefined {
+function unlessGone<T>(path: string, snapshot: () => T): T | undefined {
   try {
-    return look();
+    return snapshot();
   } catch (error) {
     if (GONE.has(codeOf(error))) return undefined;
     throw unreadable(path, error);
@@ -110,12 +113,9 @@ function unlessDenied(path: string): (error: unknown) => undefined {
 
 function unreadable(path: string, cause: unknown): UserProblem {
   return new UserProblem(
+    'host.sysfs-unreadable',
     `cannot read ${path} (${codeOf(cause)})`,
     'run vfioscope as root, and let its container or security module read /sys',
     { cause },
   );
-}
-
-function codeOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error);
 }

@@ -64,7 +64,7 @@ describe('the parents of a host', () => {
     assert.deepEqual([name, driver], ['0000:00:02.0', 'i915']);
   });
 
-  it('have types whose drivers tell little', async () => {
+  it('have types whose drivers report little', async () => {
     const directory = `${MTTY}/mdev_supported_types/mtty-1`;
     type(directory, { available_instances: '' });
     rmSync(join(root, directory, 'name'));
@@ -79,12 +79,12 @@ describe('the parents of a host', () => {
     mkdirSync(join(root, MTTY, 'mdev_supported_types/mtty-2'));
     parent(MTTY, 'mtty');
     parent('sys/devices/gone', 'gone');
-    mkdirSync(join(root, 'sys/devices/withdrawn'));
-    parent('sys/devices/withdrawn', 'withdrawn');
+    mkdirSync(join(root, 'sys/devices/unregistered'));
+    parent('sys/devices/unregistered', 'unregistered');
     assert.deepEqual(await readParents(root), [{ name: 'mtty', driver: '', types: [MTTY_1] }]);
   });
 
-  it('cannot be told when sysfs cannot be read, or is not there', async () => {
+  it('are unknown when sysfs cannot be read, or is not there', async () => {
     rmSync(join(root, 'sys/class/mdev_bus'), { recursive: true });
     file('sys/class/mdev_bus', '');
     await assert.rejects(readParents(root), UserProblem);

@@ -16,12 +16,12 @@ export interface HostType {
   readonly name: string;
   /** Such as vfio-pci. */
   readonly deviceApi: string;
-  /** undefined when the driver does not tell. */
+  /** undefined if the driver does not show it. */
   readonly availableInstances: number | undefined;
 }
 
 /**
- * The parents that are registered. One that is being withdrawn is not among them, though
+ * The parents that are registered. One that is being unregistered is not among them, though
  * its mdevs may still be there.
  * @throws UserProblem when sysfs cannot be read
  */

@@ -108,7 +108,7 @@ describe('the devices of a host', () => {
     assert.deepEqual(await readDevices(root), [MDEV, PASSED_THROUGH]);
   });
 
-  it('are the same before 6.1, where only the driver tells', async () => {
+  it('are the same before 6.1, where only the driver knows', async () => {
     mdev(UUID, 7, 'vfio_mdev');
     pci();
     assert.deepEqual(await readDevices(root), [{ ...MDEV, driver: 'vfio_mdev' }, PASSED_THROUGH]);
@@ -188,7 +188,7 @@ describe('the devices of a host', () => {
     assert.deepEqual(await readDevices(root), [MDEV]);
   });
 
-  it('cannot be told without sysfs', async () => {
+  it('are unknown without sysfs', async () => {
     remove('sys');
     await assert.rejects(readDevices(root), (error) => {
       assert.ok(error instanceof UserProblem);
@@ -198,7 +198,7 @@ describe('the devices of a host', () => {
   });
 
   for (const path of [MDEV_BUS, 'sys/class/vfio-dev', 'sys/class/vfio']) {
-    it(`cannot be told when ${path} cannot be read`, async () => {
+    it(`are unknown when ${path} cannot be read`, async () => {
       // A file where a directory is expected fails in another way than with "gone", as a denial does.
       file(path);
       await assert.rejects(readDevices(root), (error) => {

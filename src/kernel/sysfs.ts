@@ -26,7 +26,7 @@ export interface HostDevice {
   readonly groupId: number;
   /**
    * An mdev that has its `remove` file. Without the file but with a type, either it is lost
-   * for good, or somebody is removing the device this moment: look again before you judge.
+   * for good, or the device is just being removed: check again before you judge.
    */
   readonly removable: boolean;
   /** Its driver is being unbound, and waits until nobody has the device open. */
@@ -37,7 +37,7 @@ const GROUP = /^(?:noiommu-)?(\d+)$/;
 
 /**
  * Every mdev, and every other device that is bound to a VFIO driver. Each one was there at
- * some moment during the call.
+ * some time during the call.
  *
  * A device that is not an mdev and whose unbinding waits shows on Linux 6.1 to 6.11 alone.
  * @throws UserProblem when sysfs cannot be read
@@ -160,7 +160,7 @@ function follow(directory: string, name: string): string | undefined {
   return path === undefined ? undefined : resolve(directory, path);
 }
 
-/** Tells a VFIO driver by its module, which uses vfio's or is one of vfio's own. */
+/** Recognises a VFIO driver by its module, which uses vfio's or is one of vfio's own. */
 function vfioDriverOf(root: string): (path: string) => boolean {
   const modules = holdersOf('vfio', root);
   return (path) => {

@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AUTOMATA, next, VM } from './automata.ts';
-import { automataDocument } from './automata-document.ts';
-import { Moment } from './moment.ts';
+import { AUTOMATA, VM } from './automata.ts';
 import { Vm } from './objects.ts';
+import { next } from './step.ts';
+import { Transition } from './transition.ts';
 
 for (const { name, initial, rows, after } of AUTOMATA) {
-  describe(`the automaton of ${name}`, () => {
-    it('says for no state and input two things', () => {
+  describe(`the automaton ${name}`, () => {
+    it('has at most one row for a state and an input', () => {
       const keys = rows.map(([from, input]) => `${from} ${input}`);
       assert.deepEqual(keys, [...new Set(keys)]);
     });
 
-    it('reaches every state that it has rows for', () => {
+    it('can reach every state that it has rows for', () => {
       const reached = new Set([initial]);
       for (let before = 0; before !== reached.size; ) {
         before = reached.size;
@@ -22,39 +22,30 @@ for (const { name, initial, rows, after } of AUTOMATA) {
       assert.deepEqual([...states].sort(), [...reached].sort());
     });
 
-    it('uses every input, and knows where each leads', () => {
+    it('uses every input, and has a state for each after an illegal step', () => {
       const used = new Set(rows.map(([, input]) => input));
       assert.deepEqual([...used].sort(), Object.keys(after).sort());
     });
   });
 }
 
-describe('a step', () => {
-  it('leads where the table says', () => {
-    const moment = new Moment();
+describe('next', () => {
+  it('returns the state of the table', () => {
+    const transition = new Transition();
     const vm = new Vm(0, false, 0);
-    assert.equal(next(VM, 'running', 'descriptor closed', vm, moment), 'released');
-    assert.equal(moment.illegal, undefined);
+    assert.equal(next(VM, 'running', 'fd closed', vm, transition), 'zombie');
+    assert.equal(transition.illegal, undefined);
   });
 
-  it('that the table does not have is noted, and followed', () => {
-    const moment = new Moment();
+  it('records an illegal step in the transition, and follows the kernel', () => {
+    const transition = new Transition();
     const vm = new Vm(0, false, 0);
-    assert.equal(next(VM, 'running', 'destroyed', vm, moment), 'destroyed');
-    assert.deepEqual(moment.illegal, {
+    assert.equal(next(VM, 'running', 'destroy begins', vm, transition), 'destroying');
+    assert.deepEqual(transition.illegal, {
       automaton: 'vm',
-      life: vm,
+      object: vm,
       from: 'running',
-      input: 'destroyed',
+      input: 'destroy begins',
     });
   });
-});
-
-it('the document draws every step', () => {
-  const text = automataDocument();
-  for (const { rows } of AUTOMATA) {
-    for (const [from, input, to] of rows) {
-      assert.match(text, new RegExp(`${from} --> ${to}: (.* / )?${input}( /|\\n)`));
-    }
-  }
 });

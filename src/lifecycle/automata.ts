@@ -1,26 +1,16 @@
 /**
- * The legal lives of the objects: one table each, from which the state machine, the picture
- * in docs/automata.md and the check of illegal steps derive.
+ * The legal lifecycles of the tracked objects, one transition table for each kind. The state machine
+ * (step.ts), the diagrams in docs/automata.md and the detection of illegal steps all derive from them.
  *
- * Orders: drivers/vfio/mdev/mdev_core.c, drivers/vfio/vfio_main.c and group.c,
+ * The order of steps is that of drivers/vfio/mdev/mdev_core.c, drivers/vfio/vfio_main.c and group.c,
  * virt/kvm/kvm_main.c of Linux 5.10 to 7.2.
  */
-import type { Moment } from './moment.ts';
-import type {
-  Device,
-  DeviceState,
-  Open,
-  OpenState,
-  Parent,
-  ParentState,
-  VfioState,
-  Vm,
-  VmState,
-} from './objects.ts';
+
+import type { DeviceState, OpenState, ParentState, VfioState, VmState } from './objects.ts';
 
 export type AutomatonName = 'parent' | 'device' | 'vfio' | 'open' | 'vm';
 
-/** In state `from`, `input` is legal and leads to `to`. */
+/** In state `from`, `input` is legal and leads to state `to`. */
 type Row<State extends string, Input extends string> = readonly [
   from: State,
   input: Input,
@@ -30,27 +20,30 @@ type Row<State extends string, Input extends string> = readonly [
 export interface Automaton<State extends string = string, Input extends string = string> {
   readonly name: AutomatonName;
   readonly title: string;
+  /** What the tracked object is, as one sentence. */
+  readonly description: string;
   readonly initial: State;
   readonly rows: readonly Row<State, Input>[];
-  /** Where an illegal step leads to: the kernel did it all the same. */
+  /** The state after an illegal step: the kernel has taken that step, so the agent follows it. */
   readonly after: Readonly<Record<Input, State>>;
 }
 
-export type ParentInput = 'registered' | 'refused' | 'unregister begins' | 'unregister ends';
+export type ParentInput = 'registered' | 'register fails' | 'unregister begins' | 'unregister ends';
 
 export const PARENT: Automaton<ParentState, ParentInput> = {
   name: 'parent',
-  title: 'A parent',
+  title: 'Parent',
+  description: 'A device whose driver offers mdev types.',
   initial: 'registering',
   rows: [
     ['registering', 'registered', 'registered'],
-    ['registering', 'refused', 'gone'],
+    ['registering', 'register fails', 'gone'],
     ['registered', 'unregister begins', 'unregistering'],
     ['unregistering', 'unregister ends', 'gone'],
   ],
   after: {
     registered: 'registered',
-    refused: 'gone',
+    'register fails': 'gone',
     'unregister begins': 'unregistering',
     'unregister ends': 'gone',
   },
@@ -63,16 +56,18 @@ export type VfioInput =
   | 'unregister ends'
   | 'freed';
 
-/** Of the VFIO core: what a driver may do with its vfio_device. */
+/** What a driver may do with its vfio_device, as the VFIO core sees it. */
 export const VFIO: Automaton<VfioState, VfioInput> = {
   name: 'vfio',
-  title: 'A vfio_device',
+  title: 'vfio_device',
+  description:
+    'The state of a device in the VFIO core, which changes when the driver calls its functions.',
   initial: 'none',
   rows: [
     ['none', 'initialised', 'initialised'],
-    // Before 6.1 it comes to be by being registered.
+    // Before 6.1 there is no separate initialisation: registering it also creates it.
     ['none', 'registered', 'registered'],
-    // To make it failed.
+    // Its initialisation failed.
     ['none', 'freed', 'released'],
     ['initialised', 'registered', 'registered'],
     // Its registration failed, or was never tried.
@@ -80,7 +75,7 @@ export const VFIO: Automaton<VfioState, VfioInput> = {
     ['registered', 'unregister begins', 'unregistering'],
     ['unregistering', 'unregister ends', 'unregistered'],
     ['unregistered', 'freed', 'released'],
-    // vfio_ccw of 6.1 embeds it and uses it again; an mdev may be bound again on 5.10.
+    // vfio_ccw of 6.1 embeds a vfio_device and initialises it again; on 5.10 an mdev may be bound again.
     ['released', 'initialised', 'initialised'],
     ['released', 'registered', 'registered'],
   ],
@@ -93,149 +88,119 @@ export const VFIO: Automaton<VfioState, VfioInput> = {
   },
 };
 
-export type OpenInput = 'opened' | 'refused' | 'close begins' | 'close ends';
+export type OpenInput = 'opened' | 'open fails' | 'close begins' | 'close ends';
 
 export const OPEN: Automaton<OpenState, OpenInput> = {
   name: 'open',
-  title: 'A device file',
+  title: 'Open',
+  description: 'An open device file, from its open to its last close.',
   initial: 'opening',
   rows: [
     ['opening', 'opened', 'open'],
-    ['opening', 'refused', 'failed'],
+    ['opening', 'open fails', 'failed'],
     ['open', 'close begins', 'closing'],
     ['closing', 'close ends', 'closed'],
   ],
-  after: { opened: 'open', refused: 'failed', 'close begins': 'closing', 'close ends': 'closed' },
+  after: {
+    opened: 'open',
+    'open fails': 'failed',
+    'close begins': 'closing',
+    'close ends': 'closed',
+  },
 };
 
-export type VmInput = 'created' | 'refused' | 'descriptor closed' | 'destroyed';
+export type VmInput = 'created' | 'create fails' | 'fd closed' | 'destroy begins' | 'destroy ends';
 
 export const VM: Automaton<VmState, VmInput> = {
   name: 'vm',
-  title: 'A VM',
+  title: 'VM',
+  description: 'A KVM virtual machine, until it is torn down after its last reference was put.',
   initial: 'creating',
   rows: [
     ['creating', 'created', 'running'],
-    ['creating', 'refused', 'failed'],
-    // Its creation failed late, after its first reference.
-    ['creating', 'destroyed', 'destroyed'],
-    // Another thread was quicker than the creator on its way back to user space.
-    ['creating', 'descriptor closed', 'released'],
-    ['running', 'descriptor closed', 'released'],
-    ['released', 'created', 'released'],
-    ['released', 'destroyed', 'destroyed'],
+    ['creating', 'create fails', 'failed'],
+    // Its creation failed after its first reference was taken, so the kernel destroys it.
+    ['creating', 'destroy begins', 'destroying'],
+    // Another thread closed the file descriptor before the ioctl of the creator returned.
+    ['creating', 'fd closed', 'zombie'],
+    ['running', 'fd closed', 'zombie'],
+    ['zombie', 'created', 'zombie'],
+    ['zombie', 'destroy begins', 'destroying'],
+    ['destroying', 'destroy ends', 'destroyed'],
   ],
   after: {
     created: 'running',
-    refused: 'failed',
-    'descriptor closed': 'released',
-    destroyed: 'destroyed',
+    'create fails': 'failed',
+    'fd closed': 'zombie',
+    'destroy begins': 'destroying',
+    'destroy ends': 'destroyed',
   },
 };
 
 export type DeviceInput =
-  | 'create ends'
-  | 'create ends late'
-  | 'create ends unbound'
+  | 'create succeeds'
+  | 'create returns after free'
+  | 'create succeeds without driver'
   | 'create fails'
-  | 'create fails unfreed'
-  | 'probe ends'
+  | 'create fails but still referenced'
+  | 'probe succeeds'
   | 'opened'
-  | 'last closed'
+  | 'last close'
   | 'removal begins'
-  | 'unbound'
+  | 'driver unbound'
   | 'freed';
 
-/** An mdev, or a device that is lent as a whole. */
+/** An mdev, or a device that is assigned as a whole. */
 export const DEVICE: Automaton<DeviceState, DeviceInput> = {
   name: 'device',
-  title: 'A device',
+  title: 'Device',
+  description: 'An mdev, or a device that is assigned as a whole, such as one bound to vfio-pci.',
   initial: 'creating',
   rows: [
-    ['creating', 'create ends', 'bound'],
+    ['creating', 'create succeeds', 'bound'],
     ['creating', 'create fails', 'failed'],
-    // Somebody has a reference on it still.
-    ['creating', 'create fails unfreed', 'removing'],
-    // 5.10 does not mind that no driver took it.
-    ['creating', 'create ends unbound', 'unbound'],
-    // It is freed already.
-    ['creating', 'create ends late', 'released'],
-    // Its driver refused it, or a remover was quicker than its creator: its creation ends later.
+    // Something still holds a reference on it, so it is not freed yet.
+    ['creating', 'create fails but still referenced', 'removing'],
+    // On 5.10 the create succeeds even if no driver could be bound.
+    ['creating', 'create succeeds without driver', 'unbound'],
+    // A concurrent removal freed it before the create returned.
+    ['creating', 'create returns after free', 'released'],
+    // Its driver's probe failed, or a removal overtook the create. Only the return of the create ends this
+    // state.
     ['creating', 'removal begins', 'creating'],
     ['creating', 'freed', 'creating'],
     ['creating', 'opened', 'creating'],
-    ['creating', 'last closed', 'creating'],
+    ['creating', 'last close', 'creating'],
     ['bound', 'opened', 'open'],
-    // Two closed it at once, and each saw that nobody is left.
-    ['bound', 'last closed', 'bound'],
+    // Two files were closed concurrently, and both closes sampled an open_count of 0.
+    ['bound', 'last close', 'bound'],
     ['bound', 'removal begins', 'removing'],
     ['open', 'opened', 'open'],
-    ['open', 'last closed', 'bound'],
+    ['open', 'last close', 'bound'],
     ['open', 'removal begins', 'removing'],
     ['removing', 'removal begins', 'removing'],
-    // Until 6.5 a device can be opened anew as long as its removal waits.
+    // Until 6.5 a device can be opened again while its removal waits for users.
     ['removing', 'opened', 'removing'],
-    ['removing', 'last closed', 'removing'],
-    // Nobody removes it, it only lost its driver.
-    ['removing', 'unbound', 'unbound'],
+    ['removing', 'last close', 'removing'],
+    // Only its driver was unbound; the mdev itself is not being removed.
+    ['removing', 'driver unbound', 'unbound'],
     ['removing', 'freed', 'released'],
-    ['unbound', 'probe ends', 'bound'],
+    ['unbound', 'probe succeeds', 'bound'],
     ['unbound', 'freed', 'released'],
   ],
   after: {
-    'create ends': 'bound',
-    'create ends late': 'released',
-    'create ends unbound': 'unbound',
+    'create succeeds': 'bound',
+    'create returns after free': 'released',
+    'create succeeds without driver': 'unbound',
     'create fails': 'failed',
-    'create fails unfreed': 'removing',
-    'probe ends': 'bound',
+    'create fails but still referenced': 'removing',
+    'probe succeeds': 'bound',
     opened: 'open',
-    'last closed': 'bound',
+    'last close': 'bound',
     'removal begins': 'removing',
-    unbound: 'unbound',
+    'driver unbound': 'unbound',
     freed: 'released',
   },
 };
 
 export const AUTOMATA: readonly Automaton[] = [PARENT, DEVICE, VFIO, OPEN, VM];
-
-/** A step that the table of its automaton does not have. */
-export interface IllegalStep {
-  readonly automaton: AutomatonName;
-  readonly life: Parent | Device | Open | Vm;
-  readonly from: string;
-  readonly input: string;
-}
-
-const TABLES = new Map<Automaton, ReadonlyMap<string, ReadonlyMap<string, string>>>(
-  AUTOMATA.map((automaton) => [
-    automaton,
-    new Map(
-      [...new Set(automaton.rows.map(([from]) => from))].map((state) => [
-        state,
-        new Map(
-          automaton.rows.filter(([from]) => from === state).map(([, input, to]) => [input, to]),
-        ),
-      ]),
-    ),
-  ]),
-);
-
-/**
- * The state that follows. A step that is not in the table is noted in the moment, and leads to
- * where the kernel went.
- */
-export function next<State extends string, Input extends string>(
-  automaton: Automaton<State, Input>,
-  state: State,
-  input: Input,
-  life: IllegalStep['life'],
-  moment: Moment,
-): State {
-  const to = TABLES.get(automaton as Automaton)
-    ?.get(state)
-    ?.get(input);
-  if (to !== undefined) return to as State;
-  moment.illegal = { automaton: automaton.name, life, from: state, input };
-  return automaton.after[input];
-}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { cases } from '../../test/random.ts';
+import { cases } from '../../test/kit/random.ts';
 import { KeyTable } from './key-table.ts';
 
 type Key = readonly [low: number, high: number];
@@ -10,7 +10,7 @@ function find<T>(table: KeyTable<T>, [low, high]: Key): T | undefined {
   return table.find(new Uint32Array([0, low, high]), 1);
 }
 
-// Few values, so that the same slots, and the same low words, come up again and again.
+// Few values, so that the same slots and the same low words occur often.
 const key: fc.Arbitrary<Key> = fc.tuple(
   fc.oneof(
     fc.nat(130),
@@ -24,7 +24,7 @@ const operations = fc.array(fc.tuple(fc.constantFrom('set', 'set', 'delete'), ke
 });
 
 describe('KeyTable', () => {
-  it('holds what a map would hold after any sets and deletes', () => {
+  it('has the same content as a Map after any sequence of sets and deletes', () => {
     fc.assert(
       fc.property(operations, (steps) => {
         const table = new KeyTable<number>();
@@ -48,8 +48,8 @@ describe('KeyTable', () => {
     );
   });
 
-  it('keeps entries reachable that were displaced by one that is now deleted', () => {
-    // All want the last slot of the first table, so they spill over its end to its start.
+  it('finds entries that were displaced by an entry that has been deleted', () => {
+    // All hash to the last slot of the initial table, so they wrap around to its start.
     const keys: Key[] = [0, 1, 2, 3, 4].map((high) => [63, high]);
     for (const gone of keys) {
       const table = new KeyTable<Key>();
@@ -59,7 +59,7 @@ describe('KeyTable', () => {
     }
   });
 
-  it('does not move an entry in front of its own slot', () => {
+  it('does not move an entry in front of the slot that it hashes to', () => {
     const table = new KeyTable<string>();
     table.set(10, 0, 'a');
     table.set(10, 1, 'displaced');
@@ -69,7 +69,7 @@ describe('KeyTable', () => {
     assert.equal(find(table, [10, 1]), 'displaced');
   });
 
-  it('tells keys apart that share one of their words', () => {
+  it('distinguishes keys that share one of their words', () => {
     const table = new KeyTable<string>();
     table.set(1, 2, 'a');
     table.set(1, 3, 'b');
@@ -88,7 +88,7 @@ describe('KeyTable', () => {
     assert.equal(table.size, 1);
   });
 
-  it('takes no notice when a key is deleted that it does not have', () => {
+  it('ignores the deletion of a key that it does not contain', () => {
     const table = new KeyTable<string>();
     table.set(1, 0, 'a');
     table.delete(1, 9, 'a');
@@ -97,7 +97,7 @@ describe('KeyTable', () => {
     assert.equal(find(table, [1, 0]), 'a');
   });
 
-  it('keeps a key that belongs to another object by now', () => {
+  it('keeps a key that has been set to another object since', () => {
     const table = new KeyTable<string>();
     table.set(1, 0, 'first');
     table.set(1, 0, 'second');
@@ -107,7 +107,7 @@ describe('KeyTable', () => {
     assert.equal(table.size, 0);
   });
 
-  it('keeps a key that belongs to another object by now', () => {
+  it('keeps a key that belongs to another object', () => {
     const table = new KeyTable<string>();
     table.set(1, 2, 'new');
     table.delete(1, 2, 'old');
@@ -115,7 +115,7 @@ describe('KeyTable', () => {
     assert.equal(table.size, 1);
   });
 
-  it('grows to thousands of objects and back to none', () => {
+  it('grows to thousands of entries, and deletes them all', () => {
     const table = new KeyTable<number>();
     for (let i = 0; i < 5000; i++) table.set(Math.imul(i, 0x9e3779b1) >>> 0, i, i);
     assert.equal(table.size, 5000);

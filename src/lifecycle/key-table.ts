@@ -1,7 +1,8 @@
 /**
- * Finds live objects by their 64-bit key without making a number or a string of
- * it: open addressing over two 32-bit columns, keys read straight from a record.
- * Keys are already well mixed (opaque() in bpf/common.h), so the low bits index.
+ * A hash table from 64-bit keys to objects that allocates nothing for a lookup. A key is compared as
+ * two 32-bit words, which are read from a record in place, since a BigInt or a string would have to be
+ * allocated. Collisions are resolved by linear probing. Keys are already well mixed (opaque() in
+ * bpf/common.h), so their low bits serve as the hash.
  */
 export class KeyTable<T> {
   size = 0;
@@ -13,6 +14,16 @@ export class KeyTable<T> {
   /** The object whose key is at `words[at]` (low) and `words[at + 1]` (high). */
   find(words: Uint32Array, at: number): T | undefined {
     return this.#values[this.#slot(words[at], words[at + 1])];
+  }
+
+  /** The object with that key. */
+  get(low: number, high: number): T | undefined {
+    return this.#values[this.#slot(low, high)];
+  }
+
+  /** All objects, in no order. The table may not change meanwhile. */
+  *values(): Generator<T> {
+    for (const value of this.#values) if (value !== undefined) yield value;
   }
 
   set(low: number, high: number, value: T): void {
@@ -27,8 +38,9 @@ export class KeyTable<T> {
   }
 
   /**
-   * Forgets a key, closing the gap so that later entries stay reachable.
-   * @param value forget it only if it is still this object's: its address may be another's by now
+   * Deletes a key, and moves later entries into the gap so that linear probing still finds them.
+   * @param value the key is deleted only if it still belongs to this object, because the kernel may have
+   *   given the address to another object since
    */
   delete(low: number, high: number, value: T): void {
     let gap = this.#slot(low, high);
@@ -46,7 +58,7 @@ export class KeyTable<T> {
     this.#values[gap] = undefined;
   }
 
-  /** Where the key is, or where it would go. */
+  /** The slot of the key, or the free slot that it would get. */
   #slot(low: number, high: number): number {
     let slot = low & this.#mask;
     while (

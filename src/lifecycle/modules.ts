@@ -1,14 +1,18 @@
-/** Kernel modules that somebody wants to go: delete_module() in kernel/module/main.c. */
-import type { Handlers } from './world.ts';
+/** Kernel modules that are loaded, and attempts to unload one: kernel/module/main.c. */
+import type { Handlers } from './handler.ts';
+import { endVmsWithoutKvm } from './kvm.ts';
 
 export const MODULE_HANDLERS: Handlers = {
-  'module.unload:begin'(world, event, moment) {
-    moment.module = event.name('device');
-    world.unloading.set(event.tid, moment.module);
+  'module.load:begin'(world, event) {
+    // It is loaded again, so what there was before it is of a KVM that was unloaded.
+    if (event.name('device') === 'kvm') endVmsWithoutKvm(world, event.time);
   },
 
-  'module.unload:end'(world, event, moment) {
-    moment.module = world.unloading.get(event.tid);
-    world.unloading.delete(event.tid);
+  'module.unload:begin'(_world, event, transition) {
+    transition.module = event.name('device');
+  },
+
+  'module.unload:end'(_world, _event, transition) {
+    transition.module = transition.call?.module;
   },
 };

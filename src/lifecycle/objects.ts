@@ -1,24 +1,26 @@
 /**
- * The four kinds of object whose lives are followed, as plain state.
+ * The four kinds of tracked object (parent, device, open, VM), and groups, as plain state.
  *
- * An object is one life: when the kernel reuses an address, a new object is made.
- * Times are ns on the boot-time clock; 0 means "not (yet) seen".
+ * A tracked object stands for one kernel object from its creation to its end: when the kernel reuses
+ * an address or a name, that is a new tracked object. Times are ns on the boot-time clock; 0 means
+ * that it has not happened or was not observed.
  */
-import type { EventCursor } from '../events/cursor.ts';
+import type { Task } from '../events/task.ts';
 import { Timeline } from './timeline.ts';
 
 /**
- * How much of a life was seen: all of it, only the part since the agent started,
- * or with events lost in between.
+ * How complete the history of an object is. observed: all of it was observed. partial: part of it is
+ * missing, and a host snapshot or a later event has confirmed the state. unverified: events were lost,
+ * and no host snapshot has been taken since.
  */
-export type Quality = 'observed' | 'late' | 'tainted';
+export type Quality = 'observed' | 'partial' | 'unverified';
 
 export type ParentState = 'registering' | 'registered' | 'unregistering' | 'gone';
 
 /**
- * creating: `create` was written and has not returned. bound: usable, nobody has it open.
- * open: at least one device file. removing: being torn down, perhaps waiting for its users.
- * unbound: on the bus without a driver. released: freed. failed: its creation failed.
+ * creating: the write to `create` has not returned. bound: usable, and no file of it is open. open: at
+ * least one file of it is open. removing: it is being removed, perhaps waiting for its users. unbound:
+ * it is on its bus without a driver. released: it is freed. failed: its creation failed.
  */
 export type DeviceState =
   | 'creating'
@@ -30,8 +32,16 @@ export type DeviceState =
   | 'failed';
 
 /**
- * What the VFIO core knows of the device. none: nothing yet. initialised: its vfio_device
- * exists. unregistering: withdrawn, perhaps waiting for its users. released: the vfio_device is freed.
+ * The state of a device as it is shown. opening: no file of it is open yet, and an open is in progress.
+ * closing: its last file is being closed. binding: its driver is setting it up, outside of a creation.
+ * removed: its removal has returned, or its creation has failed, but something keeps it from being freed.
+ */
+export type ShownDeviceState = DeviceState | 'opening' | 'closing' | 'binding' | 'removed';
+
+/**
+ * The state of a device in the VFIO core. none: it has no vfio_device yet. initialised: its vfio_device
+ * exists. unregistering: its unregistration has begun, and may be waiting for users. released: its
+ * vfio_device is freed.
  */
 export type VfioState =
   | 'none'
@@ -41,55 +51,61 @@ export type VfioState =
   | 'unregistered'
   | 'released';
 
+/**
+ * How a removal or an unregistration is known: from its begin, from the stack of the thread that is in it, or
+ * only because that thread can be in no other.
+ */
+export type KnownBy = 'begin' | 'stack' | 'elimination';
+
 export type OpenState = 'opening' | 'open' | 'closing' | 'closed' | 'failed';
 
-/** released: its last VM file descriptor is closed, but references keep it alive. */
-export type VmState = 'creating' | 'running' | 'released' | 'destroyed' | 'failed';
-
-/** Who made a call. */
-export interface Task {
-  readonly pid: number;
-  readonly tid: number;
-  readonly comm: string;
-  readonly cgroup: number;
-  readonly uid: number;
-}
-
-/** Copies the caller out of a record; only where a life begins or changes hands. */
-export function taskOf(event: EventCursor): Task {
-  const { pid, tid, cgroup, uid } = event;
-  return { pid, tid, comm: event.comm(), cgroup, uid };
-}
+/**
+ * zombie: its last file descriptor is closed, but something still holds a reference on it. destroying: its
+ * last reference is put, and KVM tears it down. destroyed: it ended, if only because KVM was unloaded.
+ */
+export type VmState = 'creating' | 'running' | 'zombie' | 'destroying' | 'destroyed' | 'failed';
 
 let serials = 0;
 
-/** What all lives have in common. */
-export abstract class Life {
-  /** Unique within this agent; part of the ids that users see. */
+/** What parents, devices, opens and VMs have in common. */
+export abstract class TrackedObject {
+  /** Unique within this agent process; part of the ids in logs and API. */
   readonly serial = ++serials;
-  /** Part of its life was not seen: it existed before, or events about it were lost. */
+  /** Part of its history is missing: it existed before the agent, or events about it were lost. */
   adopted: boolean;
-  /** When it was first seen. */
+  /** When it was first observed. */
   readonly firstSeen: number;
-  /** Losses when this life began, or was last found to be as it is: more since taint it. */
+  /** `World.losses` when it began, or when its state was last confirmed. More losses make it unverified. */
   lossesBefore: number;
-  /** The number of the look at the host that last found it, see World.look. */
+  /** The number of the host snapshot that last found it, 0 for none; see `Snapshot.number`. */
   foundBy = 0;
-  /** Losses of the agent when this life ended, -1 before: later ones do not concern it. */
+  /** `World.losses` when it ended, -1 before that. Later losses do not concern it. */
   lossesAtEnd = -1;
   keyLow = 0;
   keyHigh = 0;
+  /** Its slot among the live objects of its kind, see live-list.ts. */
+  liveIndex = -1;
+  /** Its name in the kernel, such as the UUID of an mdev; empty for objects without one. */
+  name = '';
 
   /**
-   * It has no key, or was found by its name after events were lost: then the key may be
-   * that of a namesake that it followed.
+   * Whether its key is unknown or may be wrong. A host snapshot finds objects by their names, so after
+   * a loss the object that it found may be a successor of the same name with another key.
    */
   get isKeyUnsure(): boolean {
     return (this.keyLow === 0 && this.keyHigh === 0) || (this.adopted && this.foundBy > 0);
   }
 
-  /** Nothing more can happen to it. */
+  /** Whether it has ended. */
   abstract get isOver(): boolean;
+
+  /** Enters its final state because its end was missed. */
+  abstract endUnobserved(): void;
+
+  /** Whether a new object of the same name means that this one has ended. */
+  isReplacedBy(_namesake: this): boolean {
+    return false;
+  }
 
   constructor(firstSeen: number, adopted: boolean, lossesBefore: number) {
     this.firstSeen = firstSeen;
@@ -98,17 +114,19 @@ export abstract class Life {
   }
 }
 
-export class Parent extends Life {
+export class Parent extends TrackedObject {
   readonly timeline = new Timeline();
-  /** Of its struct device. */
-  name = '';
   driver = '';
   state: ParentState = 'registered';
   registeredAt = 0;
   unregisterBegan = 0;
-  /** Who withdraws it. */
+  /** If that is not its begin, it began some time before {@link unregisterBegan}, and no event will end it. */
+  unregisterKnownBy: KnownBy = 'begin';
+  /** The number of the host snapshot that last found a thread that unregisters it, 0 for none. */
+  removerFoundBy = 0;
+  /** The task that unregisters it. */
   remover: Task | undefined;
-  /** When the first of its devices was removed for that: from then on none can be created. */
+  /** When its unregistration began to remove its first device; from then on no create succeeds. */
   teardownBegan = 0;
   unregisteredAt = 0;
   readonly devices = new Set<Device>();
@@ -116,24 +134,31 @@ export class Parent extends Life {
   get isOver(): boolean {
     return this.state === 'gone';
   }
+
+  override endUnobserved(): void {
+    this.state = 'gone';
+  }
+
+  override isReplacedBy(_namesake: Parent): boolean {
+    return this.isKeyUnsure;
+  }
 }
 
-export class Device extends Life {
+export class Device extends TrackedObject {
   readonly timeline = new Timeline();
-  /** UUID for an mdev, bus address for others. */
-  name = '';
+  /** "mdev", where the name of a device is its UUID, or a bus such as "pci", where it is the address. */
   bus = '';
   type = '';
   driver = '';
   parentName = '';
   parent: Parent | undefined;
-  /** Of an mdev's directory in sysfs: no other of this boot has it. 0 while it is not known. */
+  /** The inode number of an mdev's sysfs directory, unique within one boot; 0 while it is unknown. */
   inode = 0;
   state: DeviceState = 'bound';
 
   createBegan = 0;
   createdAt = 0;
-  /** What create returned, when it failed. */
+  /** The errno with which the create failed, 0 if it did not. */
   createError = 0;
   createFailedAt = 0;
   creator: Task | undefined;
@@ -141,10 +166,10 @@ export class Device extends Life {
   holder: Device | undefined;
 
   probeBegan = 0;
-  /** What the last attempt of its driver to set it up returned, when it failed. */
+  /** The errno with which the latest probe of its driver failed, 0 if it did not. */
   probeError = 0;
   unbindBegan = 0;
-  /** How often its driver was made to let go of it since it last set it up. */
+  /** How often it was unbound from its driver since the latest probe. */
   unbinds = 0;
   unboundAt = 0;
 
@@ -152,9 +177,13 @@ export class Device extends Life {
   vdevHigh = 0;
   vfio: VfioState = 'none';
   initialisedAt = 0;
+  /** The errno with which its vfio_device could not be initialised, 0 if it could. */
+  initError = 0;
+  /** The errno with which VFIO last refused to register it, 0 if it did not. */
+  registerError = 0;
   /** When its vfio_device was freed. */
   vdevReleasedAt = 0;
-  /** Its driver can ask its users to let go of it. */
+  /** Whether its driver has a request callback, by which it asks users to release the device. */
   asksUsers = false;
   registeredAt = 0;
   unregisterBegan = 0;
@@ -162,12 +191,14 @@ export class Device extends Life {
   groupId = -1;
 
   removeBegan = 0;
+  /** If that is not its begin, it began some time before {@link removeBegan}. */
+  removeKnownBy: KnownBy = 'begin';
   removedAt = 0;
   remover: Task | undefined;
-  /** The attempt to remove it that failed: its errno and when. */
+  /** The errno of the latest removal that failed, and when it failed. */
   removeError = 0;
   removeFailedAt = 0;
-  /** The state in which the remover found it. */
+  /** Its state when its removal began. */
   stateAtRemove: DeviceState = 'bound';
   releasedAt = 0;
 
@@ -177,54 +208,82 @@ export class Device extends Life {
   readonly opens: Open[] = [];
   opensTotal = 0;
   vm: Vm | undefined;
-  /** When an event last told which VM it holds. */
+  /** When an event last showed which VM it holds a reference on. */
   heldAt = 0;
-  /** The VM that its group offered when it last captured one, or was to. */
+  /** The VM of its group at the begin of its latest kvm_capture, whether the capture succeeded or not. */
   vmOffered: Vm | undefined;
-  /** The open by which it came into use, when that was seen. */
+  /** The latest open that found the device unused, as far as its begin was observed. */
   firstOpen: Open | undefined;
   /**
-   * References on VMs that its driver took since then while it was being opened or closed,
-   * less those that it gave back.
+   * References on VMs that were taken since {@link firstOpen} within calls that open or close the
+   * device, minus those that were put there: what its driver took and did not put.
    */
   driverRefs = 0;
-  /** The VM is its group's: this kernel does not tell what the device holds itself. */
+  /** Whether `vm` is that of its group, because this kernel does not show what the device itself holds. */
   vmOfGroup = false;
 
-  /** Whether it is an mdev, which has a life of its own, or a device lent as a whole. */
+  /** Whether it is an mdev, which is created and removed by itself, or a device assigned as a whole. */
   get isMdev(): boolean {
     return this.bus === 'mdev';
   }
 
-  /** Its vfio_device was made and not freed; false where the kernel tells neither. */
+  /** Whether all is done to remove it, and only a reference that something holds keeps it from being freed. */
+  get isUnfreed(): boolean {
+    return this.state === 'removing' && (this.removedAt > 0 || this.createFailedAt > 0);
+  }
+
+  /** Whether its vfio_device was initialised and not freed; false on kernels that show neither. */
   get hasVdev(): boolean {
     return this.initialisedAt > 0 && this.vdevReleasedAt === 0;
   }
 
-  /** Neither an open that has not succeeded yet counts, nor a close that has only to return. */
+  /** Whether a file of it is open. Opens that have not succeeded and closes in flight do not count. */
   get isOpen(): boolean {
     return this.opens.some(({ state }) => state === 'open');
   }
 
-  /** Its removal began and it waits for those who have it open. */
+  /** Whether its unregistration waits for users that have it open. */
   get isWaiting(): boolean {
     return this.unregisterBegan > 0 && this.unregisteredAt === 0 && this.openCount > 0;
   }
 
-  /** It is being set up, by a call whose end may not show: its begin was not seen, or events were lost. */
-  get isCreationUnseen(): boolean {
+  /**
+   * Whether it is being created by a call whose end may not be observed: its begin was missed, or events
+   * were lost.
+   */
+  get isCreationUnobserved(): boolean {
     return this.state === 'creating' && (this.adopted || this.createBegan === 0);
   }
 
   get isOver(): boolean {
     return this.state === 'released' || this.state === 'failed';
   }
+
+  /**
+   * Once it has a key and is being removed, events with another key are about a successor of the same name.
+   */
+  override get isKeyUnsure(): boolean {
+    const hasKey = this.keyLow !== 0 || this.keyHigh !== 0;
+    return super.isKeyUnsure && !(hasKey && this.state === 'removing');
+  }
+
+  override endUnobserved(): void {
+    this.state = 'released';
+  }
+
+  /**
+   * A bus has at most one device of a name, so a new one means that this one has ended. An exception is
+   * a device that is freed while its create has not returned: the return of the create ends it.
+   */
+  override isReplacedBy(namesake: Device): boolean {
+    return this.bus === namesake.bus && this.releasedAt === 0;
+  }
 }
 
-/** One device file. */
-export class Open extends Life {
+/** An open device file. */
+export class Open extends TrackedObject {
   readonly device: Device;
-  /** Who opened it; of one that was open before, who holds it. */
+  /** The task that opened it; if it was open before the agent started, a task that has it open. */
   readonly task: Task;
   state: OpenState = 'opening';
   fd = -1;
@@ -233,11 +292,15 @@ export class Open extends Life {
   closeBegan = 0;
   closedAt = 0;
   error = 0;
-  /** Whoever opened it does not share the memory of the VM that it was opened for. */
+  /** Whether the process that opened it has another address space than the VM that it was opened for. */
   foreign = false;
 
   get isOver(): boolean {
     return this.state === 'closed' || this.state === 'failed';
+  }
+
+  override endUnobserved(): void {
+    this.state = 'closed';
   }
 
   constructor(device: Device, task: Task, firstSeen: number, adopted: boolean, losses: number) {
@@ -247,54 +310,88 @@ export class Open extends Life {
   }
 }
 
-export class Vm extends Life {
+export class Vm extends TrackedObject {
   readonly timeline = new Timeline();
-  /** The process that made it; for an adopted VM only the thread id is known. */
+  /** The task that created it; for an adopted VM, only the thread id may be known. */
   task: Task | undefined;
-  makerTid = 0;
+  creatorTid = 0;
   fd = -1;
   state: VmState = 'running';
   createdAt = 0;
   fdClosedAt = 0;
-  /** When, after its descriptor was closed, no process was first found to hold a file of it. */
-  unheldAt = 0;
+  /** Whether that is when a host snapshot found it closed, which was some time before. */
+  isCloseInferred = false;
   destroyBegan = 0;
   destroyedAt = 0;
-  /** users_count after the last event. */
+  /** Whether KVM was unloaded while something had a reference on it: then nothing will free it any more. */
+  outlivedKvm = false;
+  /** users_count after the latest event, -1 while it is unknown. */
   users = -1;
   readonly devices = new Set<Device>();
 
   get isOver(): boolean {
     return this.state === 'destroyed' || this.state === 'failed';
   }
+
+  /** Whether its last reference is put, so that nobody can use it any more, or it never came to be used. */
+  get isGone(): boolean {
+    return this.state === 'destroying' || this.isOver;
+  }
+
+  override endUnobserved(): void {
+    this.state = 'destroyed';
+  }
 }
 
-/** The IOMMU group through which a VM is told about its devices. */
+/** An IOMMU group. VFIO sets the VM of devices through their group. */
 export class Group {
   readonly id: number;
   readonly devices = new Set<Device>();
   vm: Vm | undefined;
-  /** When it was last told its VM, or that it has none; 0 while that is not known. */
+  /** When its VM was last set or cleared; 0 while that is unknown. */
   setAt = 0;
-  /** How often events had been found lost by then. */
+  /** `World.losses` when its VM was last set, cleared or confirmed. */
   setLosses = 0;
-  /** When the VM was taken away although a device was open, and by a process on its way out. */
-  clearedByExitAt = 0;
-  /** When its last descriptor was closed, 0 while it has one again, or was not seen. */
+  /**
+   * When its last file descriptor was closed; 0 if it was opened again since, or if that was not observed.
+   */
   closedAt = 0;
+  /** The task that last opened it, as far as that was observed, or that had it open when a snapshot was taken. */
+  opener: Task | undefined;
+  /** When {@link opener} opened it; 0 if that was not observed. */
+  openedAt = 0;
+  /** How many device files were requested from it since then. */
+  requests = 0;
+
+  /** The task that opened it, while it is open. */
+  get user(): Task | undefined {
+    return this.closedAt === 0 ? this.opener : undefined;
+  }
 
   constructor(id: number) {
     this.id = id;
   }
 }
 
-/** A VFIO_GROUP_GET_DEVICE_FD in flight. */
+/** A call of the ioctl VFIO_GROUP_GET_DEVICE_FD in flight. */
 export interface FdRequest {
-  readonly began: number;
   readonly name: string;
+  /** Whether something followed the name, such as a VF token. */
+  readonly hasOptions: boolean;
   readonly groupId: number;
   readonly task: Task;
   open: Open | undefined;
-  /** What vfio_df_open returned, when it was reached. */
+  /** The errno of the device open within the call, 0 if it succeeded or was not reached. */
   openError: number;
+}
+
+/** A process that maps memory for DMA: what it has open, and for which VM. */
+export interface Mapper {
+  readonly pid: number;
+  /** When this was found out, ns on the boot-time clock. */
+  readonly since: number;
+  /** Devices that it has open; if it has none, those of the groups that it has open. */
+  readonly devices: readonly Device[];
+  readonly hasDevices: boolean;
+  readonly vm: Vm | undefined;
 }

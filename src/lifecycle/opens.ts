@@ -1,40 +1,27 @@
 /**
- * Device files and the VM that a device is opened for: drivers/vfio/vfio_main.c, group.c.
+ * Device files, and the VM that a device captures when it is opened: drivers/vfio/vfio_main.c, group.c.
  *
- * Order of a first open on 6.12: get_fd begin → kvm_capture → open begin → open end →
- * get_fd end; of a last close: close begin → close end → kvm_drop.
+ * The order of events on 6.12 is, for a first open: get_fd begin → kvm_capture → open begin → open
+ * end → get_fd end; for a last close: close begin → close end → kvm_drop.
  */
 import type { EventCursor } from '../events/cursor.ts';
+import { taskOf } from '../events/task.ts';
 import { EVENT } from '../events/wire.gen.ts';
-import { DEVICE, next, OPEN } from './automata.ts';
-import { joinGroup } from './groups.ts';
+import { endOpen, joinGroup, setHeldVm, updateOpenCount, updateUseState } from './associate.ts';
+import { DEVICE, OPEN } from './automata.ts';
+import type { Handlers } from './handler.ts';
 import { vmOf } from './kvm.ts';
-import type { Moment } from './moment.ts';
-import { type Device, Open, taskOf, type Vm } from './objects.ts';
+import { type Device, Open, type Vm } from './objects.ts';
+import { next } from './step.ts';
+import type { Transition } from './transition.ts';
 import { deviceOf } from './vfio.ts';
-import type { Handlers, World } from './world.ts';
+import type { World } from './world.ts';
 
 const KEY_FILE = EVENT.file >> 2;
 
-/** As the kernel counts, or where it does not tell, as many as were seen. */
-export function countOpens(device: Device, event: EventCursor): void {
-  if (event.openCount < 0) {
-    countSeenOpens(device);
-    return;
-  }
-  device.openCount = event.openCount;
-  device.countedAt = event.time;
-}
-
-export function countSeenOpens(device: Device): void {
-  let count = 0;
-  for (const { state } of device.opens) if (state === 'open' || state === 'closing') count++;
-  device.openCount = count;
-}
-
 /**
- * The VM of an opened device: what the kernel says that the device holds. Where it
- * cannot say (its open_count, beside it, is unknown too), what its group has.
+ * The VM that an opened device holds a reference on. Kernels that do not show it (nor open_count, a
+ * field of the same struct) leave only the VM that is set for its group.
  */
 function heldVm(world: World, device: Device, event: EventCursor): Vm | undefined {
   const vm = vmOf(world, event);
@@ -43,81 +30,70 @@ function heldVm(world: World, device: Device, event: EventCursor): Vm | undefine
   return device.vm ?? world.groups.get(device.groupId)?.vm;
 }
 
-/** @param time since when that is known */
-export function hold(device: Device, vm: Vm | undefined, time: number): void {
-  device.heldAt = time;
-  if (device.vm === vm) return;
-  device.vm?.devices.delete(device);
-  device.vm = vm;
-  vm?.devices.add(device);
-}
-
-/** Ties the device to the VM of the event, or unties it from that. */
-function tie(world: World, event: EventCursor, moment: Moment, holds: boolean): void {
+/** Records that the device of the event now holds the VM of the event, or that it has dropped it. */
+function setCapturedVm(
+  world: World,
+  event: EventCursor,
+  transition: Transition,
+  holds: boolean,
+): void {
   const device = deviceOf(world, event);
   const vm = vmOf(world, event);
   if (!device) return;
-  hold(device, holds ? vm : undefined, event.time);
+  setHeldVm(device, holds ? vm : undefined, event.time);
   device.timeline.add(event, vm?.serial ?? 0);
   vm?.timeline.add(event, vm.serial);
-  moment.device = device;
-  moment.vm = vm;
+  transition.device = device;
+  transition.vm = vm;
 }
 
-/** Open or bound, as the number of device files says, unless something stronger holds. */
-export function settle(device: Device): void {
-  const isSetUp = device.isCreationUnseen && device.openCount > 0;
-  if (device.state === 'bound' || device.state === 'open' || isSetUp) {
-    device.state = device.openCount > 0 ? 'open' : 'bound';
-  }
-}
-
-/** What the number of device files now makes of the state. */
-function recount(device: Device, moment: Moment): void {
-  const input = device.openCount > 0 ? 'opened' : 'last closed';
-  if (device.isCreationUnseen) settle(device);
-  else device.state = next(DEVICE, device.state, input, device, moment);
+/** Takes the step of the device that follows from its new open_count. */
+function applyOpenCount(device: Device, transition: Transition): void {
+  const input = device.openCount > 0 ? 'opened' : 'last close';
+  if (device.isCreationUnobserved) updateUseState(device);
+  else device.state = next(DEVICE, device.state, input, device, transition);
 }
 
 export const OPEN_HANDLERS: Handlers = {
-  'vfio.device.get_fd:begin'(world, event, moment) {
+  'vfio.device.get_fd:begin'(world, event, transition) {
     const request = {
-      began: event.time,
       name: event.name('device'),
+      hasOptions: event.hasOptions,
       groupId: event.groupId,
       task: taskOf(event),
       open: undefined,
       openError: 0,
     };
-    world.fetching.set(event.tid, request);
-    moment.request = request;
-    moment.device = world.devicesByName.get(request.name);
+    transition.request = request;
+    transition.device = world.devices.named(request.name);
+    const group = world.groups.get(request.groupId);
+    if (group) group.requests++;
   },
 
-  'vfio.device.get_fd:end'(world, event, moment) {
-    const request = world.fetching.get(event.tid);
+  'vfio.device.get_fd:end'(world, event, transition) {
+    const request = transition.call?.request;
     if (!request) return;
-    world.fetching.delete(event.tid);
-    moment.request = request;
-    moment.device = request.open?.device ?? world.devicesByName.get(request.name);
-    moment.open = request.open;
-    moment.duration = event.time - request.began;
+    transition.request = request;
+    transition.device = request.open?.device ?? world.devices.named(request.name);
+    transition.open = request.open;
     if (request.open) request.open.fd = event.ret;
-    moment.device?.timeline.add(event, 0);
+    transition.device?.timeline.add(event, 0);
   },
 
-  'vfio.device.kvm_capture:begin'(world, event, moment) {
-    moment.device = deviceOf(world, event);
-    moment.vm = vmOf(world, event);
-    if (!moment.device) return;
-    moment.device.vmOffered = moment.vm;
-    moment.device.timeline.add(event, moment.vm?.serial ?? 0);
+  'vfio.device.kvm_capture:begin'(world, event, transition) {
+    transition.device = deviceOf(world, event);
+    transition.vm = vmOf(world, event);
+    if (!transition.device) return;
+    transition.device.vmOffered = transition.vm;
+    transition.device.timeline.add(event, transition.vm?.serial ?? 0);
   },
 
-  'vfio.device.kvm_capture:end': (world, event, moment) => tie(world, event, moment, true),
-  'vfio.device.kvm_drop:begin': (world, event, moment) => tie(world, event, moment, false),
+  'vfio.device.kvm_capture:end': (world, event, transition) =>
+    setCapturedVm(world, event, transition, true),
+  'vfio.device.kvm_drop:begin': (world, event, transition) =>
+    setCapturedVm(world, event, transition, false),
 
-  'vfio.device.open:begin'(world, event, moment) {
+  'vfio.device.open:begin'(world, event, transition) {
     const device = deviceOf(world, event);
     if (!device) return;
     joinGroup(world, device, event.groupId);
@@ -128,138 +104,119 @@ export const OPEN_HANDLERS: Handlers = {
       device.driverRefs = 0;
     }
     open.foreign = event.isForeign;
-    world.opening.set(event.tid, open);
     device.timeline.add(event, open.vm?.serial ?? 0);
-    const request = world.fetching.get(event.tid);
+    const request = world.calls.requestOf(event.tid);
     if (request) request.open = open;
-    moment.device = device;
-    moment.open = open;
-    moment.vm = open.vm;
+    transition.device = device;
+    transition.open = open;
+    transition.vm = open.vm;
   },
 
-  'vfio.device.open:end'(world, event, moment) {
+  'vfio.device.open:end'(world, event, transition) {
     const open =
-      world.openKeys.find(event.u32, event.word + KEY_FILE) ??
-      openInFlight(world, event) ??
-      unseenOpen(world, event);
+      world.opens.find(event, KEY_FILE) ??
+      openInFlight(transition, event) ??
+      openWithoutBegin(world, event);
     if (!open) return;
-    world.opening.delete(event.tid);
     const device = open.device;
     if (event.ret >= 0) {
-      open.state = next(OPEN, open.state, 'opened', open, moment);
-      // Until 6.5 the VM is known only now.
+      open.state = next(OPEN, open.state, 'opened', open, transition);
+      // Until 6.5 the VM of the device is known only when the open returns.
       open.foreign ||= event.isForeign;
       open.openedAt = event.time;
       device.opensTotal++;
-      // Until 6.5 the file comes to be, and the VM is told, only in the course of the open.
-      keyOpen(world, open, event);
+      // Until 6.5 the file is created and the VM is set during the open, so the begin contained neither.
+      setFileKey(world, open, event);
       open.vm = heldVm(world, device, event);
-      hold(device, open.vm, event.time);
+      setHeldVm(device, open.vm, event.time);
     }
-    countOpens(device, event);
+    updateOpenCount(device, event);
     device.timeline.add(event, open.vm?.serial ?? 0);
-    moment.device = device;
-    moment.open = open;
-    moment.vm = open.vm;
-    moment.duration = event.time - open.firstSeen;
+    transition.device = device;
+    transition.open = open;
+    transition.vm = open.vm;
     if (event.ret < 0) {
-      open.state = next(OPEN, open.state, 'refused', open, moment);
+      open.state = next(OPEN, open.state, 'open fails', open, transition);
       open.error = -event.ret;
-      forget(world, open);
-      const request = world.fetching.get(event.tid);
+      endOpen(world, open);
+      const request = world.calls.requestOf(event.tid);
       if (request) request.openError = open.error;
     }
-    recount(device, moment);
+    applyOpenCount(device, transition);
   },
 
-  'vfio.device.close:begin'(world, event, moment) {
+  'vfio.device.close:begin'(world, event, transition) {
     const device = deviceOf(world, event);
     if (!device) return;
-    const open =
-      world.openKeys.find(event.u32, event.word + KEY_FILE) ?? newOpen(world, device, event, true);
+    const open = world.opens.find(event, KEY_FILE) ?? newOpen(world, device, event, true);
     if (open.adopted && open.state === 'opening') open.state = 'open';
-    open.state = next(OPEN, open.state, 'close begins', open, moment);
+    open.state = next(OPEN, open.state, 'close begins', open, transition);
     open.closeBegan = event.time;
-    if (world.look?.pid === event.pid) world.look.putOff.add(device);
-    // It was for this open; the begin of the next capture may be lost.
+    if (world.snapshot?.pid === event.pid) world.snapshot.delayedCloses.add(device);
+    // The offered VM concerned the open that now ends, and the begin of the next capture may be lost.
     device.vmOffered = undefined;
-    world.closing.set(event.tid, open);
     device.timeline.add(event, device.vm?.serial ?? 0);
-    moment.device = device;
-    moment.open = open;
-    moment.vm = device.vm;
+    transition.device = device;
+    transition.open = open;
+    transition.vm = device.vm;
   },
 
-  'vfio.device.close:end'(world, event, moment) {
-    const closing = world.closing.get(event.tid)?.device;
-    world.closing.delete(event.tid);
-    const open = world.openKeys.find(event.u32, event.word + KEY_FILE);
+  'vfio.device.close:end'(world, event, transition) {
+    const closing = transition.call?.device;
+    const open = world.opens.find(event, KEY_FILE);
     if (!open) {
-      // A look did not find its file any more. How many are left is news all the same.
+      // A host snapshot during the close has swept the open, but open_count is new all the same.
       if (closing) {
-        countOpens(closing, event);
-        recount(closing, moment);
+        updateOpenCount(closing, event);
+        applyOpenCount(closing, transition);
       }
       return;
     }
     const device = open.device;
-    open.state = next(OPEN, open.state, 'close ends', open, moment);
+    open.state = next(OPEN, open.state, 'close ends', open, transition);
     open.closedAt = event.time;
-    countOpens(device, event);
+    updateOpenCount(device, event);
     device.timeline.add(event, device.vm?.serial ?? 0);
-    forget(world, open);
-    recount(device, moment);
-    moment.device = device;
-    moment.open = open;
-    moment.vm = device.vm;
-    moment.duration = event.time - open.closeBegan;
-    // From 6.2 on it still holds its VM now, and says when it lets go.
-    if (device.openCount === 0 && !event.has(EVENT.kvm)) hold(device, undefined, event.time);
+    endOpen(world, open);
+    applyOpenCount(device, transition);
+    transition.device = device;
+    transition.open = open;
+    transition.vm = device.vm;
+    // From 6.2 on the device still holds its VM here, and vfio.device.kvm_drop shows when it drops it.
+    if (device.openCount === 0 && !event.has(EVENT.kvm)) setHeldVm(device, undefined, event.time);
   },
 };
 
 function newOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
-  const open = enterOpen(world, device, event, adopted);
+  const open = addOpen(world, device, event, adopted);
   open.vm = heldVm(world, device, event);
-  hold(device, open.vm, event.time);
+  setHeldVm(device, open.vm, event.time);
   return open;
 }
 
-/** Whose VM is not known yet. */
-export function enterOpen(
-  world: World,
-  device: Device,
-  event: EventCursor,
-  adopted: boolean,
-): Open {
+/** Adds an open without its VM, which the caller finds out. */
+export function addOpen(world: World, device: Device, event: EventCursor, adopted: boolean): Open {
   const open = new Open(device, taskOf(event), event.time, adopted, world.losses);
-  keyOpen(world, open, event);
+  world.opens.add(open);
+  setFileKey(world, open, event);
   device.opens.push(open);
   return open;
 }
 
-/** That of this thread, unless it has another key: then its end was lost. */
-function openInFlight(world: World, event: EventCursor): Open | undefined {
-  const open = world.opening.get(event.tid);
+/** The open that this thread began. If it has another key than the event, its own end was lost. */
+function openInFlight({ call }: Transition, event: EventCursor): Open | undefined {
+  const open = call?.open;
   const isOther = open && (open.keyLow !== 0 || open.keyHigh !== 0) && event.has(EVENT.file);
   return isOther ? undefined : open;
 }
 
-/** A device file whose begin was lost. */
-function unseenOpen(world: World, event: EventCursor): Open | undefined {
+/** The open of which only the end was observed. */
+function openWithoutBegin(world: World, event: EventCursor): Open | undefined {
   const device = event.ret >= 0 ? deviceOf(world, event) : undefined;
   return device && newOpen(world, device, event, true);
 }
 
-function keyOpen(world: World, open: Open, event: EventCursor): void {
+function setFileKey(world: World, open: Open, event: EventCursor): void {
   if (!event.has(EVENT.file) || open.keyLow !== 0 || open.keyHigh !== 0) return;
-  open.keyLow = event.u32[event.word + KEY_FILE];
-  open.keyHigh = event.u32[event.word + KEY_FILE + 1];
-  world.openKeys.set(open.keyLow, open.keyHigh, open);
-}
-
-export function forget(world: World, open: Open): void {
-  world.endOpen(open);
-  const index = open.device.opens.indexOf(open);
-  if (index >= 0) open.device.opens.splice(index, 1);
+  world.opens.setKey(open, event, KEY_FILE);
 }

@@ -43,7 +43,7 @@ describe('Timeline', () => {
     assert.deepEqual(timeline.entries(), [{ ...fields, vm: 42 }]);
   });
 
-  it('copies an event, whose record is about to be overwritten', () => {
+  it('copies the event, because its record will be overwritten', () => {
     const cursor = event({ time: 5, comm: 'first' });
     const timeline = new Timeline();
     timeline.add(cursor, 0);
@@ -71,7 +71,7 @@ describe('Timeline', () => {
     });
   }
 
-  it('keeps the names of callers while it grows', () => {
+  it('keeps the comm of each caller while it grows', () => {
     const timeline = new Timeline();
     for (let i = 0; i < 64; i++) timeline.add(event({ comm: `worker-${i}` }), i);
     for (const [i, entry] of timeline.entries().entries()) {

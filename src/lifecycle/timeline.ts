@@ -1,15 +1,17 @@
 /**
- * What happened to one object, in order: the raw material of evidence.
+ * The events of one object in order, from which the evidence of violations is made.
  *
- * Entries are rows of numbers copied out of the record, so that adding one
- * allocates nothing but the occasional block of rows. When a long life fills the
- * timeline, its beginning and its latest events stay and the middle is dropped.
+ * Entries are rows of numbers copied from the records, so adding one allocates nothing except for an
+ * occasional block of rows. A full timeline keeps its first and its latest events, and drops those in
+ * between.
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { textOf } from '../events/text.ts';
 import { EVENT } from '../events/wire.gen.ts';
 
-/** A row is the beginning of a record, up to users_count, with the VM in place of the sequence number. */
+/**
+ * A row is a copy of the start of a record, up to users_count, with the VM in place of the sequence number.
+ */
 const WORDS = (EVENT.users_count >> 2) + 1;
 const VM = EVENT.seq >> 2;
 const POINT_WORD = EVENT.point >> 2;
@@ -20,15 +22,18 @@ const RET = EVENT.ret >> 2;
 const OPEN_COUNT = EVENT.open_count >> 2;
 const USERS_COUNT = EVENT.users_count >> 2;
 
-/** Rows come in blocks, which are used again when a life is forgotten: array buffers are expensive to make. */
+/**
+ * Rows are allocated in blocks, which are reused when an ended object is dropped, because array buffers are
+ * expensive to allocate.
+ */
 const BLOCK = 16;
 const CAPACITY = 64;
-/** The entries of a life's beginning that are never overwritten. */
+/** The number of first entries that are never overwritten. */
 const KEPT = 16;
 const SPARE_BLOCKS = 4096;
 const spare: Int32Array[] = [];
 
-/** One event as it is shown to people. */
+/** One event of a timeline, as evidence, API and logs show it. */
 export interface TimelineEntry {
   /** ns on the boot-time clock. */
   readonly time: number;
@@ -49,7 +54,7 @@ export interface TimelineEntry {
 }
 
 export class Timeline {
-  /** Events of the middle that had to make room. */
+  /** The number of events that were dropped between the first and the latest ones. */
   omitted = 0;
   #count = 0;
   #blocks: Int32Array[] = [];
@@ -64,7 +69,7 @@ export class Timeline {
     block[at + VM] = vm;
   }
 
-  /** When something last happened, ns on the boot-time clock; 0 if nothing did. */
+  /** The time of the latest event, ns on the boot-time clock; 0 if there is none. */
   lastTime(): number {
     return this.#count === 0 ? 0 : this.#read(this.#rowOf(this.#count - 1)).time;
   }
@@ -81,7 +86,7 @@ export class Timeline {
     return entries;
   }
 
-  /** Forgets everything. */
+  /** Drops all entries and keeps their blocks for other timelines. */
   release(): void {
     for (const block of this.#blocks) if (spare.length < SPARE_BLOCKS) spare.push(block);
     this.#blocks = [];
@@ -98,7 +103,7 @@ export class Timeline {
     return index;
   }
 
-  /** Where the event of that number, of all that were ever added, is kept while it is. */
+  /** The row of the event with that index among all that were ever added, as long as it is kept. */
   #rowOf(index: number): number {
     return index < CAPACITY ? index : KEPT + ((index - KEPT) % (CAPACITY - KEPT));
   }

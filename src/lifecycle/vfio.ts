@@ -1,34 +1,38 @@
-/** The vfio_device of a device, from its making to its end: drivers/vfio/vfio_main.c. */
+/** The vfio_device of a device, from its initialisation to its release: drivers/vfio/vfio_main.c. */
 import type { EventCursor } from '../events/cursor.ts';
+import { taskOf } from '../events/task.ts';
 import { EVENT } from '../events/wire.gen.ts';
-import { DEVICE, next, VFIO } from './automata.ts';
-import { joinGroup } from './groups.ts';
-import type { Moment } from './moment.ts';
-import { Device, taskOf } from './objects.ts';
-import { countOpens } from './opens.ts';
-import type { Handlers, World } from './world.ts';
+import { addKeyedDevice, joinGroup, updateOpenCount } from './associate.ts';
+import { DEVICE, VFIO } from './automata.ts';
+import type { Handlers } from './handler.ts';
+import { Device } from './objects.ts';
+import { next } from './step.ts';
+import type { Transition } from './transition.ts';
+import type { World } from './world.ts';
 
 const KEY_DEV = EVENT.dev >> 2;
 const KEY_VDEV = EVENT.vdev >> 2;
 
-/** The device of an event, made known if it existed before it was first seen. */
+/**
+ * The device that the event concerns. It is adopted if this is the first event about it and the event names
+ * it.
+ */
 export function deviceOf(world: World, event: EventCursor): Device | undefined {
   const known =
-    world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ??
-    world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  if (!known || world.isAnother(known, event)) {
-    return event.isNamed ? unknownDevice(world, event) : undefined;
+    world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ?? world.devices.find(event, KEY_DEV);
+  if (!known || world.supersedeIfReused(known, event)) {
+    return event.isNamed ? deviceByName(world, event) : undefined;
   }
-  if (known.vdevLow === 0 && known.vdevHigh === 0) joinVdev(world, known, event);
+  if (known.vdevLow === 0 && known.vdevHigh === 0) setVdevKey(world, known, event);
   return known;
 }
 
-/** Found in sysfs, which tells no key, or never seen. */
-function unknownDevice(world: World, event: EventCursor): Device {
-  const found = world.foundByName(event.name('device'));
+/** A device whose key is new: one that was found in sysfs, which shows no key, or one that is adopted. */
+function deviceByName(world: World, event: EventCursor): Device {
+  const found = world.devices.namedWithoutKey(event.name('device'));
   if (!found) return newDevice(world, event, true);
-  world.enterDevice(found, event);
-  joinVdev(world, found, event);
+  addKeyedDevice(world, found, event);
+  setVdevKey(world, found, event);
   return found;
 }
 
@@ -38,38 +42,44 @@ function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
   device.bus = event.name('bus');
   device.driver = event.name('driver');
   device.parentName = event.name('parent');
-  // An mdev that is known by its creation is not known here, so it has been registered before.
+  // Its creation and registration happened before the agent was attached or were missed.
   if (adopted) device.vfio = 'registered';
-  world.enterDevice(device, event);
-  joinVdev(world, device, event);
+  addKeyedDevice(world, device, event);
+  setVdevKey(world, device, event);
   return device;
 }
 
-/** Whether the vfio_device of the event is the one that the device has, as far as is told. */
-function isSame(world: World, device: Device, event: EventCursor): boolean {
+/** Whether the vfio_device of the event is the one that the device is known to have. */
+function hasSameVdev(world: World, device: Device, event: EventCursor): boolean {
   if (world.qualityOf(device) !== 'observed') return false;
   return !event.has(EVENT.vdev) || world.vdevKeys.find(event.u32, event.word + KEY_VDEV) === device;
 }
 
-/** Whose vfio_device is freed: not the one that has got the address of an mdev that did not live as long. */
+/**
+ * The device whose vfio_device is freed. If a vfio_device outlived its mdev, another mdev may have the
+ * address of that mdev by now. Its vfio_device has another key, so it is not returned.
+ */
 function freedDevice(world: World, event: EventCursor): Device | undefined {
   const known = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
   if (known) return known;
-  const device = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  const device = world.devices.find(event, KEY_DEV);
   const hasAnother = event.has(EVENT.vdev) && (device?.vdevLow !== 0 || device.vdevHigh !== 0);
   return hasAnother ? undefined : device;
 }
 
-/** A device that was found by its name; if there is none, a look that goes on must not find it. */
-function unkeyedOrGone(world: World, event: EventCursor): Device | undefined {
+/**
+ * A device that was found by its name and has no sure key. If there is none, a host snapshot in progress
+ * must not adopt it from a record that was read before this event.
+ */
+function freedByName(world: World, event: EventCursor): Device | undefined {
   if (!event.isNamed) return undefined;
-  const found = world.foundByName(event.name('device'));
-  if (!found && event.name('bus') !== 'mdev') world.look?.endedNames.add(event.name('device'));
+  const found = world.devices.namedWithoutKey(event.name('device'));
+  if (!found && event.name('bus') !== 'mdev') world.snapshot?.endedNames.add(event.name('device'));
   return found;
 }
 
-function joinVdev(world: World, device: Device, event: EventCursor): void {
-  // Kernels that pass the struct device around do not tell it.
+function setVdevKey(world: World, device: Device, event: EventCursor): void {
+  // On kernels that pass a struct device to these functions, the event has no key of the vfio_device.
   if (!event.has(EVENT.vdev)) return;
   world.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
   device.vdevLow = event.u32[event.word + KEY_VDEV];
@@ -77,25 +87,26 @@ function joinVdev(world: World, device: Device, event: EventCursor): void {
   world.vdevKeys.set(device.vdevLow, device.vdevHigh, device);
 }
 
-function beginRegister(world: World, event: EventCursor, moment: Moment): void {
-  const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-  // An mdev has been created before it registers: not to know it is to have missed that.
+function beginRegister(world: World, event: EventCursor, transition: Transition): void {
+  const known = world.devices.find(event, KEY_DEV);
+  // An mdev is created before it is registered, so one that is unknown here is adopted.
   const isMdev = event.name('bus') === 'mdev';
   const isKnown =
-    known && (known.isMdev || known.vfio === 'initialised' || isSame(world, known, event));
+    known && (known.isMdev || known.vfio === 'initialised' || hasSameVdev(world, known, event));
   const device = isKnown ? known : newDevice(world, event, isMdev);
-  joinVdev(world, device, event);
+  setVdevKey(world, device, event);
   device.timeline.add(event, 0);
-  moment.device = device;
+  transition.device = device;
 }
 
-function endRegister(world: World, event: EventCursor, moment: Moment): void {
+function endRegister(world: World, event: EventCursor, transition: Transition): void {
   const device = deviceOf(world, event);
   if (!device) return;
   device.timeline.add(event, 0);
-  moment.device = device;
+  transition.device = device;
+  device.registerError = event.ret < 0 ? -event.ret : 0;
   if (event.ret === 0) {
-    device.vfio = next(VFIO, device.vfio, 'registered', device, moment);
+    device.vfio = next(VFIO, device.vfio, 'registered', device, transition);
     device.registeredAt = event.time;
     device.unregisterBegan = 0;
     device.unregisteredAt = 0;
@@ -104,28 +115,29 @@ function endRegister(world: World, event: EventCursor, moment: Moment): void {
 }
 
 export const VFIO_HANDLERS: Handlers = {
-  'vfio.init:begin'(world, event, moment) {
-    const known = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
-    // An mdev has been created before.
+  'vfio.init:begin'(world, event, transition) {
+    const known = world.devices.find(event, KEY_DEV);
+    // An mdev is created before it is initialised, so one that is unknown here is adopted.
     const device = known ?? newDevice(world, event, event.name('bus') === 'mdev');
     device.timeline.add(event, 0);
-    moment.device = device;
+    transition.device = device;
   },
 
-  'vfio.init:end'(world, event, moment) {
-    const device = world.deviceKeys.find(event.u32, event.word + KEY_DEV);
+  'vfio.init:end'(world, event, transition) {
+    const device = world.devices.find(event, KEY_DEV);
     if (!device) return;
     device.timeline.add(event, 0);
-    moment.device = device;
+    transition.device = device;
+    device.initError = event.ret < 0 ? -event.ret : 0;
     if (event.ret !== 0) {
       if (!device.isMdev && device.vfio === 'none') {
         device.state = 'failed';
-        world.endDevice(device);
+        world.devices.end(device);
       }
       return;
     }
-    joinVdev(world, device, event);
-    device.vfio = next(VFIO, device.vfio, 'initialised', device, moment);
+    setVdevKey(world, device, event);
+    device.vfio = next(VFIO, device.vfio, 'initialised', device, transition);
     device.initialisedAt = event.time;
     device.vdevReleasedAt = 0;
   },
@@ -135,53 +147,52 @@ export const VFIO_HANDLERS: Handlers = {
   'vfio.register_emulated:begin': beginRegister,
   'vfio.register_emulated:end': endRegister,
 
-  'vfio.unregister:begin'(world, event, moment) {
+  'vfio.unregister:begin'(world, event, transition) {
     const device = deviceOf(world, event);
     if (!device) return;
     device.unregisterBegan = event.time;
     device.unregisteredAt = 0;
-    countOpens(device, event);
+    updateOpenCount(device, event);
     joinGroup(world, device, event.groupId);
     device.asksUsers = event.asksUsers;
-    device.vfio = next(VFIO, device.vfio, 'unregister begins', device, moment);
-    // An mdev's began before; if its state is another, that was not seen.
-    device.state = next(DEVICE, device.state, 'removal begins', device, moment);
+    device.vfio = next(VFIO, device.vfio, 'unregister begins', device, transition);
+    // The removal of an mdev began earlier. If its state does not show that, it was not observed.
+    device.state = next(DEVICE, device.state, 'removal begins', device, transition);
     if (!device.isMdev) {
       device.removeBegan = event.time;
       device.remover = taskOf(event);
     }
     device.timeline.add(event, 0);
-    moment.device = device;
+    transition.device = device;
   },
 
-  'vfio.unregister:end'(world, event, moment) {
+  'vfio.unregister:end'(world, event, transition) {
     const device = deviceOf(world, event);
     if (!device) return;
     device.unregisteredAt = event.time;
-    device.vfio = next(VFIO, device.vfio, 'unregister ends', device, moment);
-    countOpens(device, event);
+    device.vfio = next(VFIO, device.vfio, 'unregister ends', device, transition);
+    updateOpenCount(device, event);
     world.leaveGroup(device);
     device.timeline.add(event, 0);
-    moment.device = device;
-    if (device.unregisterBegan) moment.duration = event.time - device.unregisterBegan;
+    transition.device = device;
   },
 
-  'vfio.release:begin'(world, event, moment) {
-    const device = freedDevice(world, event) ?? unkeyedOrGone(world, event);
+  'vfio.release:begin'(world, event, transition) {
+    const device = freedDevice(world, event) ?? freedByName(world, event);
     if (!device) return;
     device.timeline.add(event, 0);
-    moment.device = device;
+    transition.device = device;
     world.forgetUnfreed(device);
     world.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     device.vdevLow = 0;
     device.vdevHigh = 0;
-    device.vfio = next(VFIO, device.vfio, 'freed', device, moment);
+    device.vfio = next(VFIO, device.vfio, 'freed', device, transition);
     device.vdevReleasedAt = event.time;
     if (!device.isMdev) {
       device.releasedAt = event.time;
       const wasUsed = device.registeredAt > 0 || device.adopted;
-      device.state = wasUsed ? next(DEVICE, device.state, 'freed', device, moment) : 'failed';
-      world.endDevice(device);
+      device.state = wasUsed ? next(DEVICE, device.state, 'freed', device, transition) : 'failed';
+      world.devices.end(device);
     }
   },
 };

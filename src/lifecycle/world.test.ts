@@ -1,201 +1,186 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Telling } from '../rules/telling.ts';
-import { EndedLives } from './world.ts';
+import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
 
 const BASH = { pid: 700, comm: 'bash' };
 
-describe('late adoption', () => {
+describe('the adoption of an object by its first event', () => {
   const names = { device: 'late-uuid', bus: 'mdev', type: 't1', parent: 'p', driver: 'd' };
 
-  it('makes a device known that was created before, with its parent', () => {
-    const telling = new Telling();
-    telling.raw('mdev.remove:begin', { dev: 1, parent: 2, names });
-    const device = telling.device('late-uuid');
+  it('adopts a device that was created before the agent started, and its parent', () => {
+    const runner = new ScenarioRunner();
+    runner.raw('mdev.remove:begin', { dev: 1, parent: 2, names });
+    const device = runner.device('late-uuid');
     assert.ok(device);
     assert.deepEqual(
-      [device.type, device.parentName, device.driver, telling.world.qualityOf(device)],
-      ['t1', 'p', 'd', 'late'],
+      [device.type, device.parentName, device.driver, runner.world.qualityOf(device)],
+      ['t1', 'p', 'd', 'partial'],
     );
-    assert.deepEqual([telling.onlyParent().name, telling.onlyParent().adopted], ['p', true]);
+    assert.deepEqual([runner.onlyParent().name, runner.onlyParent().adopted], ['p', true]);
   });
 
-  it('fills in what the first event did not tell', () => {
-    const telling = new Telling();
+  it('fills in what the first event does not contain', () => {
+    const runner = new ScenarioRunner();
     const vfio = { ...names, type: '' };
-    telling.raw('vfio.device.open:begin', { dev: 1, vdev: 3, file: 4, names: vfio });
-    telling.raw('vfio.device.open:end', { dev: 1, vdev: 3, file: 4, openCount: 1 });
-    const device = telling.device('late-uuid');
+    runner.raw('vfio.device.open:begin', { dev: 1, vdev: 3, file: 4, names: vfio });
+    runner.raw('vfio.device.open:end', { dev: 1, vdev: 3, file: 4, openCount: 1 });
+    const device = runner.device('late-uuid');
     assert.deepEqual([device?.type, device?.state, device?.parent], ['', 'open', undefined]);
-    telling.raw('mdev.remove:begin', { dev: 1, parent: 2, names });
-    assert.deepEqual([device?.type, device?.parent === telling.onlyParent()], ['t1', true]);
-    assert.equal(telling.world.devices.size, 1);
+    runner.raw('mdev.remove:begin', { dev: 1, parent: 2, names });
+    assert.deepEqual([device?.type, device?.parent === runner.onlyParent()], ['t1', true]);
+    assert.equal(runner.world.devices.size, 1);
   });
 
-  it('makes a device file known that was opened before, when it closes', () => {
-    const telling = new Telling();
-    telling.raw('vfio.device.close:begin', { dev: 1, vdev: 3, file: 4, names, openCount: 1 });
-    const [open] = telling.device('late-uuid')?.opens ?? [];
-    assert.deepEqual([open.state, telling.world.qualityOf(open)], ['closing', 'late']);
-    telling.raw('vfio.device.close:end', { dev: 1, vdev: 3, file: 4, openCount: 0 });
-    assert.equal(telling.world.openKeys.size, 0);
-    assert.equal(telling.device('late-uuid')?.state, 'bound');
+  it('adopts an open that existed before the agent started, when it is closed', () => {
+    const runner = new ScenarioRunner();
+    runner.raw('vfio.device.close:begin', { dev: 1, vdev: 3, file: 4, names, openCount: 1 });
+    const [open] = runner.device('late-uuid')?.opens ?? [];
+    assert.deepEqual([open.state, runner.world.qualityOf(open)], ['closing', 'partial']);
+    runner.raw('vfio.device.close:end', { dev: 1, vdev: 3, file: 4, openCount: 0 });
+    assert.equal(runner.world.opens.size, 0);
+    assert.equal(runner.device('late-uuid')?.state, 'bound');
   });
 
-  it('ignores an unknown device that the event does not name', () => {
-    const telling = new Telling();
-    telling.raw('mdev.unbind:end', { dev: 1 });
-    telling.raw('vfio.unregister:end', { dev: 1, vdev: 2 });
-    telling.raw('vfio.device.open:end', { dev: 1, vdev: 2, file: 3 });
-    telling.raw('mdev.create:end', {});
-    telling.raw('mdev.remove:end', {});
-    assert.deepEqual(telling.leftovers(), {});
+  it('ignores an unknown device if the event contains no name', () => {
+    const runner = new ScenarioRunner();
+    runner.raw('mdev.unbind:end', { dev: 1 });
+    runner.raw('vfio.unregister:end', { dev: 1, vdev: 2 });
+    runner.raw('vfio.device.open:end', { dev: 1, vdev: 2, file: 3 });
+    runner.raw('mdev.create:end', {});
+    runner.raw('mdev.remove:end', {});
+    assert.deepEqual(runner.leftovers(), {});
   });
 });
 
 describe('reused kernel addresses', () => {
-  it('give a new life to a device whose predecessor was released', () => {
-    const telling = new Telling();
-    const parent = telling.tell((story) => story.parent());
-    const told = telling.tell((story) => story.create(parent));
-    const first = telling.device(told.uuid);
-    telling.tell((story) => story.remove(told));
+  it('begin a new tracked object when the earlier device was released', () => {
+    const runner = new ScenarioRunner();
+    const parent = runner.run((scenario) => scenario.parent());
+    const mdev = runner.run((scenario) => scenario.create(parent));
+    const first = runner.device(mdev.uuid);
+    runner.run((scenario) => scenario.remove(mdev));
     const names = { device: 'second', bus: 'mdev', type: 't', parent: parent.name };
-    telling.raw('mdev.create:begin', { parent: parent.key, names });
-    telling.raw('mdev.probe:begin', { dev: told.key, parent: parent.key, names });
-    telling.raw('mdev.probe:end', { dev: told.key });
-    telling.raw('mdev.create:end');
-    const [second] = telling.world.devices;
+    runner.raw('mdev.create:begin', { parent: parent.key, names });
+    runner.raw('mdev.probe:begin', { dev: mdev.key, parent: parent.key, names });
+    runner.raw('mdev.probe:end', { dev: mdev.key });
+    runner.raw('mdev.create:end');
+    const [second] = runner.world.devices;
     assert.ok(first && second);
     assert.notEqual(second.serial, first.serial);
     assert.deepEqual([first.state, second.state, second.adopted], ['released', 'bound', false]);
   });
 
-  it('end the life of a device whose release was missed', () => {
-    const telling = new Telling();
-    const parent = telling.tell((story) => story.parent());
-    const told = telling.tell((story) => story.create(parent));
+  it('supersede a device whose release was missed', () => {
+    const runner = new ScenarioRunner();
+    const parent = runner.run((scenario) => scenario.parent());
+    const mdev = runner.run((scenario) => scenario.create(parent));
     const names = { device: 'second', bus: 'mdev', type: 't', parent: parent.name };
-    telling.raw('mdev.create:begin', { parent: parent.key, names });
-    telling.raw('mdev.probe:begin', { dev: told.key, parent: parent.key, names });
+    runner.raw('mdev.create:begin', { parent: parent.key, names });
+    runner.raw('mdev.probe:begin', { dev: mdev.key, parent: parent.key, names });
     assert.deepEqual(
-      telling.world.endedDevices.list().map(({ name, state }) => [name, state]),
-      [[told.uuid, 'released']],
+      runner.world.devices.ended.list().map(({ name, state }) => [name, state]),
+      [[mdev.uuid, 'released']],
     );
-    assert.equal(telling.device(told.uuid), undefined);
-    assert.equal(telling.world.devices.size, 1);
+    assert.equal(runner.device(mdev.uuid), undefined);
+    assert.equal(runner.world.devices.size, 1);
   });
 
-  it('leave nothing behind of a device whose release was missed', () => {
-    const telling = new Telling();
-    const parent = telling.tell((story) => story.parent());
-    const told = telling.tell((story) => story.create(parent));
-    const vm = telling.tell((story) => story.createVm());
-    telling.tell((story) => story.open(told, { vm }));
+  it('leave no relations of a superseded device', () => {
+    const runner = new ScenarioRunner();
+    const parent = runner.run((scenario) => scenario.parent());
+    const mdev = runner.run((scenario) => scenario.create(parent));
+    const vm = runner.run((scenario) => scenario.createVm());
+    runner.run((scenario) => scenario.open(mdev, { vm }));
     const names = { device: 'second', bus: 'mdev', type: 't', parent: parent.name };
-    telling.raw('mdev.create:begin', { parent: parent.key, names });
-    telling.raw('mdev.probe:begin', { dev: told.key, parent: parent.key, names });
-    const { vdevKeys, openKeys } = telling.world;
-    assert.deepEqual({ vdevs: vdevKeys.size, opens: openKeys.size }, { vdevs: 0, opens: 0 });
-    assert.equal(telling.onlyVm().devices.size, 0);
+    runner.raw('mdev.create:begin', { parent: parent.key, names });
+    runner.raw('mdev.probe:begin', { dev: mdev.key, parent: parent.key, names });
+    const { vdevKeys, opens } = runner.world;
+    assert.deepEqual({ vdevs: vdevKeys.size, opens: opens.size }, { vdevs: 0, opens: 0 });
+    assert.equal(runner.onlyVm().devices.size, 0);
   });
 });
 
 describe('losses', () => {
-  it('taint the lives that were going on and no later ones', () => {
-    const telling = new Telling();
-    const { world } = telling;
-    const parent = telling.tell((story) => story.parent());
-    const before = telling.device(telling.tell((story) => story.create(parent)).uuid);
-    telling.tell((story) => story.createVm());
-    const vm = telling.onlyVm();
+  it('make the objects that exist unverified, and no later ones', () => {
+    const runner = new ScenarioRunner();
+    const { world } = runner;
+    const parent = runner.run((scenario) => scenario.parent());
+    const before = runner.device(runner.run((scenario) => scenario.create(parent)).uuid);
+    runner.run((scenario) => scenario.createVm());
+    const vm = runner.onlyVm();
     assert.ok(before);
     assert.deepEqual([world.qualityOf(before), world.qualityOf(vm)], ['observed', 'observed']);
-    telling.lose();
-    const after = telling.device(telling.tell((story) => story.create(parent)).uuid);
+    runner.lose();
+    const after = runner.device(runner.run((scenario) => scenario.create(parent)).uuid);
     assert.ok(after);
     assert.deepEqual(
-      [before, vm, telling.onlyParent(), after].map((life) => world.qualityOf(life)),
-      ['tainted', 'tainted', 'tainted', 'observed'],
+      [before, vm, runner.onlyParent(), after].map((object) => world.qualityOf(object)),
+      ['unverified', 'unverified', 'unverified', 'observed'],
     );
   });
 
-  it('taint a late life too, and a life adopted later is only late', () => {
-    const telling = new Telling();
-    telling.raw('kvm.get:begin', { kvm: 1 });
-    telling.lose();
-    telling.raw('kvm.get:begin', { kvm: 2 });
+  it('make a partial object unverified, too, while an object adopted later is partial', () => {
+    const runner = new ScenarioRunner();
+    runner.raw('kvm.get:begin', { kvm: 1 });
+    runner.lose();
+    runner.raw('kvm.get:begin', { kvm: 2 });
     assert.deepEqual(
-      [...telling.world.vms].map((vm) => telling.world.qualityOf(vm)),
-      ['tainted', 'late'],
+      [...runner.world.vms].map((vm) => runner.world.qualityOf(vm)),
+      ['unverified', 'partial'],
     );
   });
 });
 
-describe('the world', () => {
-  it('is empty after all lives have ended', () => {
-    const telling = new Telling();
-    telling.tell((story) => {
-      const parent = story.parent();
-      const vm = story.createVm();
-      const device = story.create(parent);
-      const opens = [story.open(device, { vm }), story.open(device, { vm })];
-      story.createFails(parent, 22);
-      const removal = story.removeBegins(device, { as: BASH });
-      for (const open of opens) story.close(open);
-      story.clearKvm(device);
-      story.removeEnds(removal);
-      story.closeVm(vm);
-      const child = story.create(parent);
-      const unregistering = story.parentUnregisterBegins(parent);
-      story.childRemoved(unregistering, child);
-      story.parentUnregisterEnds(unregistering);
+describe('World', () => {
+  it('is empty after all objects have ended', () => {
+    const runner = new ScenarioRunner();
+    runner.run((scenario) => {
+      const parent = scenario.parent();
+      const vm = scenario.createVm();
+      const device = scenario.create(parent);
+      const opens = [scenario.open(device, { vm }), scenario.open(device, { vm })];
+      scenario.createFails(parent, 22);
+      const removal = scenario.removeBegins(device, { as: BASH });
+      for (const open of opens) scenario.close(open);
+      scenario.clearKvm(device);
+      scenario.removeEnds(removal);
+      scenario.closeVm(vm);
+      const child = scenario.create(parent);
+      const unregistering = scenario.parentUnregisterBegins(parent);
+      scenario.childRemoved(unregistering, child);
+      scenario.parentUnregisterEnds(unregistering);
     });
-    assert.deepEqual(telling.leftovers(), {});
+    assert.deepEqual(runner.leftovers(), {});
     assert.deepEqual(
-      [telling.world.endedDevices.list().length, telling.world.endedVms.list().length],
+      [runner.world.devices.ended.list().length, runner.world.vms.ended.list().length],
       [3, 1],
     );
   });
 
-  it('keeps only the latest ended lives', () => {
-    const telling = new Telling({}, { endedLives: 5 });
+  it('keeps only the objects that ended most recently', () => {
+    const runner = new ScenarioRunner({}, { endedObjects: 5 });
     const uuids: string[] = [];
-    telling.tell((story) => {
-      const parent = story.parent();
+    runner.run((scenario) => {
+      const parent = scenario.parent();
       for (let i = 0; i < 23; i++) {
-        const device = story.create(parent);
+        const device = scenario.create(parent);
         uuids.push(device.uuid);
-        story.remove(device);
-        story.closeVm(story.createVm());
+        scenario.remove(device);
+        scenario.closeVm(scenario.createVm());
       }
     });
-    const ended = telling.world.endedDevices.list();
+    const ended = runner.world.devices.ended.list();
     assert.deepEqual(
       ended.map(({ name }) => name),
       uuids.slice(-5),
     );
-    assert.equal(telling.world.endedVms.list().length, 5);
+    assert.equal(runner.world.vms.ended.list().length, 5);
   });
 
-  it('knows how late it is, and does not go back', () => {
-    const telling = new Telling();
-    telling.raw('kvm.get:begin', { kvm: 1, time: 5000 });
-    telling.raw('kvm.get:begin', { kvm: 1, time: 4000 });
-    assert.equal(telling.world.now, 5000);
-  });
-});
-
-describe('EndedLives', () => {
-  it('holds at most its limit, the newest ones, oldest first', () => {
-    for (const limit of [1, 2, 7]) {
-      const lives = new EndedLives<number>(limit);
-      for (let i = 1; i <= 50; i++) {
-        lives.add(i);
-        const held = lives.list();
-        assert.ok(held.length === Math.min(i, limit));
-        assert.deepEqual([held[0], held.at(-1)], [Math.max(1, i - limit + 1), i]);
-      }
-    }
+  it('has the latest time of all events, even if one with an earlier time follows', () => {
+    const runner = new ScenarioRunner();
+    runner.raw('kvm.get:begin', { kvm: 1, time: 5000 });
+    runner.raw('kvm.get:begin', { kvm: 1, time: 4000 });
+    assert.equal(runner.world.now, 5000);
   });
 });

@@ -1,37 +1,38 @@
-import type { Moment } from '../lifecycle/moment.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
+import { deviceWords, seconds, who } from '../engine/words.ts';
+import { POINT } from '../events/wire.gen.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
-import type { Rule, RuleContext } from './rule.ts';
-import type { Story } from './story.ts';
-import type { ToldParent } from './told.ts';
-import { deviceWords, seconds, who } from './words.ts';
+import type { Scenario } from '../scenario/scenario.ts';
+import type { ScenarioParent } from '../scenario/types.ts';
 
-/** Of those that were in the way, the events of so many are kept. */
+/** The events of so many of the creations that were ahead are kept as evidence. */
 const MOST = 8;
 
 export const createSerialised: Rule = {
   id: 'create-serialised',
   title: 'Devices of one parent are created one after the other',
   severity: 'info',
-  meaning:
-    'Several mdevs were asked for at once on one parent, and each had to wait for those before it: a ' +
-    'creation took long because others were in its way, not because it has so much to do, and not ' +
-    'because the host is slow, which other parents would feel as much. At 16 ' +
-    'devices on each of 8 parents that makes the start of a host slow. The core itself holds its lock ' +
-    'only for a glance at its list, so the usual reason is a lock of the driver, held while it sets a ' +
-    'device up.',
-  advice:
-    'See in the explanation where the time went. Since Linux 6.1, what is spent before the driver is ' +
-    'asked is spent in the core, the rest in the driver; before, the driver is asked first. Creating ' +
-    'them one by one takes no longer. Ask the maker of the driver whether its lock is needed for the ' +
-    'slow part.',
-  origin:
+  description:
+    'Several mdevs were requested at once on one parent, and each had to wait for those before ' +
+    'it: a creation took long because others were ahead of it, not because of its own work, ' +
+    'and not because the host is slow, which other parents would feel as much. At 16 devices ' +
+    'on each of 8 parents that makes the start of a host slow. The core itself holds its lock ' +
+    'only for a search of its list, so the usual reason is a lock of the driver, held while ' +
+    'it sets a device up.',
+  remediation:
+    'Read in the message where the time was spent. Since Linux 6.1, the time before the ' +
+    "driver's probe is spent in the core, the rest in the driver; before, the driver is called " +
+    "first. Creating the devices one by one takes no longer. Ask the driver's vendor whether " +
+    'its lock is needed for the slow part.',
+  references:
     'vfio/mdev: Check globally for duplicate devices (Alex Williamson and Kirti Wankhede, May 2018), ' +
     'on what is serialised when 128 devices are created; mdev_list_lock in mdev_device_create()',
   evidence:
-    'How long the creation took before and after its driver was asked, how many that had begun before ' +
-    'ended meanwhile, and how many were still to come; the events of the creation itself and of the ' +
-    'last eight that were in its way.',
+    'How long the creation took before and after its driver was called, how many that had ' +
+    'begun before ended meanwhile, and how many were still to come; the events of the creation ' +
+    'itself and of the last eight that were ahead of it.',
+  blindSpot: 'A queue on one parent while creations on other parents are as slow.',
   provocation: {
     by: 'driver',
     how: 'Devices are created in parallel on a driver that sleeps in its probe and holds a lock.',
@@ -43,84 +44,84 @@ export const createSerialised: Rule = {
     fires: [
       {
         title: 'four at once, and the driver sets up one at a time',
-        tell(story) {
-          createInTurn(story, story.parent(), [1, 2, 3, 4]);
+        run(scenario) {
+          createInTurn(scenario, scenario.parent(), [1, 2, 3, 4]);
         },
       },
       {
-        title: 'they wait before their driver is asked',
-        tell(story) {
-          const parent = story.parent();
+        title: 'they wait before their driver is called',
+        run(scenario) {
+          const parent = scenario.parent();
           const [first, second, third] = [701, 702, 703].map((pid) =>
-            story.createEnters(parent, { as: { pid, comm: 'mdevctl' } }),
+            scenario.createEnters(parent, { as: { pid, comm: 'mdevctl' } }),
           );
-          story.createEnds(story.probeBegins(first));
-          story.wait(1);
-          story.createEnds(story.probeBegins(second));
-          story.wait(1);
-          story.createEnds(story.probeBegins(third));
+          scenario.createEnds(scenario.probeBegins(first));
+          scenario.wait(1);
+          scenario.createEnds(scenario.probeBegins(second));
+          scenario.wait(1);
+          scenario.createEnds(scenario.probeBegins(third));
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
-        title: 'a driver that takes its time for each, side by side',
-        tell(story) {
-          createInTurn(story, story.parent(), [3, 3, 3, 3]);
+        title: 'a driver that is slow for each, side by side',
+        run(scenario) {
+          createInTurn(scenario, scenario.parent(), [3, 3, 3, 3]);
         },
       },
       {
         title: 'a single creation that takes long',
-        tell(story) {
-          createInTurn(story, story.parent(), [9]);
+        run(scenario) {
+          createInTurn(scenario, scenario.parent(), [9]);
         },
       },
       {
         title: 'one that takes long beside many that do not',
-        tell(story) {
-          createInTurn(story, story.parent(), [0, 0, 0, 0, 9]);
+        run(scenario) {
+          createInTurn(scenario, scenario.parent(), [0, 0, 0, 0, 9]);
         },
       },
       {
         title: 'one after the other, but fast',
-        tell(story) {
-          createInTurn(story, story.parent(), [0, 0, 0, 0, 0]);
+        run(scenario) {
+          createInTurn(scenario, scenario.parent(), [0, 0, 0, 0, 0]);
         },
       },
       {
-        title: 'those that came later are done first, so nobody was in its way',
-        tell(story) {
-          const parent = story.parent();
-          const slow = story.createBegins(parent, { as: { pid: 700, comm: 'mdevctl' } });
+        title: 'those that came later end first, so none was ahead of it',
+        run(scenario) {
+          const parent = scenario.parent();
+          const slow = scenario.createBegins(parent, { as: { pid: 700, comm: 'mdevctl' } });
           for (let i = 0; i < 4; i++) {
-            story.wait(1);
-            story.create(parent, { as: { pid: 701 + i, comm: 'mdevctl' } });
+            scenario.wait(1);
+            scenario.create(parent, { as: { pid: 701 + i, comm: 'mdevctl' } });
           }
-          story.createEnds(slow);
+          scenario.createEnds(slow);
         },
       },
       {
         title: 'slow ones on other parents',
-        tell(story) {
-          const [first, second] = [story.parent(), story.parent({ name: 'mdpy' })];
-          const one = story.createBegins(first, { as: { pid: 701, comm: 'mdevctl' } });
-          const other = story.createBegins(second, { as: { pid: 702, comm: 'mdevctl' } });
-          story.wait(2);
-          story.createEnds(one);
-          story.wait(2);
-          story.createEnds(other);
+        run(scenario) {
+          const [first, second] = [scenario.parent(), scenario.parent({ name: 'mdpy' })];
+          const one = scenario.createBegins(first, { as: { pid: 701, comm: 'mdevctl' } });
+          const other = scenario.createBegins(second, { as: { pid: 702, comm: 'mdevctl' } });
+          scenario.wait(2);
+          scenario.createEnds(one);
+          scenario.wait(2);
+          scenario.createEnds(other);
         },
       },
       {
         title: 'on another parent they wait as long: the host has no CPUs for so many at once',
-        tell(story) {
-          const parents = [story.parent(), story.parent({ name: 'mdpy' })];
+        run(scenario) {
+          const parents = [scenario.parent(), scenario.parent({ name: 'mdpy' })];
           const creations = [701, 702, 703, 704, 705, 706].map((pid, i) =>
-            story.createBegins(parents[i % 2], { as: { pid, comm: 'mdevctl' } }),
+            scenario.createBegins(parents[i % 2], { as: { pid, comm: 'mdevctl' } }),
           );
           for (const creation of creations) {
-            story.wait(1);
-            story.createEnds(creation);
+            scenario.wait(1);
+            scenario.createEnds(creation);
           }
         },
       },
@@ -128,25 +129,25 @@ export const createSerialised: Rule = {
   },
 };
 
-/** Creations that begin together, and the driver is done with each when told. @param ends in s, ascending */
-function createInTurn(story: Story, parent: ToldParent, ends: readonly number[]): void {
+/** Creations that begin together and end one after the other. @param ends in s, ascending */
+function createInTurn(scenario: Scenario, parent: ScenarioParent, ends: readonly number[]): void {
   const creations = ends.map((_, i) =>
-    story.createBegins(parent, { as: { pid: 701 + i, comm: 'mdevctl' } }),
+    scenario.createBegins(parent, { as: { pid: 701 + i, comm: 'mdevctl' } }),
   );
   let now = 0;
   for (const [i, creation] of creations.entries()) {
-    story.wait(ends[i] - now);
+    scenario.wait(ends[i] - now);
     now = ends[i];
-    story.createEnds(creation);
+    scenario.createEnds(creation);
   }
 }
 
 /**
- * Creations that stand in a queue take the longer the more are before them. So it waited if
- * most of its time others came to an end, and it took far longer than the fastest of these.
+ * The more creations are ahead in a queue, the longer one takes. So a creation waited if others ended
+ * during most of its time, and it took far longer than the fastest of these.
  */
-function check(moment: Moment, { world, thresholds, report }: RuleContext): void {
-  const { event, device, parent, duration } = moment;
+function check(transition: ObservedTransition, { world, thresholds, report }: RuleContext): void {
+  const { event, device, parent, duration } = transition;
   if (event.ret !== 0 || !device || !parent || duration < thresholds.createSerialised) return;
   const ahead: Device[] = [];
   let fastest = Number.POSITIVE_INFINITY;
@@ -168,17 +169,17 @@ function check(moment: Moment, { world, thresholds, report }: RuleContext): void
     parent,
     others: [device, ...ahead.slice(-MOST)],
     task: device.creator,
-    says:
-      `To create ${deviceWords(device)} on ${parent.name} took ${who(device.creator)} ` +
+    message:
+      `The creation of ${deviceWords(device)} on ${parent.name} by ${who(device.creator)} took ` +
       `${seconds(duration)}: ${seconds(toProbe)} until its driver's probe, and ` +
-      `${seconds(duration - toProbe)} from there. Meanwhile ${ahead.length} that had begun before came to an ` +
-      `end, and ${behind || 'none'} ${behind === 1 ? 'was' : 'were'} still to come.`,
+      `${seconds(duration - toProbe)} from there. Of those that had begun before, ${ahead.length} ended ` +
+      `meanwhile, and ${behind || 'none'} ${behind === 1 ? 'was' : 'were'} still to come.`,
   });
 }
 
 /**
- * Whether a creation on another parent took about as long at the same time: then it is no queue of
- * this parent, but there is more to do at once than the host has CPUs for.
+ * Whether a creation on another parent took about as long at the same time: then the parent has no
+ * queue, but the host has too few CPUs for all that runs at once.
  */
 function isHostSlow(device: Device, duration: number, world: World): boolean {
   const isAsSlow = ({ parent, createBegan, createdAt }: Device) => {
@@ -187,12 +188,14 @@ function isHostSlow(device: Device, duration: number, world: World): boolean {
     return isElsewhere && end > device.createBegan && end - createBegan >= duration / 2;
   };
   for (const other of world.devices) if (isAsSlow(other)) return true;
-  for (const other of world.creating.values()) if (isAsSlow(other)) return true;
+  for (const { device: other } of world.calls.at(POINT.MDEV_CREATE)) {
+    if (other && isAsSlow(other)) return true;
+  }
   return false;
 }
 
 function countBehind(device: Device, world: World): number {
   let count = 0;
-  for (const other of world.creating.values()) if (other.parent === device.parent) count++;
+  for (const call of world.calls.at(POINT.MDEV_CREATE)) if (call.parent === device.parent) count++;
   return count;
 }

@@ -1,28 +1,28 @@
-import { taskOf } from '../lifecycle/objects.ts';
-import type { Rule } from './rule.ts';
-import { deviceWords, vmWords, who } from './words.ts';
+import type { Rule } from '../engine/rule.ts';
+import { deviceWords, vmWords, who } from '../engine/words.ts';
+import { taskOf } from '../events/task.ts';
 
 export const kvmCaptureRefused: Rule = {
   id: 'kvm-capture-refused',
-  title: 'A device could not take the VM of its group',
+  title: 'A device could not get the VM of its group',
   severity: 'warning',
-  meaning:
-    'The group of a device has a VM, but when the device was opened, that VM was on its way out, and ' +
-    'KVM gave no reference. The open goes on all the same: the device then works without a VM, and ' +
-    'nothing tells the VMM.',
-  advice:
-    'Close the device and open it anew when its group belongs to a VM that lives. If it happens more ' +
-    'than once, look for a VMM that opens devices while another thread shuts its VM down.',
-  origin:
+  description:
+    'The group of a device has a VM, but when the device was opened, that VM was being ' +
+    'destroyed, and KVM gave no reference. The open continues all the same: the device then ' +
+    'works without a VM, and the VMM gets no error.',
+  remediation:
+    'Close the device and open it again when its group belongs to a running VM. If it happens ' +
+    'repeatedly, find the VMM that opens devices while another thread shuts its VM down.',
+  references:
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c; the thread vfio-pci/zdev: add open/close ' +
     'device hooks (2022)',
   evidence: 'The VM with its users_count, and who opened the device.',
-  kernels: { from: [6, 2], because: 'the core takes no reference on a VM there' },
+  kernels: { from: [6, 2], because: 'the core takes no reference on a VM' },
   provocation: {
     by: 'nothing',
     how:
-      'A VM takes itself off its groups before its last reference goes, so the window is that of a ' +
-      'race that the locks leave hardly any room for.',
+      'A VM is removed from its groups before its last reference is put, and the locks leave ' +
+      'hardly any window for the race.',
   },
   basis: 'state',
   needsStep: ['vfio.device.kvm_capture'],
@@ -34,9 +34,9 @@ export const kvmCaptureRefused: Rule = {
         device,
         vm,
         task: taskOf(event),
-        says:
+        message:
           `${who(taskOf(event))} opens ${deviceWords(device)}, whose group belongs to ${vmWords(vm)}, but ` +
-          'that VM had no users left. The device goes on without a VM.',
+          'that VM had no users left. The device works without a VM.',
       });
     },
   },
@@ -44,47 +44,49 @@ export const kvmCaptureRefused: Rule = {
     fires: [
       {
         title: 'opened just after the last reference is gone',
-        tell(story) {
-          const device = story.create(story.parent());
-          const vm = story.createVm();
-          story.setKvm(device, vm);
-          story.closeVm(vm);
-          story.open(device);
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const vm = scenario.createVm();
+          scenario.setKvm(device, vm);
+          scenario.closeVm(vm);
+          scenario.open(device);
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
         title: 'the VM is captured',
-        tell(story) {
-          story.open(story.create(story.parent()), { vm: story.createVm() });
+        run(scenario) {
+          scenario.open(scenario.create(scenario.parent()), { vm: scenario.createVm() });
         },
       },
       {
         title: 'the group has none: that is open-without-kvm',
         also: ['open-without-kvm'],
-        tell(story) {
-          story.open(story.create(story.parent()));
+        run(scenario) {
+          scenario.open(scenario.create(scenario.parent()));
         },
       },
       {
-        title: 'the VM was taken from the group in time',
+        title: 'the VM was removed from the group in time',
         also: ['open-without-kvm'],
-        tell(story) {
-          const device = story.create(story.parent());
-          const vm = story.createVm();
-          story.close(story.open(device, { vm }));
-          story.clearKvm(device);
-          story.closeVm(vm);
-          story.open(device, { as: { pid: 900, comm: 'dpdk' } });
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const vm = scenario.createVm();
+          scenario.close(scenario.open(device, { vm }));
+          scenario.clearKvm(device);
+          scenario.closeVm(vm);
+          scenario.open(device, { as: { pid: 900, comm: 'dpdk' } });
         },
       },
       {
         title: 'a captured VM is given back when the driver refuses the open',
         also: ['open-failed'],
-        tell(story) {
-          const opening = story.openBegins(story.create(story.parent()), { vm: story.createVm() });
-          story.openEnds(opening, { error: 5 });
+        run(scenario) {
+          const opening = scenario.openBegins(scenario.create(scenario.parent()), {
+            vm: scenario.createVm(),
+          });
+          scenario.openEnds(opening, { error: 5 });
         },
       },
     ],

@@ -1,7 +1,11 @@
-import { type Device, taskOf, type Vm } from '../lifecycle/objects.ts';
-import { driverOf } from './refusal.ts';
-import type { Rule, RuleContext } from './rule.ts';
-import { deviceWords, openers, vmWords, who } from './words.ts';
+import { isBeingLeft } from '../engine/exiting.ts';
+import { heldOpen } from '../engine/holder-words.ts';
+import { driverOf } from '../engine/refusal.ts';
+import type { Rule, RuleContext } from '../engine/rule.ts';
+import { deviceWords, vmWords, who } from '../engine/words.ts';
+import { isAtLeast } from '../events/host.ts';
+import { taskOf } from '../events/task.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
 
 export const kvmDestroyedWhileCaptured: Rule = {
   id: 'kvm-destroyed-while-captured',
@@ -9,29 +13,31 @@ export const kvmDestroyedWhileCaptured: Rule = {
   severity: 'critical',
   severityVaries:
     'A warning on 6.1 for drivers that do not need a VM, and only when the device stays open.',
-  meaning:
-    'An open device points to a VM that is gone. Whatever uses that pointer next uses memory that may ' +
-    'be something else by now. From 6.2 on every open device holds a reference, so it means that ' +
-    'somebody gave back a reference that was not his. On 6.1 the core holds none: drivers that use ' +
-    'the VM must, and for the others nothing happens as long as nobody looks at the pointer.',
-  advice:
-    'Close the device, and stop using that driver on this host until it is mended. The evidence shows ' +
-    'who put the last reference. On 6.1 with a driver that has no use for a VM, it is enough that ' +
-    'the VMM closes the device before the VM.',
-  origin:
+  description:
+    'An open device points to a VM that is gone. Whatever uses that pointer next uses memory ' +
+    'that may be something else by now. From 6.2 on every open device holds a reference, so it ' +
+    'means that somebody put a reference that was not theirs. On 6.1 the core holds none: ' +
+    'drivers that use the VM must, and for the others nothing happens as long as nobody ' +
+    'follows the pointer.',
+  remediation:
+    'Close the device, and stop using that driver on this host until it is fixed. The evidence ' +
+    'shows who put the last reference. On 6.1 with a driver that does not use a VM, it is ' +
+    'enough that the VMM closes the device before the VM.',
+  references:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who keeps struct kvm alive for a ' +
     'device; vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c',
   evidence:
-    'Every reference that was seen to be put, the last one above all, and who has the device open.',
+    'Every put of a reference that was observed, the last one above all, and who has the ' +
+    'device open.',
   kernels: {
     from: [6, 0],
-    because: 'the core keeps no VM of a device there, only its group does',
+    because: 'the core keeps no VM of a device, only its group does',
   },
   provocation: {
     by: 'user',
     how:
-      'On 6.1 all files of the VM are closed while a device is open whose driver takes no reference. ' +
-      'Later kernels keep the VM until the device is closed.',
+      'On 6.1 all files of the VM are closed while a device is open whose driver takes no ' +
+      'reference. Later kernels keep the VM until the device is closed.',
   },
   basis: 'state',
   needs: ['vfio.device.open', 'vfio.device.close', 'vfio.device.kvm_drop'],
@@ -39,7 +45,8 @@ export const kvmDestroyedWhileCaptured: Rule = {
     'kvm.vm.destroy:begin'({ vm, event }, context) {
       for (const device of vm?.devices ?? []) {
         if (isHarmless(device, context)) continue;
-        if (vm && isCaptured(device, vm)) tell(device, vm, context, ` by ${who(taskOf(event))}`);
+        if (vm && isCaptured(device, vm))
+          reportDestroyed(device, vm, context, ` by ${who(taskOf(event))}`);
       }
     },
     'vfio.device.close:end'({ device }, { resolve }) {
@@ -49,62 +56,64 @@ export const kvmDestroyedWhileCaptured: Rule = {
   onClock(context) {
     for (const device of context.world.devices) {
       const { vm } = device;
-      // Who closes both is often quicker with the VM.
+      // A process that closes both often closes the VM first.
       if (!vm?.destroyBegan || context.now - vm.destroyBegan < context.thresholds.grace) continue;
-      if (isHarmless(device, context) && isCaptured(device, vm)) tell(device, vm, context, '');
+      if (isBeingLeft(device, context.host)) continue;
+      if (isHarmless(device, context) && isCaptured(device, vm))
+        reportDestroyed(device, vm, context, '');
     }
   },
   examples: {
     fires: [
       {
-        title: 'somebody puts references that are not his',
-        tell(story) {
-          const vm = story.createVm();
-          story.open(story.create(story.parent()), { vm });
-          story.putKvm(vm);
-          story.putKvm(vm);
+        title: 'somebody puts references that are not theirs',
+        run(scenario) {
+          const vm = scenario.createVm();
+          scenario.open(scenario.create(scenario.parent()), { vm });
+          scenario.putKvm(vm);
+          scenario.putKvm(vm);
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
-        title: 'the VM is closed first, and lives until the device is closed',
-        tell(story) {
-          const vm = story.createVm();
-          const open = story.open(story.create(story.parent()), { vm });
-          story.closeVm(vm);
-          story.close(open);
+        title: 'the VM is closed first, and exists until the device is closed',
+        run(scenario) {
+          const vm = scenario.createVm();
+          const open = scenario.open(scenario.create(scenario.parent()), { vm });
+          scenario.closeVm(vm);
+          scenario.close(open);
         },
       },
       {
         title: 'the driver puts the last reference in the course of the close',
-        tell(story) {
-          const vm = story.createVm();
-          const open = story.open(story.create(story.parent()), { vm });
-          story.closeVm(vm);
-          story.closeBegins(open);
-          story.putKvm(vm);
+        run(scenario) {
+          const vm = scenario.createVm();
+          const open = scenario.open(scenario.create(scenario.parent()), { vm });
+          scenario.closeVm(vm);
+          scenario.closeBegins(open);
+          scenario.putKvm(vm);
         },
       },
       {
         title: 'another VM is destroyed',
-        tell(story) {
-          const vm = story.createVm();
-          story.open(story.create(story.parent()), { vm });
-          story.closeVm(story.createVm({ as: { pid: 601, comm: 'qemu' } }));
-          story.wait(3);
+        run(scenario) {
+          const vm = scenario.createVm();
+          scenario.open(scenario.create(scenario.parent()), { vm });
+          scenario.closeVm(scenario.createVm({ as: { pid: 601, comm: 'qemu' } }));
+          scenario.wait(3);
         },
       },
       {
         title: 'the group has that VM, but the device was opened without one',
         also: ['open-without-kvm', 'kvm-set-after-open'],
-        tell(story) {
-          const device = story.create(story.parent());
-          const vm = story.createVm();
-          story.open(device);
-          story.setKvm(device, vm);
-          story.closeVm(vm);
-          story.wait(3);
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const vm = scenario.createVm();
+          scenario.open(device);
+          scenario.setKvm(device, vm);
+          scenario.closeVm(vm);
+          scenario.wait(3);
         },
       },
     ],
@@ -115,25 +124,29 @@ function isCaptured(device: Device, vm: Vm): boolean {
   return device.vm === vm && !device.vmOfGroup && device.isOpen;
 }
 
-/** Nobody will follow its pointer. */
+/** Nothing will follow its pointer. */
 function isHarmless(device: Device, { host, drivers }: RuleContext): boolean {
-  const [major, minor] = host.kernel;
-  return major === 6 && minor < 2 && !drivers.needKvm.has(driverOf(device));
+  const { kernel } = host;
+  return (
+    isAtLeast(kernel, [6, 0]) &&
+    !isAtLeast(kernel, [6, 2]) &&
+    !drivers.needKvm.has(driverOf(device))
+  );
 }
 
-function tell(device: Device, vm: Vm, context: RuleContext, by: string): void {
+function reportDestroyed(device: Device, vm: Vm, context: RuleContext, by: string): void {
   const isWarning = isHarmless(device, context);
   context.report({
     device,
     vm,
     task: device.opens[0]?.task,
-    lasting: true,
+    ongoing: true,
     severity: isWarning ? 'warning' : 'critical',
-    says:
-      `${deviceWords(device)} is held open by ${openers(device)} for ${vmWords(vm)}, which was ` +
-      `destroyed${by}. ` +
+    message: ({ holders }) =>
+      `${deviceWords(device)}, opened for ${vmWords(vm)}, which was destroyed${by}, ` +
+      `${heldOpen(device, holders, context.now)}. ` +
       (isWarning
-        ? `Its driver ${driverOf(device)} should have no use for the pointer that is left.`
-        : 'The device is left with a pointer to memory that is free.'),
+        ? `Its driver ${driverOf(device)} should not use the pointer that is left.`
+        : 'The device is left with a pointer to freed memory.'),
   });
 }

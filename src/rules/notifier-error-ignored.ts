@@ -1,10 +1,10 @@
+import { errnoName } from '../engine/errno.ts';
+import { driverOf } from '../engine/refusal.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
+import { deviceWords, vmWords, who } from '../engine/words.ts';
+import { taskOf } from '../events/task.ts';
 import { EVENT } from '../events/wire.gen.ts';
-import type { Moment } from '../lifecycle/moment.ts';
-import { type Device, taskOf } from '../lifecycle/objects.ts';
-import { errnoName } from './errno.ts';
-import { driverOf } from './refusal.ts';
-import type { Rule, RuleContext } from './rule.ts';
-import { deviceWords, vmWords, who } from './words.ts';
+import type { Device } from '../lifecycle/objects.ts';
 
 /** include/linux/notifier.h */
 const NOTIFY_DONE = 0;
@@ -15,125 +15,125 @@ const NOTIFY_STOP = NOTIFY_STOP_MASK | NOTIFY_OK;
 
 export const notifierErrorIgnored: Rule = {
   id: 'notifier-error-ignored',
-  title: 'A driver refused its VM, and nobody looked',
+  title: 'A driver refused its VM, and VFIO ignored the error',
   severity: 'error',
-  meaning:
-    'Until 5.19 drivers learned of the VM of a device by a callback. One of them answered that it ' +
-    'failed, but VFIO throws the answer away: the VMM believes that the device belongs to its VM, and ' +
-    'the driver works without it. Drivers behind the one that failed may not have been told at all.',
-  advice:
-    'Stop the VM and look into the kernel log for what its driver says. That the answer is thrown away ' +
-    'was one reason to do without the callbacks: kernels from 6.0 on refuse the open instead.',
-  origin:
+  description:
+    'Until 5.19 drivers were notified of the VM of a device by a callback. One of them ' +
+    'returned an error, but VFIO discards it: the VMM believes that the device belongs to its ' +
+    'VM, and the driver works without it. Drivers behind the one that failed may not have been ' +
+    'notified at all.',
+  remediation:
+    'Stop the VM, and read in the kernel log what its driver wrote. That the error is ' +
+    'discarded was one reason to remove the callbacks: kernels from 6.0 on refuse the open ' +
+    'instead.',
+  references:
     'vfio: remove the KVM notifier, in the thread vfio-pci/zdev: add open/close device hooks (2022); ' +
     'vfio_group_set_kvm() in drivers/vfio/vfio.c of 5.10',
   evidence: 'The answer, the VM, and who set it.',
-  kernels: { before: [6, 0], because: 'drivers are told of their VM by no callback any more' },
+  kernels: { before: [6, 0], because: 'no callback notifies drivers of their VM' },
   provocation: {
     by: 'driver',
-    how: 'The driver asks to be told of the VM, and answers NOTIFY_BAD.',
+    how: 'The driver registers for the VM, and returns NOTIFY_BAD.',
   },
   basis: 'event',
   on: {
-    'vfio.group.notify:end'(moment, context) {
-      const { event, vm } = moment;
-      const device = deviceTold(moment, context);
-      const answer = failure(event.ret) ?? passed(moment, device, context);
+    'vfio.group.notify:end'(transition, context) {
+      const { event, vm } = transition;
+      const device = deviceNotified(transition, context);
+      const answer = failure(event.ret) ?? passed(transition, device, context);
       if (!answer) return;
       const task = taskOf(event);
       const of = device
         ? `the driver of ${deviceWords(device)}`
         : `a driver of group ${event.groupId}`;
-      const what = vm
-        ? `that the device belongs to ${vmWords(vm)}`
-        : 'that the device has no VM any more';
+      const what = vm ? `set ${vmWords(vm)} as the VM of the group` : 'cleared the VM of the group';
       context.report({
         device,
         vm,
         task,
-        says: `${who(task)} had ${of} told ${what}. It answered ${answer}, which VFIO ignores.`,
+        message: `When ${who(task)} ${what}, ${of} returned ${answer}, which VFIO ignores.`,
       });
     },
   },
   examples: {
     fires: [
       {
-        title: 'the callback answers NOTIFY_BAD',
-        tell(story) {
-          const device = story.create(story.parent());
-          story.setKvm(device, story.createVm());
-          story.notified(device, NOTIFY_BAD);
+        title: 'the callback returns NOTIFY_BAD',
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, NOTIFY_BAD);
         },
       },
       {
         title: 'the callback returns an errno as it is',
-        tell(story) {
-          const device = story.create(story.parent());
-          story.setKvm(device, story.createVm());
-          story.notified(device, -22);
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, -22);
         },
       },
       {
         title: 'vfio-ap cannot use the VM',
         also: ['open-without-kvm', 'kvm-set-after-open'],
-        tell(story) {
-          const parent = story.parent({ name: 'matrix', driver: 'vfio_ap' });
-          const device = story.create(parent);
-          story.open(device);
-          story.setKvm(device, story.createVm());
-          story.notified(device, NOTIFY_DONE);
+        run(scenario) {
+          const parent = scenario.parent({ name: 'matrix', driver: 'vfio_ap' });
+          const device = scenario.create(parent);
+          scenario.open(device);
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, NOTIFY_DONE);
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
         title: 'the driver agrees',
-        tell(story) {
-          const device = story.create(story.parent());
-          story.setKvm(device, story.createVm());
-          story.notified(device, NOTIFY_OK);
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, NOTIFY_OK);
         },
       },
       {
-        title: 'it agrees, and nobody else is to be told',
-        tell(story) {
-          const device = story.create(story.parent());
-          story.setKvm(device, story.createVm());
-          story.notified(device, NOTIFY_STOP);
+        title: 'it agrees, and no other driver is to be notified',
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, NOTIFY_STOP);
         },
       },
       {
-        title: 'no driver asked to be told',
-        tell(story) {
-          const device = story.create(story.parent());
-          story.setKvm(device, story.createVm());
-          story.open(device);
-          story.notified(device, NOTIFY_DONE);
+        title: 'no driver registered for it',
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.setKvm(device, scenario.createVm());
+          scenario.open(device);
+          scenario.notified(device, NOTIFY_DONE);
         },
       },
       {
-        title: 'told of a VM while nobody has the device open, a driver is not listening yet',
-        tell(story) {
-          const device = story.create(story.parent({ name: 'matrix', driver: 'vfio_ap' }));
-          story.setKvm(device, story.createVm());
-          story.notified(device, NOTIFY_DONE);
+        title: 'a VM is set while nobody has the device open, so no driver listens yet',
+        run(scenario) {
+          const device = scenario.create(scenario.parent({ name: 'matrix', driver: 'vfio_ap' }));
+          scenario.setKvm(device, scenario.createVm());
+          scenario.notified(device, NOTIFY_DONE);
         },
       },
       {
-        title: 'the VM is taken away, and the driver has nothing to say to that',
-        tell(story) {
-          const device = story.create(story.parent({ name: 'matrix', driver: 'vfio_ap' }));
-          const open = story.open(device, { vm: story.createVm() });
-          story.clearKvm(device, { exiting: true });
-          story.notified(device, NOTIFY_DONE);
-          story.close(open, { exiting: true });
+        title: 'the VM is cleared, and the driver ignores that',
+        run(scenario) {
+          const device = scenario.create(scenario.parent({ name: 'matrix', driver: 'vfio_ap' }));
+          const open = scenario.open(device, { vm: scenario.createVm() });
+          scenario.clearKvm(device, { exiting: true });
+          scenario.notified(device, NOTIFY_DONE);
+          scenario.close(open, { exiting: true });
         },
       },
     ],
   },
 };
 
-/** An answer that means that it failed, whoever gave it: see notifier_to_errno(). */
+/** An answer that means failure from any driver: see notifier_to_errno(). */
 function failure(answer: number): string | undefined {
   if (answer < 0) return errnoName(-answer);
   if (answer === NOTIFY_BAD) return 'NOTIFY_BAD';
@@ -141,22 +141,25 @@ function failure(answer: number): string | undefined {
   return errno > 0 ? errnoName(errno) : undefined;
 }
 
-/** NOTIFY_DONE is "not for me", or that nobody listens; but of drivers that need a VM it means that they failed. */
+/** NOTIFY_DONE means "not for me", or that nobody listens; from drivers that need a VM it means failure. */
 function passed(
-  { event }: Moment,
+  { event }: ObservedTransition,
   device: Device | undefined,
   { world, drivers }: RuleContext,
 ): string | undefined {
   if (event.ret !== NOTIFY_DONE || !event.has(EVENT.kvm) || !device) return undefined;
-  // They listen from their open on.
-  const isListening = device.isOpen || world.fetching.has(event.tid);
+  // Drivers register for the VM in their open.
+  const isListening = device.isOpen || world.calls.requestOf(event.tid) !== undefined;
   return isListening && drivers.needKvm.has(driverOf(device)) ? 'NOTIFY_DONE' : undefined;
 }
 
-/** That which is being opened, or that of the group which is open. */
-function deviceTold({ event, group }: Moment, { world }: RuleContext): Device | undefined {
-  const request = world.fetching.get(event.tid);
-  if (request) return world.devicesByName.get(request.name);
+/** The device that is being opened, or the device of the group that is open. */
+function deviceNotified(
+  { event, group }: ObservedTransition,
+  { world }: RuleContext,
+): Device | undefined {
+  const request = world.calls.requestOf(event.tid);
+  if (request) return world.devices.named(request.name);
   let last: Device | undefined;
   for (const device of group?.devices ?? []) {
     if (device.isOpen) return device;

@@ -1,5 +1,3 @@
-import type { Moment } from '../lifecycle/moment.ts';
-import { type Device, type FdRequest, taskOf } from '../lifecycle/objects.ts';
 import {
   EACCES,
   EBUSY,
@@ -14,172 +12,300 @@ import {
   EPERM,
   ESRCH,
   errnoName,
-} from './errno.ts';
-import { driverOf, refusalOf, vmAskedFor } from './refusal.ts';
-import type { KernelVersion, Rule, RuleContext } from './rule.ts';
-import { vmWords, who } from './words.ts';
+} from '../engine/errno.ts';
+import { type BusyGroup, busyGroup, usersOf, userWords } from '../engine/group-user.ts';
+import type { MemoryDeclaration } from '../engine/memory.ts';
+import { driverOf, refusalOf, vmAskedFor } from '../engine/refusal.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
+import { siblingsWords } from '../engine/siblings.ts';
+import { reportAnswered } from '../engine/waiting.ts';
+import { inParens, seconds, vmWords, who } from '../engine/words.ts';
+import { isAtLeast } from '../events/host.ts';
+import { type Task, taskOf } from '../events/task.ts';
+import type { Device, FdRequest } from '../lifecycle/objects.ts';
+import { groupHas, openGroup } from '../scenario/vfio.ts';
+import { SECOND } from '../units.ts';
+
+/** How many refusals of one group wait for the answer of /proc; more are reported without it. */
+const MOST_WAITING = 16;
 
 export const openFailed: Rule = {
   id: 'open-failed',
   title: 'A device could not be opened',
   severity: 'warning',
-  meaning:
-    'A VMM asked for a device and was refused. The kernel log says nothing about it, and the VMM shows ' +
-    'one errno that can mean several things. What it meant here follows from how far the open got, and ' +
-    'from what else is known of the device.',
-  advice: 'Follow the reason given in the explanation.',
-  origin:
+  description:
+    'A VMM tried to open a device and was refused. The kernel log says nothing about it, and ' +
+    'the VMM shows one errno that can mean several things. The message says what it meant ' +
+    'here: that follows from how far the open got, and from what else is known of the device.',
+  remediation: 'Fix the cause that the message gives, and open the device again.',
+  references:
     'vfio_group_fops_open() and vfio_group_ioctl_get_device_fd() in drivers/vfio/group.c, ' +
     'vfio_group_use_container() in drivers/vfio/container.c, vfio_df_open() in drivers/vfio/vfio_main.c',
-  evidence: 'Who asked, for which name in which group, how far the open got, and the errno.',
+  evidence: 'Who tried, which name in which group, how far the open got, and the errno.',
+  occurrences: 'the device, or the group where that is not known, and the errno',
+  blindSpot:
+    'A refusal before VFIO is reached, by the mode of the file or a device cgroup. Before 6.0, ' +
+    'whether the driver or the kernel refused.',
   provocation: {
     by: 'user',
     how:
-      'A device is asked for in a group without container, or by a wrong name; a group is opened that ' +
-      'is open already.',
+      'A device is requested in a group without container, or by a wrong name; a group is ' +
+      'opened that is open already.',
   },
   basis: 'event',
   needs: ['vfio.device.open', 'vfio.group.set_kvm'],
   on: {
-    'vfio.device.get_fd:end'(moment, context) {
-      const { event, device, request } = moment;
-      // Where a rule of its own tells the reason, it speaks.
-      if (event.ret >= 0 || !request || refusalOf(moment, context)) return;
+    'vfio.device.get_fd:end'(transition, context) {
+      const { event, device, request } = transition;
+      // Causes that have rules of their own are left to these.
+      if (event.ret >= 0 || !request || refusalOf(transition, context)) return;
       context.report({
         device,
         task: request.task,
-        says:
+        sameAs: `${device?.name ?? ''} in group ${request.groupId} ${event.ret}`,
+        message:
           `${who(request.task)} could not open ${request.name} in group ${request.groupId}: ` +
-          `${errnoName(-event.ret)}, ${reason(moment, request, context)}.`,
+          `${errnoName(-event.ret)}${afterLong(transition.duration)}, ` +
+          `${reason(transition, request, context)}.` +
+          `${device?.isMdev && request.openError > 0 ? siblingsWords(device, device) : ''}`,
       });
     },
-    'vfio.group.open:end'({ event, group }, { host, report }) {
-      const why = groupReason(-event.ret, host.kernel);
-      if (!why) return;
-      const [device] = group?.devices ?? [];
+    'vfio.group.open:end'(transition, context) {
+      const { event, group } = transition;
+      const [device = lastDevice(event.groupId, context)] = group?.devices ?? [];
       const task = taskOf(event);
-      report({
-        device,
-        task,
-        stillOpen: true,
-        says:
-          `${who(task)} could not open VFIO group ${event.groupId}` +
-          `${device ? `, the group of ${device.name}` : ''}: ${errnoName(-event.ret)}, ${why}.`,
-      });
+      if (event.ret !== -EBUSY || !group || !device) {
+        const why = groupReason(-event.ret, event.groupId, context);
+        if (why) reportGroup({ id: event.groupId, task, device, errno: -event.ret, why }, context);
+        return;
+      }
+      const busy = busyGroup(group, task, event.time);
+      const waiting = context.memory(WAITING).of(device);
+      // A snapshot may have delayed the close of the group, which is only known while it runs.
+      const mayWait = waiting.length < MOST_WAITING && !context.world.snapshot;
+      if (mayWait && usersOf(busy, context) === false) waiting.push(busy);
+      else reportBusy(device, busy, context);
     },
+  },
+  onClock(context) {
+    reportAnswered(
+      context.memory(WAITING),
+      (busy) => usersOf(busy, context) === false,
+      (busy, device) => reportBusy(device, busy, context),
+    );
   },
   examples: {
     fires: [
       {
+        title: 'a virtual function is requested with a wrong VF token',
+        run(scenario) {
+          scenario.getFdFails(scenario.bindPci('0000:02:00.1'), EACCES, { hasOptions: true });
+        },
+      },
+      {
+        title: 'a virtual function is requested without the VF token that it needs',
+        run(scenario) {
+          scenario.getFdFails(scenario.bindPci('0000:02:00.1'), EACCES);
+        },
+      },
+      {
+        title: 'a device that has no virtual functions is requested with a VF token',
+        run(scenario) {
+          scenario.getFdFails(scenario.bindPci('0000:02:00.1'), EINVAL, { hasOptions: true });
+        },
+      },
+      {
+        title: 'an mdev is requested with a VF token',
+        run(scenario) {
+          scenario.getFdFails(scenario.create(scenario.parent()), ENODEV, { hasOptions: true });
+        },
+      },
+      {
         title: 'the group has no container yet',
-        tell(story) {
-          story.getFdFails(story.create(story.parent()), EINVAL);
+        run(scenario) {
+          scenario.getFdFails(scenario.create(scenario.parent()), EINVAL);
         },
       },
       {
         title: 'the driver refuses',
-        tell(story) {
-          const device = story.create(story.parent());
-          const opening = story.openBegins(device, { vm: story.createVm() });
-          story.openEnds(opening, { error: EIO });
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const opening = scenario.openBegins(device, { vm: scenario.createVm() });
+          scenario.openEnds(opening, { error: EIO });
         },
       },
       {
         title: 'the container has no IOMMU set',
-        tell(story) {
-          const device = story.create(story.parent());
-          const opening = story.openBegins(device, { vm: story.createVm() });
-          story.openEnds(opening, { error: EINVAL });
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const opening = scenario.openBegins(device, { vm: scenario.createVm() });
+          scenario.openEnds(opening, { error: EINVAL });
         },
       },
       {
         title: 'the device is being removed',
-        tell(story) {
-          const device = story.create(story.parent());
-          const open = story.open(device, { vm: story.createVm() });
-          const removal = story.removeBegins(device);
-          story.getFdFails(device, ENODEV);
-          story.close(open);
-          story.removeEnds(removal);
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          const open = scenario.open(device, { vm: scenario.createVm() });
+          const removal = scenario.removeBegins(device);
+          scenario.getFdFails(device, ENODEV);
+          scenario.close(open);
+          scenario.removeEnds(removal);
         },
       },
       {
         title: 'the process has too many files',
-        tell(story) {
-          story.getFdFails(story.create(story.parent()), EMFILE);
+        run(scenario) {
+          scenario.getFdFails(scenario.create(scenario.parent()), EMFILE);
         },
       },
       {
         title: 'the group is open already',
-        tell(story) {
-          story.groupOpenFails(story.create(story.parent()), EBUSY);
+        run(scenario) {
+          scenario.groupOpenFails(scenario.create(scenario.parent()), EBUSY);
+        },
+      },
+      {
+        title: 'another process has opened the group, and no device of it',
+        run(scenario) {
+          const device = scenario.bindPci('0000:01:00.0');
+          openGroup(scenario, device, { as: { pid: 700, comm: 'spdk' } });
+          scenario.wait(30);
+          scenario.groupOpenFails(device, EBUSY);
+        },
+      },
+      {
+        title: 'the same process has the group open, and a device of it',
+        run(scenario) {
+          const device = scenario.bindPci('0000:01:00.0');
+          openGroup(scenario, device);
+          scenario.open(device, { vm: scenario.createVm() });
+          scenario.groupOpenFails(device, EBUSY);
+        },
+      },
+      {
+        title: 'the group has lost its last device',
+        run(scenario) {
+          const device = scenario.bindPci('0000:01:00.0');
+          scenario.unbindPciBegins(device);
+          scenario.unbindPciEnds(device);
+          scenario.groupOpenFails(device, ENODEV);
+        },
+      },
+      {
+        title: 'the driver refuses a second device on its parent',
+        run(scenario) {
+          const parent = scenario.parent();
+          scenario.open(scenario.create(parent), { vm: scenario.createVm() });
+          const as = { pid: 601, comm: 'qemu' };
+          const vm = scenario.createVm({ as });
+          scenario.openEnds(scenario.openBegins(scenario.create(parent), { vm, as }), {
+            error: EIO,
+          });
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
         title: 'an open that works',
-        tell(story) {
-          story.open(story.create(story.parent()), { vm: story.createVm() });
+        run(scenario) {
+          scenario.open(scenario.create(scenario.parent()), { vm: scenario.createVm() });
         },
       },
       {
-        title: 'refused for want of a VM: that is open-without-kvm',
+        title: 'a sibling is bound to a driver of the host: that is group-not-viable',
+        also: ['group-not-viable'],
+        run(scenario) {
+          const device = scenario.bindPci('0000:01:00.0');
+          groupHas(scenario, device, [{ name: '0000:01:00.1', driver: 'snd_hda_intel' }]);
+          scenario.getFdFails(device, EINVAL);
+        },
+      },
+      {
+        title: 'refused because it has no VM: that is open-without-kvm',
         also: ['open-without-kvm'],
-        tell(story) {
-          const parent = story.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
-          story.openEnds(story.openBegins(story.create(parent)), { error: ESRCH });
+        run(scenario) {
+          const parent = scenario.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
+          scenario.openEnds(scenario.openBegins(scenario.create(parent)), { error: ESRCH });
         },
       },
       {
         title: 'refused because the VM has another device of that driver: that is kvm-used-twice',
         also: ['kvm-used-twice'],
-        tell(story) {
-          const parent = story.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
-          const vm = story.createVm();
-          story.open(story.create(parent), { vm });
-          story.openEnds(story.openBegins(story.create(parent), { vm }), { error: EEXIST });
+        run(scenario) {
+          const parent = scenario.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
+          const vm = scenario.createVm();
+          scenario.open(scenario.create(parent), { vm });
+          scenario.openEnds(scenario.openBegins(scenario.create(parent), { vm }), {
+            error: EEXIST,
+          });
         },
       },
       {
         title: 'refused because the VM is that of another process: that is foreign-opener',
         also: ['foreign-opener'],
-        tell(story) {
-          const parent = story.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
+        run(scenario) {
+          const parent = scenario.parent({ name: '0000:00:02.0', driver: 'intel_vgpu_mdev' });
           const as = { pid: 601, comm: 'child' };
-          const opening = story.openBegins(story.create(parent), { vm: story.createVm(), as });
-          story.openEnds(opening, { error: ESRCH });
+          const opening = scenario.openBegins(scenario.create(parent), {
+            vm: scenario.createVm(),
+            as,
+          });
+          scenario.openEnds(opening, { error: ESRCH });
         },
       },
     ],
   },
 };
 
-/** What an errno means where the open stopped: before it reached the device, in it, or behind it. */
-function reason(moment: Moment, request: FdRequest, context: RuleContext): string {
-  const { event, device } = moment;
+/** A failure that took long was probably a wait for the device that timed out, so the time is a hint. */
+const WORTH_SAYING = 1 * SECOND;
+
+/** @param duration ns, -1 when it is not known */
+function afterLong(duration: number): string {
+  return duration >= WORTH_SAYING ? ` after ${seconds(duration)}` : '';
+}
+
+/** What an errno means depends on how far the open got: before the device, in it, or after it. */
+function reason(transition: ObservedTransition, request: FdRequest, context: RuleContext): string {
+  const { event, device } = transition;
   const errno = -event.ret;
   if (request.openError) return reasonInOpen(errno, request, device, context);
   if (errno === EMFILE) return 'because the process has too many open files';
   if (errno === ENFILE) return 'because the host has too many open files';
   if (errno === ENOMEM) return 'because the kernel has no memory left';
   if (errno === EFAULT) return 'because the name passed to the kernel was not readable';
-  if (errno === EACCES) return 'because a PCI virtual function needs the VF token of its PF';
+  const hasNoEvent = !isAtLeast(context.host.kernel, [6, 0]);
+  if (errno === EACCES) return `${hasNoEvent ? 'probably ' : ''}${reasonOfToken(request)}`;
   if (errno === EPERM) return NEEDS_RAW_IO;
   if (errno === ENODEV) return whyNotFound(request, device);
-  const isSilent = context.host.kernel[0] < 6;
-  if (errno !== EINVAL) {
-    return isSilent && device
-      ? reasonOfDriver(errno, request, device, context)
-      : 'for a reason that the kernel does not tell';
+  if (errno === EINVAL && request.hasOptions && device?.bus === 'pci') {
+    return `${BAD_OPTION}, or ${NO_CONTAINER}`;
   }
-  return isSilent
-    ? `${NO_CONTAINER}, or because a device of the group is bound to a driver of the host`
+  if (errno !== EINVAL) {
+    return hasNoEvent && device
+      ? reasonOfDriver(errno, request, device, context)
+      : 'for a reason that the kernel does not report';
+  }
+  // Whether a driver of the host uses the group is known only on the running host, of groups of an IOMMU.
+  const isUnsure = !device?.isMdev && context.host.groupMembers?.(event.groupId) === undefined;
+  return isUnsure
+    ? `${NO_CONTAINER}, or because a device of the group is bound to a driver of the host, which is not known here`
     : NO_CONTAINER;
 }
 
 const NO_CONTAINER = 'because the group has no container, or the container has no IOMMU set';
+const BAD_OPTION =
+  'because the VF token behind the name is malformed, or is not wanted (the physical function is ' +
+  'not bound to vfio-pci, or the device has no virtual functions), or is not the only option there';
 const NEEDS_RAW_IO = 'because a device without IOMMU may only be opened with CAP_SYS_RAWIO';
+
+/** vfio_pci_validate_vf_token(), which alone returns EACCES. Whether a token was passed is known, not which. */
+function reasonOfToken({ hasOptions }: FdRequest): string {
+  return hasOptions
+    ? 'because the VF token that it passed is wrong: its physical function has another one'
+    : 'because it passed no VF token, and this device requires the one of its physical function';
+}
 
 /** vfio_df_open() with the driver's open_device() in it; until 6.5 the container is checked there, too. */
 function reasonInOpen(
@@ -188,17 +314,17 @@ function reasonInOpen(
   device: Device | undefined,
   context: RuleContext,
 ): string {
-  const [major, minor] = context.host.kernel;
-  const driver = device ? driverOf(device) : 'unknown';
+  const { kernel } = context.host;
+  const driver = device ? driverOf(device) : '';
   switch (errno) {
     case ENODEV:
-      return `because the module of its driver (${driver}) is being unloaded, or by that driver`;
+      return `because the module of its driver${inParens(driver)} is being unloaded, or by that driver`;
     case EPERM:
-      return `${NEEDS_RAW_IO}, or by its driver (${driver})`;
+      return `${NEEDS_RAW_IO}, or by its driver${inParens(driver)}`;
     case EINVAL: {
-      const container =
-        major === 6 && minor < 6 ? NO_CONTAINER : 'because the container has no IOMMU set';
-      return `${container}, or returned by the open of its driver (${driver})`;
+      const isCheckedHere = isAtLeast(kernel, [6, 0]) && !isAtLeast(kernel, [6, 6]);
+      const container = isCheckedHere ? NO_CONTAINER : 'because the container has no IOMMU set';
+      return `${container}, or returned by the open of its driver${inParens(driver)}`;
     }
     default:
       return reasonOfDriver(errno, request, device, context);
@@ -211,40 +337,100 @@ function reasonOfDriver(
   device: Device | undefined,
   { world, drivers }: RuleContext,
 ): string {
-  const driver = device ? driverOf(device) : 'unknown';
+  const driver = device ? driverOf(device) : '';
   const vm = vmAskedFor(request, world.groups.get(request.groupId)?.vm);
   if (errno === ESRCH && vm && drivers.needKvm.has(driver)) {
     return (
-      `returned by the open of its driver (${driver}): the process is not the one whose memory ` +
-      `${vmWords(vm)} uses, or that VM is on its way out`
+      `returned by the open of its driver${inParens(driver)}: the process is not the one whose memory ` +
+      `${vmWords(vm)} uses, or that VM is being destroyed`
     );
   }
-  return `returned by the open of its driver (${driver}) or of its IOMMU`;
+  // What was set before the agent started is not known.
+  const mayHaveVm = vm !== undefined || !device || world.qualityOf(device) !== 'observed';
+  const noVm = mayHaveVm ? '' : '; no VM was set for its group, and some drivers refuse that';
+  const by = `returned by the open of its driver${inParens(driver)}`;
+  // An mdev has no IOMMU of its own.
+  return `${by}${device?.isMdev ? '' : ' or of its IOMMU'}${noVm}`;
 }
 
-function whyNotFound({ groupId }: FdRequest, device: Device | undefined): string {
+function whyNotFound({ groupId, hasOptions }: FdRequest, device: Device | undefined): string {
+  if (device?.isUnfreed) return 'because it has been removed, although it is not freed';
   if (device?.state === 'removing') {
     return `because it is being removed by ${who(device.remover)}`;
   }
   if (device && device.groupId >= 0 && device.groupId !== groupId) {
     return `because it is in group ${device.groupId}`;
   }
+  if (hasOptions && device && device.bus !== 'pci') {
+    return (
+      'because something follows its name, such as a VF token, which only drivers of PCI ' +
+      'devices accept, or because it is being removed'
+    );
+  }
   return 'because no device of that name is in this group, or it is being removed';
 }
 
-/** @returns undefined for what says nothing about the group */
-function groupReason(errno: number, [major]: KernelVersion): string | undefined {
+/** Groups that could not be opened, of which /proc has not shown yet who has them open. */
+const WAITING: MemoryDeclaration<Device, BusyGroup[]> = { initial: () => [] };
+
+function reportBusy(device: Device, busy: BusyGroup, context: RuleContext): void {
+  const { id, task } = busy;
+  const why = `because ${userWords(busy, context)}`;
+  reportGroup({ id, task, device, errno: EBUSY, why }, context);
+}
+
+function reportGroup(
+  {
+    id,
+    task,
+    device,
+    errno,
+    why,
+  }: {
+    readonly id: number;
+    readonly task: Task;
+    readonly device: Device | undefined;
+    readonly errno: number;
+    readonly why: string;
+  },
+  { report }: RuleContext,
+): void {
+  report({
+    device,
+    task,
+    sameAs: `group ${id} ${-errno}`,
+    stillOpen: true,
+    message:
+      `${who(task)} could not open VFIO group ${id}${device ? `, the group of ${device.name}` : ''}: ` +
+      `${errnoName(errno)}, ${why}.`,
+  });
+}
+
+/** @returns undefined for an errno that has nothing to do with the group */
+function groupReason(errno: number, groupId: number, context: RuleContext): string | undefined {
   switch (errno) {
     case EBUSY:
-      return (
-        'because it is already open. Only one process at a time can have a group open' +
-        (major < 6 ? ', and none while a device file keeps its container' : '')
-      );
+      return 'because it is already open';
     case ENODEV:
-      return 'because it has no device any more';
+      return `because it has no device any more${lastWords(groupId, context)}`;
     case EPERM:
       return NEEDS_RAW_IO;
     default:
       return undefined;
   }
+}
+
+/** The file of a group that lost its devices may still exist, as in a container with a /dev of its own. */
+function lastWords(groupId: number, context: RuleContext): string {
+  const last = lastDevice(groupId, context);
+  return last
+    ? `: ${last.name} was the last one observed in it, and ${who(last.remover)} unbound it ` +
+        `${seconds(context.now - last.unregisteredAt)} ago`
+    : '';
+}
+
+function lastDevice(groupId: number, { world }: RuleContext): Device | undefined {
+  return world.devices.ended
+    .list()
+    .findLast((device) => device.groupId === groupId && device.unregisteredAt > 0);
 }

@@ -1,25 +1,28 @@
+import { EAGAIN, ENODEV } from '../engine/errno.ts';
+import type { Rule } from '../engine/rule.ts';
+import { deviceWords, who } from '../engine/words.ts';
 import type { Device, Parent } from '../lifecycle/objects.ts';
-import { EAGAIN, ENODEV } from './errno.ts';
-import type { Rule } from './rule.ts';
-import { childRemovedUnbound, mdevFromBefore, removeUnfreed, unbind } from './story-mdev.ts';
-import { deviceWords, who } from './words.ts';
+import { childRemovedUnbound, mdevFromBefore, removeUnfreed, unbind } from '../scenario/mdev.ts';
 
 export const orphanChild: Rule = {
   id: 'orphan-child',
   title: 'A device was left behind when its parent was unregistered',
   severity: 'critical',
-  meaning:
-    'To unregister a parent removes all its mdevs first. Here it is gone, and nobody has begun to ' +
-    'remove one of its mdevs: the device is still on its bus, can be opened, and reaches a parent ' +
-    'whose memory its driver is about to free. When the driver is unloaded, its code is gone as well.',
-  advice:
-    'Do not use or remove the device, and do not unload its driver. Stop whoever has it open, as far ' +
-    'as it is still possible, and reboot. Report it with the evidence: the core waits for creations ' +
-    'and removals before it removes all devices, so its locking is broken.',
-  origin:
+  description:
+    'The unregistration of a parent removes all its mdevs first. Here the parent is gone, and ' +
+    'the removal of one of its mdevs has not begun: the device is still on its bus, can be ' +
+    'opened, and refers to a parent whose memory its driver is about to free. When the driver ' +
+    'is unloaded, its code is gone as well.',
+  remediation:
+    'Do not use or remove the device, and do not unload its driver. Stop the processes that ' +
+    'have it open, as far as it is still possible, and reboot. Report it with the evidence: ' +
+    'the core waits for creations and removals before it removes all devices, so its locking ' +
+    'is broken.',
+  references:
     'vfio/mdev: Synchronize device create/remove with parent removal, its issue 1 (Parav Pandit, May ' +
     '2019); device_for_each_child() in mdev_unregister_parent()',
-  evidence: 'The whole withdrawal of the parent, who withdrew it, and who created the device.',
+  evidence:
+    'The whole unregistration of the parent, who unregistered it, and who created the device.',
   provocation: {
     by: 'nothing',
     how: 'The core removes every child itself; no driver can make it leave one out.',
@@ -34,10 +37,10 @@ export const orphanChild: Rule = {
           device,
           parent,
           task: parent.remover,
-          lasting: true,
-          says:
+          ongoing: true,
+          message:
             `${who(parent.remover)} unregistered ${parent.name}, but its device ${deviceWords(device)}, ` +
-            `created by ${who(device.creator)}, was left out. It is still there, and its parent is not.`,
+            `created by ${who(device.creator)}, was left behind: it still exists, and its parent does not.`,
         });
       }
     },
@@ -46,108 +49,108 @@ export const orphanChild: Rule = {
     fires: [
       {
         title: 'one of two devices is left out',
-        tell(story) {
-          const parent = story.parent();
-          const [first] = [story.create(parent), story.create(parent)];
-          const unregistering = story.parentUnregisterBegins(parent);
-          story.childRemoved(unregistering, first);
-          story.parentUnregisterEnds(unregistering);
+        run(scenario) {
+          const parent = scenario.parent();
+          const [first] = [scenario.create(parent), scenario.create(parent)];
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          scenario.childRemoved(unregistering, first);
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
       {
-        title: 'created while the parent looked for its devices, and not seen by it',
-        tell(story) {
-          const parent = story.parent();
-          const unregistering = story.parentUnregisterBegins(parent);
-          story.create(parent);
-          story.parentUnregisterEnds(unregistering);
+        title: 'created while the parent searched for its devices, and missed by it',
+        run(scenario) {
+          const parent = scenario.parent();
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          scenario.create(parent);
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
       {
-        title: 'its removal was refused, and left to a withdrawal that passed it by',
+        title: 'its removal was refused, and the unregistration it was left to missed it',
         also: ['remove-races-parent-unregister'],
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          const unregistering = story.parentUnregisterBegins(parent);
-          const removal = story.removeBegins(device, { idle: true });
-          story.removeEnds(removal, { error: ENODEV });
-          story.parentUnregisterEnds(unregistering);
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          const removal = scenario.removeBegins(device, { idle: true });
+          scenario.removeEnds(removal, { error: ENODEV });
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
         title: 'all are removed',
-        tell(story) {
-          const parent = story.parent();
-          const devices = [story.create(parent), story.create(parent)];
-          const unregistering = story.parentUnregisterBegins(parent);
-          for (const device of devices) story.childRemoved(unregistering, device);
-          story.parentUnregisterEnds(unregistering);
+        run(scenario) {
+          const parent = scenario.parent();
+          const devices = [scenario.create(parent), scenario.create(parent)];
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          for (const device of devices) scenario.childRemoved(unregistering, device);
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
       {
         title: 'one that lost its driver is removed as well',
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          unbind(story, device);
-          const unregistering = story.parentUnregisterBegins(parent);
-          childRemovedUnbound(story, unregistering, device);
-          story.parentUnregisterEnds(unregistering);
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          unbind(scenario, device);
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          childRemovedUnbound(scenario, unregistering, device);
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
       {
         title: 'a removed device is not freed: that is child-outlives-parent',
         also: ['child-outlives-parent'],
-        tell(story) {
-          const parent = story.parent();
-          removeUnfreed(story, story.create(parent));
-          story.parentUnregisterEnds(story.parentUnregisterBegins(parent));
-          story.wait(3);
+        run(scenario) {
+          const parent = scenario.parent();
+          removeUnfreed(scenario, scenario.create(parent));
+          scenario.parentUnregisterEnds(scenario.parentUnregisterBegins(parent));
+          scenario.wait(3);
         },
       },
       {
         title: 'one from before the agent, whose removal may have begun before, too',
         also: ['remove-failed'],
-        tell(story) {
-          const parent = story.parent();
-          const removal = story.removeBegins(mdevFromBefore(parent), { idle: true });
-          story.removeEnds(removal, { error: EAGAIN });
-          story.parentUnregisterEnds(story.parentUnregisterBegins(parent));
+        run(scenario) {
+          const parent = scenario.parent();
+          const removal = scenario.removeBegins(mdevFromBefore(parent), { idle: true });
+          scenario.removeEnds(removal, { error: EAGAIN });
+          scenario.parentUnregisterEnds(scenario.parentUnregisterBegins(parent));
         },
       },
       {
         title:
-          'a creation that should not have come through: that is create-races-parent-unregister',
+          'a creation that the kernel should have refused: that is create-races-parent-unregister',
         also: ['create-races-parent-unregister'],
-        tell(story) {
-          const parent = story.parent();
-          const first = story.create(parent);
-          const creation = story.createEnters(parent, { as: { pid: 700, comm: 'mdevctl' } });
-          const unregistering = story.parentUnregisterBegins(parent);
-          story.childRemoved(unregistering, first);
-          story.createEnds(story.probeBegins(creation));
-          story.parentUnregisterEnds(unregistering);
+        run(scenario) {
+          const parent = scenario.parent();
+          const first = scenario.create(parent);
+          const creation = scenario.createEnters(parent, { as: { pid: 700, comm: 'mdevctl' } });
+          const unregistering = scenario.parentUnregisterBegins(parent);
+          scenario.childRemoved(unregistering, first);
+          scenario.createEnds(scenario.probeBegins(creation));
+          scenario.parentUnregisterEnds(unregistering);
         },
       },
       {
         title: 'a device of another parent stays',
-        tell(story) {
-          story.create(story.parent());
-          const other = story.parent({ name: 'mdpy' });
-          story.parentUnregisterEnds(story.parentUnregisterBegins(other));
+        run(scenario) {
+          scenario.create(scenario.parent());
+          const other = scenario.parent({ name: 'mdpy' });
+          scenario.parentUnregisterEnds(scenario.parentUnregisterBegins(other));
         },
       },
     ],
   },
 };
 
-/** Whether nobody has begun to remove it: not with its parent, and not before. */
+/** Its removal has not begun: neither with its parent nor before. */
 function isOrphan(device: Device, parent: Parent): boolean {
   if (device.adopted) return false;
-  // It should not have come to be, which create-races-parent-unregister tells.
+  // The kernel should have refused its creation, which create-races-parent-unregister reports.
   const isTooLate = parent.teardownBegan > 0 && device.probeBegan > parent.teardownBegan;
   const isRemoved = device.removedAt > 0 || device.removeBegan > device.removeFailedAt;
   return !isTooLate && !isRemoved && device.state !== 'removing';

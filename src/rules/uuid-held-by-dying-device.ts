@@ -1,32 +1,51 @@
+import { isBeingRemoved } from '../engine/conditions.ts';
+import { createRefusalOf } from '../engine/create-refusal.ts';
+import { EEXIST } from '../engine/errno.ts';
+import { heldOpen, keptRegistered } from '../engine/holder-words.ts';
+import type { Rule } from '../engine/rule.ts';
+import type { Attribution } from '../engine/violation.ts';
+import { who } from '../engine/words.ts';
+import type { Host } from '../events/host.ts';
 import type { Device } from '../lifecycle/objects.ts';
-import { EEXIST } from './errno.ts';
-import type { Rule } from './rule.ts';
-import { openers, who } from './words.ts';
 
-/** Its removal began, and it is not released yet. */
-export function isDying(device: Device): boolean {
-  return device.state === 'removing';
-}
-
-function why({ createError, creator, remover }: Device): string {
-  if (createError > 0) return `what ${who(creator)} failed to create under that UUID is not freed`;
-  return `${who(remover)} is still removing the old device of that UUID`;
+/** Why the older device of the UUID is still there: what its removal waits for, or who forgot it. */
+function why(holder: Device, { holders }: Attribution, host: Host, now: number): string {
+  const { createError, creator, remover, unregisterBegan, unregisteredAt, removedAt } = holder;
+  if (createError > 0)
+    return `the device that ${who(creator)} failed to create under that UUID is not freed`;
+  if (removedAt > 0) {
+    return (
+      `the old device of that UUID, whose removal by ${who(remover)} has returned, is not freed: ` +
+      'something holds a reference on it, so check its driver; ending a process does not help'
+    );
+  }
+  const removing = `${who(remover)} is still removing the old device of that UUID`;
+  const isOpen = holder.openCount > 0 || holder.opens.length > 0;
+  if (isOpen) return `${removing}, which ${heldOpen(holder, holders, now)}`;
+  const isWaiting = unregisterBegan > 0 && unregisteredAt === 0;
+  return isWaiting
+    ? `${removing}, and waits: ${keptRegistered(holder, holders, host, now)}`
+    : `${removing}, which nobody has open: it is in the driver or the core`;
 }
 
 export const uuidHeldByDyingDevice: Rule = {
   id: 'uuid-held-by-dying-device',
   title: 'A UUID is still held by a device that is being removed',
   severity: 'warning',
-  meaning:
-    'A create failed with EEXIST because the old device of that UUID is on its way out but not gone: ' +
-    'its removal waits, usually for a process that still has it open. The old device is no longer ' +
-    'usable and the new one cannot be made, so whatever restarts this VM will keep failing.',
-  advice:
-    'Find out what the removal waits for (the explanation names it), and end that. The create works ' +
-    'as soon as the old device is released.',
-  origin: 'mdev_device_create() and mdev_device_release() in drivers/vfio/mdev/mdev_core.c',
+  description:
+    'A create failed with EEXIST because the old device of that UUID is not freed yet: its removal ' +
+    'waits, usually for a process that still has the device open, or it has returned although ' +
+    'something holds a reference on the device. The old device is no longer usable and the new ' +
+    'one cannot be created, so whatever restarts this VM will keep failing.',
+  remediation:
+    'If the removal still waits for a process, end that; the message names it, and the create works ' +
+    'as soon as the old device is released. If the removal has returned, no process holds the device: a ' +
+    'reference was taken and not put, most likely by the driver. Report it, and use another UUID ' +
+    'until the next reboot.',
+  references: 'mdev_device_create() and mdev_device_release() in drivers/vfio/mdev/mdev_core.c',
   evidence:
-    'The life of the device on its way out: who removes it since when, and who has it open.',
+    'The lifecycle of the device that is being removed: who removes it since when, and who has ' +
+    'it open.',
   provocation: {
     by: 'user',
     how: 'A device is removed while it is open, and its UUID is written to `create` meanwhile.',
@@ -34,15 +53,16 @@ export const uuidHeldByDyingDevice: Rule = {
   basis: 'event',
   needs: ['mdev.unbind', 'mdev.release'],
   on: {
-    'mdev.create:end'({ event, device }, { report }) {
+    'mdev.create:end'({ event, device }, { host, now, report }) {
       const holder = device?.holder;
-      if (event.ret !== -EEXIST || !holder || !isDying(holder)) return;
+      if (event.ret >= 0 || !holder || !isBeingRemoved(holder)) return;
+      if (createRefusalOf(device) !== 'exists') return;
       report({
         device,
         task: device.creator,
-        says:
-          `${who(device.creator)} asked for ${device.name}, but ${why(holder)}` +
-          `${holder.openCount > 0 ? `, which is held open by ${openers(holder)}` : ''}.`,
+        message: (attribution) =>
+          `${who(device.creator)} asked for ${device.name}, but ` +
+          `${why(holder, attribution, host, now)}.`,
       });
     },
   },
@@ -50,35 +70,35 @@ export const uuidHeldByDyingDevice: Rule = {
     fires: [
       {
         title: 'created again while the old device waits for its opener',
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          story.open(device, { vm: story.createVm() });
-          story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-          story.createFails(parent, EEXIST, { uuid: device.uuid });
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          scenario.open(device, { vm: scenario.createVm() });
+          scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+          scenario.createFails(parent, EEXIST, { uuid: device.uuid });
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
-        title: 'the UUID is taken by a healthy device',
+        title: 'the UUID is taken by a device that is not being removed',
         also: ['duplicate-uuid'],
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          story.createFails(parent, EEXIST, { uuid: device.uuid });
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          scenario.createFails(parent, EEXIST, { uuid: device.uuid });
         },
       },
       {
         title: 'created again after a stalled removal ended',
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          const open = story.open(device, { vm: story.createVm() });
-          const removal = story.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-          story.close(open);
-          story.removeEnds(removal);
-          story.create(parent, { uuid: device.uuid });
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          const open = scenario.open(device, { vm: scenario.createVm() });
+          const removal = scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+          scenario.close(open);
+          scenario.removeEnds(removal);
+          scenario.create(parent, { uuid: device.uuid });
         },
       },
     ],

@@ -1,26 +1,25 @@
-import type { Moment } from '../lifecycle/moment.ts';
-import { taskOf } from '../lifecycle/objects.ts';
+import { EBUSY, EEXIST, EINVAL, errnoName } from '../engine/errno.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
+import { deviceWords, driverSentence, who } from '../engine/words.ts';
+import { taskOf } from '../events/task.ts';
 import type { World } from '../lifecycle/world.ts';
-import { EBUSY, EEXIST, EINVAL, errnoName } from './errno.ts';
-import type { Rule, RuleContext } from './rule.ts';
-import { bind, unbind } from './story-mdev.ts';
-import { probeBeginsUnregistered, registers } from './story-vfio.ts';
-import { deviceWords, who } from './words.ts';
+import { bind, unbind } from '../scenario/mdev.ts';
+import { probeBeginsUnregistered, registers } from '../scenario/vfio.ts';
 
 export const vfioDoubleRegister: Rule = {
   id: 'vfio-double-register',
   title: 'A device was registered with VFIO twice',
   severity: 'error',
-  meaning:
-    'A driver registered a device that VFIO already knows. The kernel refuses that in most cases (with ' +
-    'EBUSY up to 6.1, with EINVAL or EEXIST later) and writes a warning with a stack to its log. The ' +
-    'device works as before, but its driver believes that it has failed, or counts one registration ' +
-    'too many, and what it undoes then is the first one.',
-  advice:
-    'Look for the warning in the log of the kernel, which has the stack of the driver. Do not remove ' +
-    'the device while it is in use. Report it to the makers of the driver with the evidence.',
-  origin:
-    'vfio/ccw: Use the new device life cycle helpers (Yi Liu, 2022), on what belongs to one life of a ' +
+  description:
+    'A driver registered a device that VFIO already knows. The kernel refuses that in most ' +
+    'cases (with EBUSY up to 6.1, with EINVAL or EEXIST later) and writes a warning with a ' +
+    'stack to its log. The device works as before, but its driver believes that it has failed, ' +
+    'or counts one registration too many, and what it undoes then is the first one.',
+  remediation:
+    'Do not remove the device while it is in use. Find the warning in the kernel log, which ' +
+    "has the stack of the driver, and report it to the driver's vendor with the evidence.",
+  references:
+    'vfio/ccw: Use the new device life cycle helpers (Yi Liu, 2022), on what belongs to one lifecycle of a ' +
     'vfio_device; vfio_device_set_group() in drivers/vfio/group.c, before 6.2 __vfio_register_dev() in ' +
     'drivers/vfio/vfio_main.c',
   evidence: 'Who registered it, and what the kernel answered.',
@@ -38,89 +37,95 @@ export const vfioDoubleRegister: Rule = {
     fires: [
       {
         title: 'the second is refused, for its group has the device',
-        tell(story) {
-          const device = story.create(story.parent());
-          registers(story, device, { error: EEXIST });
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          registers(scenario, device, { error: EEXIST });
         },
       },
       {
         title: 'a PCI device, on a kernel that answers with EINVAL',
-        tell(story) {
-          registers(story, story.bindPci('0000:01:00.0'), { error: EINVAL });
+        run(scenario) {
+          registers(scenario, scenario.bindPci('0000:01:00.0'), { error: EINVAL });
         },
       },
       {
-        title: 'the kernel says so itself',
-        tell(story) {
-          const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          registers(story, creation.device, { error: EBUSY });
-          story.freeVdev(creation.device);
+        title: 'the kernel itself reports it',
+        run(scenario) {
+          const creation = probeBeginsUnregistered(
+            scenario,
+            scenario.createEnters(scenario.parent()),
+          );
+          registers(scenario, creation.device, { error: EBUSY });
+          scenario.freeVdev(creation.device);
         },
       },
       {
-        title: 'nobody refuses it',
-        tell(story) {
-          registers(story, story.create(story.parent()));
+        title: 'nothing refuses it',
+        run(scenario) {
+          registers(scenario, scenario.create(scenario.parent()));
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
-        title: 'a PCI device goes to another driver and comes back',
-        tell(story) {
+        title: 'a PCI device is bound to another driver and comes back',
+        run(scenario) {
           for (let i = 0; i < 2; i++) {
-            const device = story.bindPci('0000:01:00.0');
-            story.unbindPciBegins(device);
-            story.unbindPciEnds(device);
+            const device = scenario.bindPci('0000:01:00.0');
+            scenario.unbindPciBegins(device);
+            scenario.unbindPciEnds(device);
           }
         },
       },
       {
-        title: 'an mdev gets its driver back, as 5.10 allows',
-        tell(story) {
-          const device = story.create(story.parent());
-          unbind(story, device);
-          bind(story, device);
+        title: 'an mdev is bound to its driver again, as 5.10 allows',
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          unbind(scenario, device);
+          bind(scenario, device);
         },
       },
       {
         title: 'tried again after the first attempt failed',
-        tell(story) {
-          const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          registers(story, creation.device, { error: 12 });
-          registers(story, creation.device);
-          story.createEnds(creation);
+        run(scenario) {
+          const creation = probeBeginsUnregistered(
+            scenario,
+            scenario.createEnters(scenario.parent()),
+          );
+          registers(scenario, creation.device, { error: 12 });
+          registers(scenario, creation.device);
+          scenario.createEnds(creation);
         },
       },
       {
         title: 'the UUID of a device that was removed is used again',
-        tell(story) {
-          const parent = story.parent();
-          const device = story.create(parent);
-          story.remove(device);
-          story.create(parent, { uuid: device.uuid });
+        run(scenario) {
+          const parent = scenario.parent();
+          const device = scenario.create(parent);
+          scenario.remove(device);
+          scenario.create(parent, { uuid: device.uuid });
         },
       },
     ],
   },
 };
 
-function check(moment: Moment, { world, report }: RuleContext): void {
-  const { event, device } = moment;
-  if (!device || (event.ret !== -EBUSY && !isRegistered(moment, world))) return;
+function check(transition: ObservedTransition, { world, report }: RuleContext): void {
+  const { event, device } = transition;
+  if (!device || (event.ret !== -EBUSY && !isRegistered(transition, world))) return;
   const task = taskOf(event);
   const answer = event.ret < 0 ? `was refused with ${errnoName(-event.ret)}` : 'was not refused';
   report({
     device,
     task,
-    says:
-      `${who(task)} registered ${deviceWords(device)}, which VFIO already knows, and ${answer}. Its ` +
-      `driver is ${device.driver || 'not known'}.`,
+    message:
+      `${who(task)} registered ${deviceWords(device)}, which VFIO already knows, and ${answer}.` +
+      driverSentence(device.driver),
   });
 }
 
-/** Whether it was before, as far as it was seen whole: to be refused leaves it as it is. */
-function isRegistered({ event, device, illegal }: Moment, world: World): boolean {
+/** Whether VFIO knew it before; a refused registration does not change that. */
+function isRegistered({ event, device, illegal }: ObservedTransition, world: World): boolean {
   if (!device || world.qualityOf(device) !== 'observed') return false;
   return event.ret < 0
     ? device.vfio === 'registered' || device.vfio === 'unregistering'

@@ -1,34 +1,35 @@
+import type { Rule, RuleContext } from '../engine/rule.ts';
+import { deviceWords, driverSentence, seconds, who } from '../engine/words.ts';
 import type { Device } from '../lifecycle/objects.ts';
-import type { Rule, RuleContext } from './rule.ts';
-import { probeFailsLeaking } from './story-mdev.ts';
+import { inProgress } from '../lifecycle/operations.ts';
+import { probeFailsLeaking } from '../scenario/mdev.ts';
 import {
   createUnregistered,
   probeBeginsUnregistered,
   registers,
   removeReturns,
   unbindBegins,
-} from './story-vfio.ts';
-import { deviceWords, seconds, who } from './words.ts';
+} from '../scenario/vfio.ts';
 
 export const vfioNeverRegistered: Rule = {
   id: 'vfio-never-registered',
-  title: 'A vfio_device was made, and neither registered nor freed',
+  title: 'A vfio_device was neither registered nor freed',
   severity: 'warning',
-  meaning:
-    'The driver made a vfio_device for a device and left it at that. The device exists and takes its ' +
-    'share of the hardware, but it has no group that a VMM could open, so nobody can use it. Most ' +
-    'often the driver took the wrong way out of an error.',
-  advice:
-    'Remove the device and look at the log of the kernel for what its driver had to say about it. ' +
-    'Report it to the makers of the driver with the evidence.',
-  origin:
-    'vfio/ccw: Use the new device life cycle helpers (Yi Liu, 2022): what vfio_init_device made has to ' +
+  description:
+    'The driver allocated a vfio_device for a device and did no more. The device exists and ' +
+    'takes its share of the hardware, but it has no group that a VMM could open, so nobody can ' +
+    'use it. Most often an error path of the driver is wrong.',
+  remediation:
+    'Remove the device, and read what its driver wrote to the kernel log. Report it to the ' +
+    "driver's vendor with the evidence.",
+  references:
+    'vfio/ccw: Use the new device life cycle helpers (Yi Liu, 2022): what vfio_init_device() initialised has to ' +
     'be put on every way out; vfio_alloc_device() in include/linux/vfio.h',
-  evidence: 'Who created the device, and when its vfio_device was made.',
-  kernels: { from: [6, 1], because: 'a vfio_device comes to be by being registered' },
+  evidence: 'Who created the device, and when its vfio_device was allocated.',
+  kernels: { from: [6, 1], because: 'registration creates the vfio_device' },
   provocation: {
     by: 'driver',
-    how: 'A driver makes a vfio_device in its probe, does not register it, and reports success.',
+    how: 'A driver allocates a vfio_device in its probe, does not register it, and reports success.',
   },
   basis: 'history',
   needs: ['vfio.register', 'vfio.register_emulated', 'vfio.release', 'mdev.probe'],
@@ -46,69 +47,78 @@ export const vfioNeverRegistered: Rule = {
   },
   onClock(context) {
     const { world } = context;
-    for (const device of world.devices) check(device, context);
+    const binding = new Set(inProgress(world, 'bind').map(({ device }) => device));
+    for (const device of world.devices) if (!binding.has(device)) check(device, context);
     for (const device of world.unfreed) check(device, context);
   },
   examples: {
     fires: [
       {
         title: 'a driver that reports success and has registered nothing',
-        tell(story) {
-          createUnregistered(story, story.createEnters(story.parent()));
-          story.wait(6);
+        run(scenario) {
+          createUnregistered(scenario, scenario.createEnters(scenario.parent()));
+          scenario.wait(6);
         },
       },
       {
         title: 'removed after that, and not freed even then',
-        tell(story) {
-          const device = createUnregistered(story, story.createEnters(story.parent()));
-          const removal = story.removeBegins(device, { idle: true });
-          unbindBegins(story, removal);
-          removeReturns(story, removal);
-          story.wait(6);
+        run(scenario) {
+          const device = createUnregistered(scenario, scenario.createEnters(scenario.parent()));
+          const removal = scenario.removeBegins(device, { idle: true });
+          unbindBegins(scenario, removal);
+          removeReturns(scenario, removal);
+          scenario.wait(6);
         },
       },
     ],
-    silent: [
+    doesNotFire: [
       {
         title: 'registered and in use',
-        tell(story) {
-          story.open(story.create(story.parent()), { vm: story.createVm() });
-          story.wait(10);
+        run(scenario) {
+          scenario.open(scenario.create(scenario.parent()), { vm: scenario.createVm() });
+          scenario.wait(10);
         },
       },
       {
-        title: 'a driver that takes its time before it registers',
-        tell(story) {
-          const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          story.wait(20);
-          registers(story, creation.device);
-          story.createEnds(creation);
-          story.wait(10);
+        title: 'a driver that is slow to register: that is create-stall',
+        also: ['create-stall'],
+        run(scenario) {
+          const creation = probeBeginsUnregistered(
+            scenario,
+            scenario.createEnters(scenario.parent()),
+          );
+          scenario.wait(20);
+          registers(scenario, creation.device);
+          scenario.createEnds(creation);
+          scenario.wait(10);
         },
       },
       {
-        title: 'made, and freed because the driver thought better of it',
-        tell(story) {
-          const creation = probeBeginsUnregistered(story, story.createEnters(story.parent()));
-          story.freeVdev(creation.device);
-          story.createEnds(creation);
-          story.wait(10);
+        title: 'allocated, and freed because the driver changed its mind',
+        run(scenario) {
+          const creation = probeBeginsUnregistered(
+            scenario,
+            scenario.createEnters(scenario.parent()),
+          );
+          scenario.freeVdev(creation.device);
+          scenario.createEnds(creation);
+          scenario.wait(10);
         },
       },
       {
         title: 'a create that fails and cleans up',
-        tell(story) {
-          story.probeFails(story.createEnters(story.parent()), 5);
-          story.wait(10);
+        also: ['create-failed'],
+        run(scenario) {
+          scenario.probeFails(scenario.createEnters(scenario.parent()), 5);
+          scenario.wait(10);
         },
       },
       {
         title: 'a create that fails and does not clean up: that is failed-create-leak',
-        also: ['failed-create-leak'],
-        tell(story) {
-          probeFailsLeaking(story, story.createEnters(story.parent()), 'vfio_device');
-          story.wait(10);
+        also: ['failed-create-leak', 'create-failed'],
+        run(scenario) {
+          probeFailsLeaking(scenario, scenario.createEnters(scenario.parent()), 'vfio_device');
+          scenario.wait(10);
         },
       },
     ],
@@ -117,17 +127,17 @@ export const vfioNeverRegistered: Rule = {
 
 function check(device: Device, { world, now, thresholds, report }: RuleContext): void {
   if (device.vfio !== 'initialised' || !device.hasVdev) return;
-  // Its driver is not done with it, or has refused it.
+  // Its driver's probe has not returned, or has refused it.
   if (device.state === 'creating' || device.state === 'failed') return;
   const waited = now - device.initialisedAt;
   if (waited < thresholds.neverRegistered || world.qualityOf(device) !== 'observed') return;
-  const made = device.creator ? `which ${who(device.creator)} created, ` : '';
+  const creation = device.creator ? `which ${who(device.creator)} created, ` : '';
   report({
     device,
     task: device.creator,
-    lasting: true,
-    says:
-      `A vfio_device was made for ${deviceWords(device)}, ${made}${seconds(waited)} ago, and was ` +
-      `neither registered nor freed since. Its driver is ${device.driver || 'not known'}.`,
+    ongoing: true,
+    message:
+      `A vfio_device was initialised for ${deviceWords(device)}, ${creation}${seconds(waited)} ago, and was ` +
+      `neither registered nor freed since.${driverSentence(device.driver)}`,
   });
 }

@@ -1,8 +1,8 @@
-/** Ids for spans that are chosen beforehand; OpenTelemetry asks for them while it starts a span. */
+/** Gives spans ids that were chosen before; OpenTelemetry asks for ids when it starts a span. */
 import type { IdGenerator } from '@opentelemetry/sdk-trace';
 
 export class ChosenIds implements IdGenerator {
-  /** Of the span that is started next. */
+  /** The ids of the span that is started next. */
   next = { traceId: '', spanId: '' };
 
   generateTraceId(): string {

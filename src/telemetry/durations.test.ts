@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord } from '../events/encoder.ts';
+import { type EventKind, kindIndexOf, POINTS } from '../events/points.ts';
 import { FLAG } from '../events/wire.gen.ts';
-import { Moment } from '../lifecycle/moment.ts';
-import { type MomentName, momentIndexOf, POINTS } from '../lifecycle/points.ts';
+import { Transition } from '../lifecycle/transition.ts';
 import { Durations } from './durations.ts';
-import type { MetricsSource } from './metrics/metric.ts';
+import type { MetricsSource } from './metrics/source.ts';
 
 const BOUNDS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600];
 const LE = '0.0001 0.0005 0.001 0.005 0.01 0.05 0.1 0.5 1.0 5.0 10.0 60.0 600.0 +Inf'.split(' ');
@@ -19,18 +19,18 @@ interface Row {
 }
 
 /** The end of an operation that took `duration` ns. */
-function moment(name: MomentName, duration: number, ret = 0): Moment {
+function transition(name: EventKind, duration: number, ret = 0): Transition {
   const bytes = encodeRecord({
     ...{ time: 1, seq: 0, pid: 1, tid: 1, comm: '', ret, flags: FLAG.EVENT_END },
     point: POINTS['mdev.create'],
   });
-  const moment = new Moment();
-  moment.reset(momentIndexOf(name), new EventCursor(bytes.buffer as ArrayBuffer));
-  moment.duration = duration;
-  return moment;
+  const transition = new Transition();
+  transition.reset(kindIndexOf(name), new EventCursor(bytes.buffer as ArrayBuffer));
+  transition.duration = duration;
+  return transition;
 }
 
-/** What a scrape shows: the rest of the source is not needed for durations without traces. */
+/** Durations without exemplars need nothing else of the source. */
 const SOURCE = { traceIdOf: () => undefined } as unknown as MetricsSource;
 
 /** By operation and result. */
@@ -38,7 +38,7 @@ function rows(durations: Durations): Map<string, Row> {
   const found = new Map<string, { buckets: [string, number][]; sum: number; count: number }>();
   durations.show(
     {
-      show: () => assert.fail('a histogram has no samples but its parts'),
+      show: () => assert.fail('a histogram consists of its parts only'),
       part(suffix, value, [operation, result, le] = []) {
         const key = `${operation} ${result}`;
         const row = found.get(key) ?? { buckets: [], sum: Number.NaN, count: Number.NaN };
@@ -66,9 +66,9 @@ describe('Durations', () => {
     assert.deepEqual([sum, count], [0, 0]);
   });
 
-  it('counts what lies on a bound below it, as Prometheus wants', () => {
+  it('counts a value equal to a bound in the bucket of that bound, as Prometheus does', () => {
     const durations = new Durations();
-    for (const bound of BOUNDS) durations.take(moment('mdev.create:end', bound * 1e9));
+    for (const bound of BOUNDS) durations.event(transition('mdev.create:end', bound * 1e9));
     const { buckets } = row(durations, 'create', 'ok');
     assert.deepEqual(
       buckets.map(([, value]) => value),
@@ -76,9 +76,9 @@ describe('Durations', () => {
     );
   });
 
-  it('counts what lies beyond a bound in the next bucket', () => {
+  it('counts a value above a bound in the next bucket', () => {
     const durations = new Durations();
-    for (const bound of BOUNDS) durations.take(moment('mdev.create:end', bound * 1e9 + 1000));
+    for (const bound of BOUNDS) durations.event(transition('mdev.create:end', bound * 1e9 + 1000));
     const { buckets } = row(durations, 'create', 'ok');
     assert.deepEqual(
       buckets.map(([, value]) => value),
@@ -86,35 +86,35 @@ describe('Durations', () => {
     );
   });
 
-  it('sums seconds', () => {
+  it('adds up seconds', () => {
     const durations = new Durations();
-    for (const ms of [1, 20, 300]) durations.take(moment('vfio.device.open:end', ms * MS));
+    for (const ms of [1, 20, 300]) durations.event(transition('vfio.device.open:end', ms * MS));
     const { sum, count } = row(durations, 'open', 'ok');
     assert.ok(Math.abs(sum - 0.321) < 1e-12, `${sum}`);
     assert.equal(count, 3);
   });
 
-  it('tells failed operations from those that worked', () => {
+  it('separates failed operations from successful ones', () => {
     const durations = new Durations();
-    durations.take(moment('mdev.create:end', 2 * MS, -17));
-    durations.take(moment('mdev.create:end', 3 * MS));
-    durations.take(moment('kvm.vm.create:end', 3 * MS, 11));
+    durations.event(transition('mdev.create:end', 2 * MS, -17));
+    durations.event(transition('mdev.create:end', 3 * MS));
+    durations.event(transition('kvm.vm.create:end', 3 * MS, 11));
     assert.deepEqual(row(durations, 'create', 'error').count, 1);
     assert.deepEqual(row(durations, 'create', 'error').sum, 0.002);
     assert.deepEqual(row(durations, 'create', 'ok').count, 1);
     assert.deepEqual(row(durations, 'vm_create', 'ok').count, 1, 'a descriptor is no error');
   });
 
-  it('takes no notice of moments that end nothing, or whose begin was not seen', () => {
+  it('ignores transitions that end no operation, or whose begin was not observed', () => {
     const durations = new Durations();
-    durations.take(moment('mdev.create:begin', 5));
-    durations.take(moment('kvm.put:begin', 5));
-    durations.take(moment('mdev.create:end', -1));
+    durations.event(transition('mdev.create:begin', 5));
+    durations.event(transition('kvm.put:begin', 5));
+    durations.event(transition('mdev.create:end', -1));
     for (const [key, { sum, count }] of rows(durations))
       assert.deepEqual([sum, count], [0, 0], key);
   });
 
-  it('keeps each operation apart', () => {
+  it('keeps a histogram for each operation', () => {
     const operations = {
       'mdev.create:end': 'create',
       'mdev.probe:end': 'bind',
@@ -130,7 +130,7 @@ describe('Durations', () => {
     } as const;
     for (const [name, operation] of Object.entries(operations)) {
       const durations = new Durations();
-      durations.take(moment(name as MomentName, MS));
+      durations.event(transition(name as EventKind, MS));
       for (const other of Object.values(operations)) {
         const { count } = row(durations, other, 'ok');
         assert.equal(count, other === operation ? 1 : 0, `${name} in ${other}`);
@@ -138,12 +138,12 @@ describe('Durations', () => {
     }
   });
 
-  it('counts failures by their errors, also of calls whose begin was not seen', () => {
+  it('counts failures by errno, also of calls whose begin was not observed', () => {
     const durations = new Durations();
-    durations.take(moment('mdev.create:end', MS, -17));
-    durations.take(moment('mdev.create:end', MS, -17));
-    durations.take(moment('mdev.create:end', -1, -110));
-    durations.take(moment('vfio.device.open:end', MS, -16));
+    durations.event(transition('mdev.create:end', MS, -17));
+    durations.event(transition('mdev.create:end', MS, -17));
+    durations.event(transition('mdev.create:end', -1, -110));
+    durations.event(transition('vfio.device.open:end', MS, -16));
     assert.deepEqual(
       [...durations.errors()],
       [
@@ -154,9 +154,10 @@ describe('Durations', () => {
     );
   });
 
-  it('puts errors without a name together, whatever a driver makes up', () => {
+  it('counts all errors without a name together, whatever a driver returns', () => {
     const durations = new Durations();
-    for (const ret of [-600, -4000, -70000]) durations.take(moment('mdev.create:end', MS, ret));
+    for (const ret of [-600, -4000, -70000])
+      durations.event(transition('mdev.create:end', MS, ret));
     assert.deepEqual([...durations.errors()], [{ operation: 'create', errno: 'other', count: 3 }]);
   });
 });

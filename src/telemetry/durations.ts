@@ -1,40 +1,58 @@
-/** How long operations take and how they fail, counted without allocation. */
-import type { Moment } from '../lifecycle/moment.ts';
-import type { Device, Vm } from '../lifecycle/objects.ts';
-import { MOMENT_COUNT, type MomentName, momentIndexOf } from '../lifecycle/points.ts';
-import { errnoName } from '../rules/errno.ts';
-import { boundText, type Exemplar, type MetricsSource, type Samples } from './metrics/metric.ts';
+/** Durations and errors of operations, counted without allocation. */
 
-/** The moment that completes it, its name, and what it is. */
-const OPERATIONS: readonly (readonly [MomentName, string, string])[] = [
+import { errnoName } from '../engine/errno.ts';
+import type { Sink } from '../engine/sink.ts';
+import { type EventKind, KIND_COUNT, kindIndexOf } from '../events/points.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
+import type { Transition } from '../lifecycle/transition.ts';
+import { SECOND } from '../units.ts';
+import { boundText, type Exemplar, type Samples } from './metrics/samples.ts';
+import type { MetricsSource } from './metrics/source.ts';
+
+/** The event kind that completes an operation, the name of the operation, and what it is. */
+const OPERATIONS: readonly (readonly [EventKind, string, string])[] = [
   ['mdev.create:end', 'create', 'a write to `create`'],
-  ['mdev.probe:end', 'bind', 'the driver sets a device up'],
+  ['mdev.probe:end', 'bind', 'the driver binds a device'],
   ['vfio.device.open:end', 'open', 'a device file is opened'],
-  ['vfio.device.close:end', 'close', 'and closed'],
-  ['mdev.remove:end', 'remove', 'a write to `remove`, waiting included'],
-  ['mdev.remove_child:end', 'remove_child', 'a removal because the parent goes'],
-  ['vfio.unregister:end', 'wait_for_users', 'until the last user has closed the device'],
-  ['mdev.release:end', 'release', 'the device is freed'],
-  ['mdev.parent.unregister:end', 'parent_unregister', 'a parent is withdrawn with its devices'],
-  ['kvm.vm.create:end', 'vm_create', 'KVM makes a VM'],
-  ['kvm.vm.destroy:end', 'vm_destroy', 'and frees it'],
+  ['vfio.device.close:end', 'close', 'a device file is closed'],
+  ['mdev.remove:end', 'remove', 'a write to `remove`, including the wait for users'],
+  [
+    'mdev.remove_child:end',
+    'remove_child',
+    'the removal of a device because its parent is unregistered',
+  ],
+  [
+    'vfio.unregister:end',
+    'wait_for_users',
+    'the unregistration of a device from VFIO, until the last user has closed it',
+  ],
+  ['mdev.release:end', 'release', 'an mdev is freed'],
+  [
+    'mdev.parent.unregister:end',
+    'parent_unregister',
+    'a parent is unregistered together with its devices',
+  ],
+  ['kvm.vm.create:end', 'vm_create', 'KVM creates a VM'],
+  ['kvm.vm.destroy:end', 'vm_destroy', 'KVM destroys a VM'],
 ];
 
-export const OPERATION_MEANINGS = OPERATIONS.map(([, name, meaning]) => [name, meaning] as const);
+export const OPERATION_MEANINGS = OPERATIONS.map(
+  ([, name, description]) => [name, description] as const,
+);
 
-/** Upper bounds in seconds: from a fast open to a removal that somebody has to look at. */
+/** Upper bounds in seconds, from a fast open to a removal that is stuck. */
 const BOUNDS = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60, 600];
 const LE = [...BOUNDS, Number.POSITIVE_INFINITY].map(boundText);
 const RESULTS = ['ok', 'error'] as const;
 /** The largest error that a kernel function can return. */
 const MAX_ERRNO = 4095;
 
-export class Durations {
-  readonly #operationOf = new Int8Array(MOMENT_COUNT).fill(-1);
-  /** Single, not cumulative: by operation, result and bucket, as the three below. */
+export class Durations implements Sink {
+  readonly #operationOf = new Int8Array(KIND_COUNT).fill(-1);
+  /** Not cumulative; by operation, result and bucket, as the three arrays below. */
   readonly #counts = new Float64Array(OPERATIONS.length * RESULTS.length * LE.length);
-  /** The latest life that fell into it, how long that took (ns) and when (ns on the boot-time clock). */
-  readonly #lives: (Device | Vm | undefined)[] = new Array(this.#counts.length).fill(undefined);
+  /** The latest object counted in a bucket, its duration (ns) and when it ended (ns on the boot-time clock). */
+  readonly #objects: (Device | Vm | undefined)[] = new Array(this.#counts.length).fill(undefined);
   readonly #took = new Float64Array(this.#counts.length);
   readonly #ended = new Float64Array(this.#counts.length);
   /** Seconds, by operation and result. */
@@ -43,29 +61,30 @@ export class Durations {
   readonly #errors = new Map<number, number>();
 
   constructor() {
-    for (const [i, [moment]] of OPERATIONS.entries()) this.#operationOf[momentIndexOf(moment)] = i;
+    for (const [i, [transition]] of OPERATIONS.entries())
+      this.#operationOf[kindIndexOf(transition)] = i;
   }
 
-  /** Counts the operation that this moment completes, if it completes one. */
-  take(moment: Moment): void {
-    const operation = this.#operationOf[moment.index];
+  /** Counts the operation that this transition completes, if it completes one. */
+  event(transition: Transition): void {
+    const operation = this.#operationOf[transition.index];
     if (operation < 0) return;
-    const { ret, time } = moment.event;
+    const { ret, time } = transition.event;
     if (ret < 0) this.#countError(operation, -ret);
-    if (moment.duration < 0) return;
+    if (transition.duration < 0) return;
     const row = operation * RESULTS.length + (ret < 0 ? 1 : 0);
-    const elapsed = moment.duration / 1e9;
+    const elapsed = transition.duration / SECOND;
     let bucket = 0;
     while (bucket < BOUNDS.length && elapsed > BOUNDS[bucket]) bucket++;
     const at = row * LE.length + bucket;
     this.#sums[row] += elapsed;
     this.#counts[at]++;
-    this.#lives[at] = moment.device ?? moment.vm;
-    this.#took[at] = moment.duration;
+    this.#objects[at] = transition.device ?? transition.vm;
+    this.#took[at] = transition.duration;
     this.#ended[at] = time;
   }
 
-  /** Shows all of it as one histogram. */
+  /** Writes all operations as one histogram. */
   show(samples: Samples, source: MetricsSource): void {
     for (const [i, [, operation]] of OPERATIONS.entries()) {
       for (const [j, result] of RESULTS.entries()) {
@@ -101,9 +120,9 @@ export class Durations {
   }
 
   #exemplar(at: number, source: MetricsSource): Exemplar | undefined {
-    const life = this.#lives[at];
-    const traceId = life && source.traceIdOf(life);
+    const object = this.#objects[at];
+    const traceId = object && source.traceIdOf(object);
     if (traceId === undefined) return undefined;
-    return { traceId, value: this.#took[at] / 1e9, at: source.sinceEpoch(this.#ended[at]) };
+    return { traceId, value: this.#took[at] / SECOND, at: source.sinceEpoch(this.#ended[at]) };
   }
 }

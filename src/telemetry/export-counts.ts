@@ -1,8 +1,8 @@
-/** What became of what was to be sent to a collector. */
+/** Counts spans and log records for a collector, by outcome. */
 export const SIGNALS = ['traces', 'logs'] as const;
 export const OUTCOMES = ['sent', 'queue_full', 'failed'] as const;
 export type Signal = (typeof SIGNALS)[number];
-/** queue_full: it was dropped at once. failed: the collector could not be reached, or refused. */
+/** queue_full: dropped at once. failed: the collector was unreachable or refused it. */
 export type Outcome = (typeof OUTCOMES)[number];
 
 export class ExportCounts {
@@ -17,7 +17,7 @@ export class ExportCounts {
     return this.#counts.get(`${signal} ${outcome}`) ?? 0;
   }
 
-  /** What will not arrive. */
+  /** Items that will not reach the collector. */
   dropped(signal: Signal): number {
     return this.of(signal, 'queue_full') + this.of(signal, 'failed');
   }

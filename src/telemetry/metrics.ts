@@ -1,29 +1,39 @@
-/** The metrics that Prometheus scrapes, read from the agent's state when it does. */
+/** The metrics that Prometheus scrapes: counted as a sink, or read from the agent's state by each scrape. */
+
+import type { Change, Sink } from '../engine/sink.ts';
+import type { Violation } from '../engine/violation.ts';
+import { vmId } from '../engine/words.ts';
+import { KIND_COUNT } from '../events/points.ts';
+import type { SnapshotReport } from '../events/source.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
-import type { EndedLives } from '../lifecycle/world.ts';
-import type { Change } from '../rules/engine.ts';
-import type { Violation } from '../rules/violation.ts';
-import { vmId } from '../rules/words.ts';
+import { shownStates } from '../lifecycle/operations.ts';
+import type { EndedObjects, Registry } from '../lifecycle/registry.ts';
+import type { Transition } from '../lifecycle/transition.ts';
+import { SECOND } from '../units.ts';
 import { Durations } from './durations.ts';
 import { GROUPS } from './metrics/catalogue.ts';
 import { RaisedExemplars } from './metrics/exemplars.ts';
 import { type Format, writeMetrics } from './metrics/exposition.ts';
-import { writeLives } from './metrics/life-series.ts';
-import type { LifeMetricGroup, MetricGroup, MetricsSource, Scrape } from './metrics/metric.ts';
+import type { MetricGroup, ObjectMetricGroup, Scrape } from './metrics/metric.ts';
+import { writeObjects } from './metrics/object-series.ts';
+import type { MetricsSource } from './metrics/source.ts';
+import { SnapshotCounts } from './snapshot-counts.ts';
 
 export interface MetricsOptions {
-  /** Whether there are series for single devices, VMs and violations. */
+  /** Whether single devices, VMs and violations have series. */
   readonly perDevice: boolean;
-  /** Most devices, most VMs and most violations that get series of their own. */
+  /** Most devices, most VMs and most violations that have series of their own. */
   readonly maxDevices: number;
 }
 
-/** Scrapes that show a life after its end. */
+/** Number of scrapes that still show a device or VM after its end. */
 const GRACE = 2;
 
-export class Metrics {
-  /** The sink that times operations. */
-  readonly durations = new Durations();
+export class Metrics implements Sink {
+  readonly #durations = new Durations();
+  /** By index of the event kind. */
+  readonly #events = new Float64Array(KIND_COUNT);
+  readonly #snapshots = new SnapshotCounts();
   readonly #raised = new RaisedExemplars();
   readonly #source: MetricsSource;
   readonly #options: MetricsOptions;
@@ -36,24 +46,34 @@ export class Metrics {
   constructor(source: MetricsSource, options: MetricsOptions) {
     this.#source = source;
     this.#options = options;
-    this.#endedDevices = new Lately(source.world.endedDevices);
-    this.#endedVms = new Lately(source.world.endedVms);
+    this.#endedDevices = new Lately(source.world.devices.ended);
+    this.#endedVms = new Lately(source.world.vms.ended);
   }
 
-  /** Notes whose trace tells more about a count. */
+  event(transition: Transition): void {
+    this.#events[transition.index]++;
+    this.#durations.event(transition);
+  }
+
+  snapshot({ reason, began, lasted }: SnapshotReport): void {
+    // Converted once: the value would vary from scrape to scrape while the wall clock is corrected.
+    this.#snapshots.count(reason, this.#source.sinceEpoch(began), lasted / SECOND);
+  }
+
+  /** Keeps the trace of the latest violation of each rule and severity as an exemplar. */
   violation(violation: Violation, change: Change): void {
     if (change !== 'raised' && change !== 'escalated') return;
     const { rule, severity, lastSeen } = violation;
-    const life = this.#lifeOf(violation);
-    const traceId = life && this.#source.traceIdOf(life);
+    const object = this.#objectOf(violation);
+    const traceId = object && this.#source.traceIdOf(object);
     this.#raised.raised(`${rule} ${severity}`, traceId, this.#source.sinceEpoch(lastSeen));
   }
 
-  /** The whole document. All of the state is read before it first waits: no event changes it meanwhile. */
+  /** The whole document. The state is read before the first wait, so that no event changes it meanwhile. */
   async scrape(format: Format): Promise<Buffer> {
     const began = performance.now();
     const scrape = this.#take();
-    const shown = GROUPS.filter(({ perLife }) => !perLife || this.#options.perDevice);
+    const shown = GROUPS.filter(({ perObject }) => !perObject || this.#options.perDevice);
     const parts = await Promise.all(shown.map((group) => part(group, scrape, format)));
     if (format === 'openmetrics') parts.push([Buffer.from('# EOF\n')]);
     const document = Buffer.concat(parts.flat());
@@ -62,27 +82,30 @@ export class Metrics {
     return document;
   }
 
-  /** Undefined when it is over, or about the host as a whole. */
-  #lifeOf({ device, life, vm }: Violation): Device | Vm | undefined {
-    const { devicesByName, vms } = this.#source.world;
+  /** The live object that a violation is about; undefined for one that is over, or the host as a whole. */
+  #objectOf({ device, incarnation, vm }: Violation): Device | Vm | undefined {
+    const { devices, vms } = this.#source.world;
     if (device === undefined) return [...vms].find((one) => vmId(one) === vm?.id);
-    const namesake = devicesByName.get(device);
-    return namesake?.serial === life ? namesake : undefined;
+    const namesake = devices.named(device);
+    return namesake?.serial === incarnation ? namesake : undefined;
   }
 
   #take(): Scrape {
     const { world, rules } = this.#source;
-    const devices = byName(world.devicesByName, this.#endedDevices.next());
+    const devices = byName(world.devices, this.#endedDevices.next());
     const vms = [...world.vms, ...this.#endedVms.next()];
     const violations = rules.open();
     const most = this.#options.maxDevices;
     const over = ({ length }: readonly unknown[]) => Math.max(0, length - most);
     return {
       source: this.#source,
-      durations: this.durations,
+      durations: this.#durations,
+      events: this.#events,
+      snapshots: this.#snapshots,
       raised: this.#raised,
       cost: { scrapes: this.#scrapes, held: this.#held },
       devices: devices.slice(0, most),
+      stateOf: shownStates(world),
       vms: vms.slice(0, most),
       violations: violations.slice(0, most),
       capped: { device: over(devices), vm: over(vms), violation: over(violations) },
@@ -90,27 +113,27 @@ export class Metrics {
   }
 }
 
-/** Asynchronous whatever it is, so that no failure of one leaves that of another unheard. */
+/** Always asynchronous, so that the failure of one part does not leave that of another unhandled. */
 async function part(
-  group: MetricGroup | LifeMetricGroup,
+  group: MetricGroup | ObjectMetricGroup,
   scrape: Scrape,
   format: Format,
 ): Promise<Buffer[]> {
-  if (group.perLife) return writeLives(group.metrics, scrape, format);
+  if (group.perObject) return writeObjects(group.metrics, scrape, format);
   return [Buffer.from(await writeMetrics(group.metrics, scrape, format))];
 }
 
-/** Lives that ended, for as many scrapes as they stay. */
+/** Objects that ended since the last {@link GRACE} scrapes. */
 class Lately<T> {
-  readonly #ended: EndedLives<T>;
-  /** How many had ended at each of the latest scrapes, oldest first. */
+  readonly #ended: EndedObjects<T>;
+  /** How many objects had ended at each of the latest scrapes, oldest first. */
   readonly #marks: number[] = [];
 
-  constructor(ended: EndedLives<T>) {
+  constructor(ended: EndedObjects<T>) {
     this.#ended = ended;
   }
 
-  /** Those that this scrape still shows, the latest last; before the first one, nobody waits for any. */
+  /** Ended objects that this scrape still shows, the latest last; the first scrape shows none. */
   next(): readonly T[] {
     const { total } = this.#ended;
     const shown = this.#ended.since(this.#marks[0] ?? total);
@@ -120,9 +143,10 @@ class Lately<T> {
   }
 }
 
-/** Each name once: of namesakes the one that lives, else the latest. */
-function byName(alive: ReadonlyMap<string, Device>, ended: readonly Device[]): Device[] {
+/** Each name once: if several devices had it, the live one, else the latest. */
+function byName(alive: Registry<Device>, ended: readonly Device[]): Device[] {
   const latest = new Map(ended.map((device) => [device.name, device]));
-  const gone = [...latest.values()].filter(({ name }) => !alive.has(name));
-  return [...alive.values(), ...gone];
+  const gone = [...latest.values()].filter(({ name }) => alive.named(name) === undefined);
+  const live = [...alive].filter((device) => alive.named(device.name) === device);
+  return [...live, ...gone];
 }

@@ -1,46 +1,49 @@
-/** The phases of lives that become spans, and at which moments they begin and end. */
-import type { Moment } from '../lifecycle/moment.ts';
+/** The phases of a lifecycle that become spans, and the event kinds that begin and end them. */
+
+import { type EventKind, kindIndexOf } from '../events/points.ts';
 import type { Device, Open, Vm } from '../lifecycle/objects.ts';
-import { type MomentName, momentIndexOf } from '../lifecycle/points.ts';
+import type { Transition } from '../lifecycle/transition.ts';
 
 interface Described {
-  readonly meaning: string;
-  /** The phase that it is a part of, if it began in one. */
+  readonly description: string;
+  /** The phase that encloses it, if that one is in progress. */
   readonly within?: PhaseName;
 }
 
 export type PhaseName =
   | `vfio.device.${'create' | 'bind' | 'open' | 'close' | 'remove' | 'wait_for_users' | 'release'}`
-  | `vfio.vm.${'create' | 'released' | 'destroy'}`;
+  | `vfio.vm.${'create' | 'zombie' | 'destroy'}`;
 
 export const PHASES: Readonly<Record<PhaseName, Described>> = {
-  'vfio.device.create': { meaning: 'somebody writes to `create`, until it returns' },
+  'vfio.device.create': { description: 'the write to `create`, until it returns' },
   'vfio.device.bind': {
     within: 'vfio.device.create',
-    meaning: 'its driver sets it up; of a device that is not an mdev: it is registered with VFIO',
+    description:
+      'its driver binds it; for a device that is not an mdev: its registration with VFIO',
   },
   'vfio.device.open': {
-    meaning: 'a process has it open: from the call to the end of the close, or until it is refused',
+    description:
+      'a process has it open: from the open call to the end of the close, or until the open fails',
   },
-  'vfio.device.close': { within: 'vfio.device.open', meaning: 'the device file is closed' },
-  'vfio.device.remove': { meaning: 'somebody removes it, until the call returns' },
+  'vfio.device.close': { within: 'vfio.device.open', description: 'the close of the device file' },
+  'vfio.device.remove': { description: 'the removal, until the call returns' },
   'vfio.device.wait_for_users': {
     within: 'vfio.device.remove',
-    meaning: 'it is withdrawn from VFIO, and waits until nobody has it open',
+    description: 'its unregistration from VFIO, which waits until no user has it open',
   },
-  'vfio.device.release': { within: 'vfio.device.remove', meaning: 'its memory is freed' },
-  'vfio.vm.create': { meaning: 'a process asks `/dev/kvm` for a VM, until it has it' },
-  'vfio.vm.released': {
-    meaning: 'its last descriptor is closed, and references keep it alive',
+  'vfio.device.release': { within: 'vfio.device.remove', description: 'the kernel frees it' },
+  'vfio.vm.create': { description: 'KVM_CREATE_VM, until the process has the file descriptor' },
+  'vfio.vm.zombie': {
+    description: 'its last file descriptor is closed, and references keep it alive',
   },
-  'vfio.vm.destroy': { meaning: 'the kernel takes it apart' },
+  'vfio.vm.destroy': { description: 'KVM destroys it' },
 };
 
-/** What a moment begins or ends. */
+/** What an event kind does to a phase: it begins or ends it. */
 export interface Step {
   readonly phase: PhaseName;
   readonly ends: boolean;
-  /** Only if the call failed: else it goes on. */
+  /** Only if the call failed; otherwise the phase continues. */
   readonly ifFailed?: true;
 }
 
@@ -48,7 +51,7 @@ const begins = (phase: PhaseName): readonly Step[] => [{ phase, ends: false }];
 const ends = (...phases: PhaseName[]): readonly Step[] =>
   phases.map((phase) => ({ phase, ends: true }));
 
-const STEPS: Readonly<Partial<Record<MomentName, readonly Step[]>>> = {
+const STEPS: Readonly<Partial<Record<EventKind, readonly Step[]>>> = {
   'mdev.create:begin': begins('vfio.device.create'),
   'mdev.create:end': ends('vfio.device.create'),
   'mdev.probe:begin': begins('vfio.device.bind'),
@@ -57,7 +60,7 @@ const STEPS: Readonly<Partial<Record<MomentName, readonly Step[]>>> = {
   'vfio.register:end': ends('vfio.device.bind'),
   'vfio.device.open:begin': begins('vfio.device.open'),
   'vfio.device.open:end': [{ phase: 'vfio.device.open', ends: true, ifFailed: true }],
-  'seen.open:begin': begins('vfio.device.open'),
+  'snapshot.open:begin': begins('vfio.device.open'),
   'vfio.device.close:begin': begins('vfio.device.close'),
   'vfio.device.close:end': ends('vfio.device.close', 'vfio.device.open'),
   'vfio.unregister:begin': begins('vfio.device.wait_for_users'),
@@ -70,31 +73,31 @@ const STEPS: Readonly<Partial<Record<MomentName, readonly Step[]>>> = {
   'mdev.release:end': ends('vfio.device.release'),
   'kvm.vm.init:begin': begins('vfio.vm.create'),
   'kvm.vm.create:end': ends('vfio.vm.create'),
-  'kvm.vm.fd_close:begin': begins('vfio.vm.released'),
-  'kvm.vm.destroy:begin': [...ends('vfio.vm.released'), ...begins('vfio.vm.destroy')],
+  'kvm.vm.fd_close:begin': begins('vfio.vm.zombie'),
+  'kvm.vm.destroy:begin': [...ends('vfio.vm.zombie'), ...begins('vfio.vm.destroy')],
   'kvm.vm.destroy:end': ends('vfio.vm.destroy'),
-  // Nothing begins here but what is known of them.
-  'seen.device:begin': [],
-  'seen.vm:begin': [],
+  // These begin no phase, but the object is followed from then on.
+  'snapshot.device:begin': [],
+  'snapshot.vm:begin': [],
 };
 
-/** By moment index; undefined where a moment is none of any life's. */
+/** By index of the event kind; undefined for kinds that begin and end no phase. */
 export const STEPS_OF: (readonly Step[] | undefined)[] = [];
 for (const [name, steps] of Object.entries(STEPS)) {
-  STEPS_OF[momentIndexOf(name as MomentName)] = steps;
+  STEPS_OF[kindIndexOf(name as EventKind)] = steps;
 }
 
-/** Whose phases a moment is about. */
-export function lifeOf(moment: Moment, steps: readonly Step[]): Device | Vm | undefined {
+/** The object whose phases a transition is about. */
+export function objectOf(transition: Transition, steps: readonly Step[]): Device | Vm | undefined {
   const isOfVm = steps.some(({ phase }) => phase.startsWith('vfio.vm.'));
-  return isOfVm ? moment.vm : (moment.device ?? moment.vm);
+  return isOfVm ? transition.vm : (transition.device ?? transition.vm);
 }
 
 /**
- * Tells phases of one name apart that a life may be in at once: its opens, and calls by threads. The
- * descriptor of a VM may be closed by one thread, and the VM be destroyed by another.
+ * Distinguishes phases of the same name that an object can be in at the same time: its opens, and
+ * calls of several threads. One thread may close the descriptor of a VM and another destroy the VM.
  */
-export function keyOf({ open, event }: Moment, phase: PhaseName): Open | number {
+export function keyOf({ open, event }: Transition, phase: PhaseName): Open | number {
   if (phase === 'vfio.device.open' || phase === 'vfio.device.close') return open ?? 0;
   return phase.startsWith('vfio.device.') ? event.tid : 0;
 }

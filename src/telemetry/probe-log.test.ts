@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type Logger, pino } from 'pino';
+import type { PointName } from '../events/points.ts';
 import type { PointStatus } from '../events/source.ts';
 import { ProbeLog } from './probe-log.ts';
 
@@ -19,66 +20,71 @@ function logged(): { readonly log: ProbeLog; lines(): Line[] } {
   return { log: new ProbeLog(logger), lines: () => lines.splice(0) };
 }
 
-function point(name: string, state: PointStatus['state'], reason?: string): PointStatus {
+function point(name: PointName, state: PointStatus['state'], reason?: string): PointStatus {
   const module = name.split('.')[0];
-  const base = { point: name, module, meaning: '', state, missed: 0, limited: false };
+  const base = { point: name, module, description: '', state, missed: 0, limited: false };
   return reason === undefined ? base : { ...base, reason };
 }
 
 const GET = point('kvm.get', 'attached');
-const IMPLIED = point('kvm.get_safe', 'implied', 'no such function; told by kvm.get');
+const INFERRED = point('kvm.get_safe', 'inferred', 'no such function; inferred from kvm.get');
 const FAILED = point('kvm.put', 'failed', 'no function kvm_put_kvm');
 const WAITING = point('mdev.create', 'waiting', 'the module mdev is not loaded');
 
-describe('the log of what is watched', () => {
-  it('tells of each module how much of it is seen', () => {
+describe('the log of points', () => {
+  it('reports how many points of each module are watched', () => {
     const { log, lines } = logged();
-    log.tell([GET, IMPLIED, WAITING]);
+    log.coverage([GET, INFERRED, WAITING]);
     assert.deepEqual(
       lines().map(({ event, msg }) => `${event}: ${msg}`),
       [
-        'probes.attached: watching kvm: 2 of 2 points',
-        'probes.waiting: waiting for the module mdev to be loaded',
+        'probes.attached: watching 2 of 2 points of the module kvm',
+        'probes.waiting: not watching mdev yet: the module is not loaded; probes are attached when it is',
       ],
     );
   });
 
   it('warns of points that fail, once for each reason', () => {
     const { log, lines } = logged();
-    log.tell([GET, FAILED, { ...FAILED, point: 'kvm.vm.init' }, point('kvm.x', 'failed', 'other')]);
+    log.coverage([
+      GET,
+      FAILED,
+      { ...FAILED, point: 'kvm.vm.init' },
+      point('kvm.vm.destroy', 'failed', 'other'),
+    ]);
     const [attached, ...warnings] = lines();
-    assert.equal(attached.msg, 'watching kvm: 1 of 4 points');
+    assert.equal(attached.msg, 'watching 1 of 4 points of the module kvm');
     assert.deepEqual(
       warnings.map(({ level, msg }) => [level, msg]),
       [
         [WARN, 'cannot watch kvm.put, kvm.vm.init: no function kvm_put_kvm'],
-        [WARN, 'cannot watch kvm.x: other'],
+        [WARN, 'cannot watch kvm.vm.destroy: other'],
       ],
     );
     assert.deepEqual(warnings[0].points, ['kvm.put', 'kvm.vm.init']);
   });
 
-  it('says nothing else where all of a module fails', () => {
+  it('reports only the failure when all points of a module fail', () => {
     const { log, lines } = logged();
-    log.tell([FAILED]);
+    log.coverage([FAILED]);
     assert.deepEqual(
       lines().map(({ event }) => event),
       ['probes.failed'],
     );
   });
 
-  it('repeats itself only about a module that changed', () => {
+  it('reports a module again only when it changed', () => {
     const { log, lines } = logged();
-    log.tell([GET, WAITING]);
+    log.coverage([GET, WAITING]);
     lines();
-    log.tell([{ ...GET, missed: 3 }, WAITING]);
+    log.coverage([{ ...GET, missed: 3 }, WAITING]);
     assert.deepEqual(lines(), []);
-    log.tell([GET, point('mdev.create', 'attached')]);
+    log.coverage([GET, point('mdev.create', 'attached')]);
     assert.deepEqual(
       lines().map(({ msg }) => msg),
-      ['watching mdev: 1 of 1 points'],
+      ['watching 1 of 1 points of the module mdev'],
     );
-    log.tell([GET, WAITING]);
+    log.coverage([GET, WAITING]);
     assert.deepEqual(
       lines().map(({ event }) => event),
       ['probes.waiting'],

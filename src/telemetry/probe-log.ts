@@ -1,38 +1,39 @@
-/** What is watched, as log lines: each module once, and again when it changes. */
+/** The points that are watched, as log lines: each module once, and again when it changes. */
 import type { Logger } from 'pino';
+import type { Sink } from '../engine/sink.ts';
 import { isWatched, type PointState } from '../events/source.ts';
 
-export class ProbeLog {
+export class ProbeLog implements Sink {
   readonly #log: Logger;
-  /** What was last said of each module. */
-  readonly #told = new Map<string, string>();
+  /** The state that was last logged of each module. */
+  readonly #logged = new Map<string, string>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  readonly tell = (points: readonly PointState[]): void => {
+  readonly coverage = (points: readonly PointState[]): void => {
     for (const module of new Set(points.map((point) => point.module))) {
       const own = points.filter((point) => point.module === module);
       const state = own.map((point) => point.state + (point.reason ?? '')).join();
-      if (this.#told.get(module) === state) continue;
-      this.#told.set(module, state);
-      this.#tellModule(module, own);
+      if (this.#logged.get(module) === state) continue;
+      this.#logged.set(module, state);
+      this.#logModule(module, own);
     }
   };
 
-  #tellModule(module: string, points: readonly PointState[]): void {
-    const seen = points.filter(isWatched);
+  #logModule(module: string, points: readonly PointState[]): void {
+    const watched = points.filter(isWatched);
     const failed = points.filter(({ state }) => state === 'failed');
-    if (seen.length > 0) {
+    if (watched.length > 0) {
       this.#log.info(
-        { event: 'probes.attached', module, attached: seen.length },
-        `watching ${module}: ${seen.length} of ${points.length} points`,
+        { event: 'probes.attached', module, attached: watched.length },
+        `watching ${watched.length} of ${points.length} points of the module ${module}`,
       );
     } else if (failed.length === 0) {
       this.#log.info(
         { event: 'probes.waiting', module },
-        `waiting for the module ${module} to be loaded`,
+        `not watching ${module} yet: the module is not loaded; probes are attached when it is`,
       );
     }
     for (const reason of new Set(failed.map((point) => point.reason))) {

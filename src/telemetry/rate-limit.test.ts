@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { SECOND } from '../units.ts';
 import { RateLimit } from './rate-limit.ts';
-
-const SECOND = 1e9;
 
 /** How many of so many lines are admitted. */
 function admitted(limit: RateLimit, rule: string, lines: number, now: number): number {
@@ -11,15 +10,15 @@ function admitted(limit: RateLimit, rule: string, lines: number, now: number): n
   return count;
 }
 
-it('a rule gets 30 lines a minute, and each rule its own', () => {
+it('each rule may write 30 lines a minute', () => {
   const limit = new RateLimit();
   assert.equal(admitted(limit, 'a', 100, 0), 30);
   assert.equal(admitted(limit, 'b', 30, 1 * SECOND), 30);
   assert.equal(admitted(limit, 'a', 10, 59 * SECOND), 0);
-  assert.deepEqual([...limit.heldBack], [['a', 80]]);
+  assert.deepEqual([...limit.suppressed], [['a', 80]]);
 });
 
-it('what was held back is told once the minute is over, and only then', () => {
+it('the number of suppressed lines is returned when the minute is over, and only then', () => {
   const limit = new RateLimit();
   admitted(limit, 'a', 35, 0);
   admitted(limit, 'b', 5, 0);
@@ -29,7 +28,7 @@ it('what was held back is told once the minute is over, and only then', () => {
   assert.equal(admitted(limit, 'a', 31, 62 * SECOND), 30);
 });
 
-it('what was held back last is told at the end', () => {
+it('what was suppressed last is returned at the end', () => {
   const limit = new RateLimit();
   admitted(limit, 'a', 31, 0);
   assert.deepEqual(limit.end(Number.POSITIVE_INFINITY), [{ rule: 'a', lines: 1 }]);

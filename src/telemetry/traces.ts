@@ -1,379 +1,319 @@
 /**
- * Each life of a device or a VM as a trace: a span for each phase, sent when the phase ends, and
- * the span of the life at its end. What lasts is told by a log record meanwhile, and so is a
- * violation. Ids are derived (life-ids.ts), so each part names others that are not sent yet.
+ * The lifecycle of each device and VM as a trace: a span for each phase, sent when the phase ends,
+ * and the root span, sent when the lifecycle is over. A log record reports a phase that takes long
+ * while it is in progress, and a violation. Ids are derived from the object (trace-ids.ts), so that
+ * each part can refer to others that have not been sent yet.
  */
-import {
-  type Attributes,
-  type Context,
-  type Link,
-  type Logger,
-  ROOT_CONTEXT,
-  SeverityNumber,
-  SpanStatusCode,
-  TraceFlags,
-  type Tracer,
-  trace,
-} from '@opentelemetry/api';
-import type { Moment } from '../lifecycle/moment.ts';
+import type { Attributes, Link } from '@opentelemetry/api';
+import type { Change, Sink } from '../engine/sink.ts';
+import type { Violation } from '../engine/violation.ts';
 import { Device, Open, type Vm } from '../lifecycle/objects.ts';
+import type { Transition } from '../lifecycle/transition.ts';
 import type { World } from '../lifecycle/world.ts';
-import type { Change } from '../rules/engine.ts';
-import { SECOND, type Severity } from '../rules/rule.ts';
-import type { Violation } from '../rules/violation.ts';
-import type { ChosenIds } from './chosen-ids.ts';
-import { type LifeIds, lifeSpanId, phaseSpanId } from './life-ids.ts';
-import { keyOf, lifeOf, PHASES, type PhaseName, STEPS_OF, type Step } from './phases.ts';
+import { SECOND } from '../units.ts';
+import { keyOf, objectOf, PHASES, type PhaseName, STEPS_OF, type Step } from './phases.ts';
 import {
   deviceAttributes,
-  deviceLifeAttributes,
+  deviceLifecycleAttributes,
   errorAttributes,
   openAttributes,
   taskAttributes,
   violationAttributes,
   vmAttributes,
-  vmLifeAttributes,
+  vmLifecycleAttributes,
 } from './trace-attributes.ts';
+import { objectSpanId, phaseSpanId, type TraceIds } from './trace-ids.ts';
+import { linkTo, type SpanReference, type TraceOutput } from './trace-output.ts';
 
-/** What lasts longer, in ns, is told while it lasts. */
-const TELL_AFTER = 1 * SECOND;
-/** How long the span of a life waits, in ns, for what the rules say about its end. */
-const VERDICT = 3 * SECOND;
-/** How long it waits, in ns, for the end of a call that goes on: taking a VM apart may take seconds. */
-const LAST_CALL = 60 * SECOND;
-/** Links that the span of a VM's life has at most: one for each open of a device. */
+/** ns: what is in progress for longer gets a log record. */
+const REPORT_AFTER = 1 * SECOND;
+/** ns for which a root span waits for what the rules find about the end of the object. */
+const RULES_WAIT = 3 * SECOND;
+/** ns for which it waits for the end of a call in flight: to destroy a VM may take seconds. */
+const CALL_WAIT = 60 * SECOND;
+/** Most links of the root span of a VM, one for each open of a device. */
 const MAX_LINKS = 128;
 
-const SEVERITY: Readonly<Record<Severity, SeverityNumber>> = {
-  info: SeverityNumber.INFO,
-  warning: SeverityNumber.WARN,
-  error: SeverityNumber.ERROR,
-  critical: SeverityNumber.FATAL,
-};
-
 /** A phase that has not ended. */
-interface Going {
+interface CurrentPhase {
   readonly name: PhaseName;
   /** ns on the boot-time clock. */
   readonly began: number;
   /** See {@link keyOf}. */
   readonly key: Open | number;
-  told: boolean;
-  /** The rules that were broken in it. */
-  readonly broken: string[];
+  /** Whether a log record has reported that it is in progress. */
+  reported: boolean;
+  /** Ids of the rules that were violated in it. */
+  readonly violated: string[];
 }
 
-interface Ended {
+interface EndedPhase {
   readonly followed: Followed;
-  readonly going: Going;
-  /** The span that it lies in. */
-  readonly parent: PhaseSpan | undefined;
+  readonly phase: CurrentPhase;
+  /** The phase that encloses it. */
+  readonly parent: Pick<CurrentPhase, 'name' | 'began'> | undefined;
   /** ns on the boot-time clock. */
   readonly at: number;
   /** An errno, 0 for none. */
   readonly error: number;
-  /** Whether an event told it. */
-  readonly seen: boolean;
+  /** Whether an event reported the end. */
+  readonly observed: boolean;
 }
 
-type PhaseSpan = Pick<Going, 'name' | 'began'>;
-
-/** What is followed of a life, from when it is first heard of until its span is sent. */
+/** An object whose root span has not been sent. */
 interface Followed {
-  readonly life: Device | Vm;
-  readonly going: Going[];
+  readonly object: Device | Vm;
+  readonly phases: CurrentPhase[];
   readonly links: Link[];
-  readonly broken: string[];
-  told: boolean;
-}
-
-/** A span of which everything is known. */
-interface Whole {
-  readonly name: string;
-  readonly spanId: string;
-  readonly parentId: string | undefined;
-  /** ns on the boot-time clock. */
-  readonly began: number;
-  readonly ended: number;
-  readonly attributes: Attributes;
-  readonly links: readonly Link[];
-  /** Why it failed; undefined where it did not. */
-  readonly failure: string | undefined;
+  /** Ids of the rules that the object violated. */
+  readonly violated: string[];
+  /** Whether a log record has reported that the lifecycle is in progress. */
+  reported: boolean;
 }
 
 export interface TracesOptions {
   readonly world: World;
-  readonly ids: LifeIds;
-  /** ns from the boot-time clock to 1970 */
-  readonly wallOffset: () => number;
-  readonly tracer: Tracer;
-  /** Gives the tracer's spans their ids. */
-  readonly chosen: ChosenIds;
-  readonly logger: Logger;
+  readonly ids: TraceIds;
+  readonly output: TraceOutput;
 }
 
-export class LifeTraces {
+export class LifecycleTraces implements Sink {
   readonly #world: World;
-  readonly #ids: LifeIds;
-  readonly #wallOffset: () => number;
-  readonly #tracer: Tracer;
-  readonly #chosen: ChosenIds;
-  readonly #logger: Logger;
+  readonly #ids: TraceIds;
+  readonly #output: TraceOutput;
   /** By serial number. */
-  readonly #lives = new Map<number, Followed>();
-  /** Phases that ended in the latest moment: they wait for what the rules say about it. */
-  readonly #ended: Ended[] = [];
-  /** With something to tell if it lasts. */
-  readonly #untold = new Set<Followed>();
+  readonly #objects = new Map<number, Followed>();
+  /** Phases that the latest transition ended: they wait for what the rules find about it. */
+  readonly #ended: EndedPhase[] = [];
+  /** Objects with something that may have to be reported as in progress. */
+  readonly #unreported = new Set<Followed>();
 
-  constructor({ world, ids, wallOffset, tracer, chosen, logger }: TracesOptions) {
+  constructor({ world, ids, output }: TracesOptions) {
     this.#world = world;
     this.#ids = ids;
-    this.#wallOffset = wallOffset;
-    this.#tracer = tracer;
-    this.#chosen = chosen;
-    this.#logger = logger;
+    this.#output = output;
   }
 
-  readonly take = (moment: Moment): void => {
+  event(transition: Transition): void {
     if (this.#ended.length > 0) this.#sendEnded();
-    const steps = STEPS_OF[moment.index];
-    const life = steps && lifeOf(moment, steps);
-    const followed = life && this.#follow(life);
+    const steps = STEPS_OF[transition.index];
+    const object = steps && objectOf(transition, steps);
+    const followed = object && this.#follow(object);
     if (!followed) return;
-    for (const step of steps) this.#step(followed, step, moment);
-  };
+    for (const step of steps) this.#step(followed, step, transition);
+  }
 
-  /** A violation is a log record in the span of the phase in which it was found, and fails it. */
-  violated(violation: Violation, change: Change): void {
-    if (change === 'repeated') return;
-    const { life: serial = vmSerial(violation), rule, severity, explanation } = violation;
-    const followed = serial === undefined ? undefined : this.#lives.get(serial);
+  /** A violation is a log record in the span of the phase in which it was found, and fails that span. */
+  violation(violation: Violation, change: Change): void {
+    if (change === 'repeated' || change === 'waiters_found') return;
+    const { incarnation: serial = vmSerial(violation), rule, severity, message } = violation;
+    const followed = serial === undefined ? undefined : this.#objects.get(serial);
     const ended = this.#ended.findLast((one) => one.followed === followed);
-    const phase = ended?.going ?? followed?.going.at(-1);
-    if (change !== 'resolved') {
-      for (const broken of [phase?.broken, followed?.broken]) {
-        if (broken?.includes(rule) === false) broken.push(rule);
+    const phase = ended?.phase ?? followed?.phases.at(-1);
+    const isResolved = change === 'resolved';
+    if (!isResolved) {
+      for (const violated of [phase?.violated, followed?.violated]) {
+        if (violated?.includes(rule) === false) violated.push(rule);
       }
     }
-    const at = change === 'resolved' ? violation.resolvedAt : violation.lastSeen;
-    this.#logger.emit({
+    this.#output.emit({
       eventName: 'vfio.violation',
-      timestamp: this.#hrTime(at),
-      severityNumber: change === 'resolved' ? SeverityNumber.INFO : SEVERITY[severity],
+      at: isResolved ? violation.resolvedAt : violation.lastSeen,
+      level: isResolved ? 'info' : severity,
       severityText: severity,
-      body: change === 'resolved' ? `resolved: ${explanation}` : explanation,
+      body: isResolved ? `resolved: ${message}` : message,
       attributes: violationAttributes(violation, change),
-      context: followed ? this.#contextOf(followed, phase) : lifeContext(violation.trace),
+      span: followed ? this.#spanOf(followed, phase) : rootSpan(violation.trace),
     });
   }
 
-  /** Tells what lasts, and hands over the lives that are over. @param now ns on the boot-time clock */
+  /** Reports what is in progress, and sends the root spans of objects that are over. @param now ns on the boot-time clock */
   tick(now: number): void {
     this.#sendEnded();
-    for (const followed of this.#untold) this.#tell(followed, now);
-    for (const followed of this.#lives.values()) {
-      const { life, going } = followed;
-      if (!life.isOver) continue;
-      const silent = now - life.timeline.lastTime();
-      if (silent >= (going.length > 0 ? LAST_CALL : VERDICT)) this.#end(followed);
+    for (const followed of this.#unreported) this.#report(followed, now);
+    for (const followed of this.#objects.values()) {
+      const { object, phases } = followed;
+      if (!object.isOver) continue;
+      const quiet = now - object.timeline.lastTime();
+      if (quiet >= (phases.length > 0 ? CALL_WAIT : RULES_WAIT)) this.#finish(followed);
     }
   }
 
-  /** The agent stops: lives that are over wait no longer, and the others are for the next agent to end. */
-  endOver(): void {
+  /** Root spans of objects that are over wait no longer; the next agent sends those of the others. */
+  end(): void {
     this.#sendEnded();
-    for (const followed of this.#lives.values()) if (followed.life.isOver) this.#end(followed);
+    for (const followed of this.#objects.values()) {
+      if (followed.object.isOver) this.#finish(followed);
+    }
   }
 
-  /** @returns undefined for a life that is over, and whose span has been sent */
-  #follow(life: Device | Vm): Followed | undefined {
-    let followed = this.#lives.get(life.serial);
-    if (!followed && !life.isOver) {
-      followed = { life, going: [], links: [], broken: [], told: false };
-      this.#lives.set(life.serial, followed);
-      this.#untold.add(followed);
+  /** @returns undefined for an object that is over, and whose root span has been sent */
+  #follow(object: Device | Vm): Followed | undefined {
+    let followed = this.#objects.get(object.serial);
+    if (!followed && !object.isOver) {
+      followed = { object, phases: [], links: [], violated: [], reported: false };
+      this.#objects.set(object.serial, followed);
+      this.#unreported.add(followed);
     }
     return followed;
   }
 
-  #step(followed: Followed, { phase, ends, ifFailed }: Step, moment: Moment): void {
-    const { event } = moment;
-    const key = keyOf(moment, phase);
-    const at = followed.going.findIndex((one) => one.name === phase && one.key === key);
+  #step(followed: Followed, { phase: name, ends, ifFailed }: Step, transition: Transition): void {
+    const { event } = transition;
+    const key = keyOf(transition, name);
+    const at = followed.phases.findIndex((one) => one.name === name && one.key === key);
     if (!ends) {
       if (at >= 0) return;
-      followed.going.push({ name: phase, began: event.time, key, told: false, broken: [] });
-      this.#untold.add(followed);
+      followed.phases.push({ name, began: event.time, key, reported: false, violated: [] });
+      this.#unreported.add(followed);
       return;
     }
     if (at < 0 || (ifFailed && event.ret >= 0)) return;
-    const [going] = followed.going.splice(at, 1);
-    const isOpen = phase === 'vfio.device.open';
+    const [phase] = followed.phases.splice(at, 1);
+    const isOpen = name === 'vfio.device.open';
     const error = event.ret < 0 && (ifFailed || !isOpen) ? -event.ret : 0;
-    this.#endPhase(followed, going, event.time, error);
+    this.#endPhase(followed, phase, event.time, error);
   }
 
-  /** @param seen whether an event told it */
-  #endPhase(followed: Followed, going: Going, at: number, error = 0, seen = true): void {
-    const { within } = PHASES[going.name];
-    const isParent = (one: Going) => one.name === within && one.key === going.key;
-    const parent = followed.going.find(isParent);
-    this.#ended.push({ followed, going, parent, at, error, seen });
+  /** @param observed whether an event reported the end */
+  #endPhase(followed: Followed, phase: CurrentPhase, at: number, error = 0, observed = true): void {
+    const { within } = PHASES[phase.name];
+    const isParent = (one: CurrentPhase) => one.name === within && one.key === phase.key;
+    const parent = followed.phases.find(isParent);
+    this.#ended.push({ followed, phase, parent, at, error, observed });
   }
 
   #sendEnded(): void {
     for (const ended of this.#ended.splice(0)) this.#sendPhase(ended);
   }
 
-  #sendPhase({ followed, going, parent, at, error, seen }: Ended): void {
-    const { life } = followed;
-    const traceId = this.#ids.traceIdOf(life);
+  #sendPhase({ followed, phase, parent, at, error, observed }: EndedPhase): void {
+    const { object } = followed;
+    const traceId = this.#ids.traceIdOf(object);
     if (!traceId) return;
-    const { name, began, key, broken } = going;
+    const { name, began, key, violated } = phase;
     const spanId = phaseSpanId(traceId, name, began);
     const failed = errorAttributes(error);
     const isOpen = name === 'vfio.device.open' && key instanceof Open;
-    this.#send(traceId, {
-      ...{ name, spanId, began, ended: at },
-      parentId: parent ? phaseSpanId(traceId, parent.name, parent.began) : lifeSpanId(traceId),
+    this.#output.send({
+      ...{ traceId, name, spanId, began, ended: at },
+      parentId: parent ? phaseSpanId(traceId, parent.name, parent.began) : objectSpanId(traceId),
       attributes: {
         'vfio.span.part': 'phase',
-        ...(life instanceof Device ? deviceAttributes(life) : vmAttributes(life)),
-        ...phaseAttributes(life, going),
+        ...(object instanceof Device ? deviceAttributes(object) : vmAttributes(object)),
+        ...phaseAttributes(object, phase),
         ...failed,
-        ...(seen ? {} : { 'vfio.end.seen': false }),
+        ...(observed ? {} : { 'vfio.end.observed': false }),
       },
-      links: isOpen ? this.#join(key, traceId, spanId) : [],
-      failure: failureOf(failed['error.type']?.toString(), broken),
+      links: isOpen ? this.#link(key, { traceId, spanId }) : [],
+      failure: failureOf(failed['error.type']?.toString(), violated),
     });
   }
 
-  /** Links the trace of an open to that of its VM, and back. @returns the link to the VM */
-  #join({ vm }: Open, traceId: string, spanId: string): readonly Link[] {
-    const vmTrace = vm && this.#ids.traceIdOf(vm);
-    if (!vmTrace) return [];
+  /** Links the span of an open to the trace of its VM, and back. @returns the link to the VM */
+  #link({ vm }: Open, span: SpanReference): readonly Link[] {
+    const vmSpan = vm && rootSpan(this.#ids.traceIdOf(vm));
+    if (!vmSpan) return [];
     const links = this.#follow(vm)?.links;
-    if (links && links.length < MAX_LINKS) links.push({ context: { traceId, spanId, ...SAMPLED } });
-    return [{ context: { traceId: vmTrace, spanId: lifeSpanId(vmTrace), ...SAMPLED } }];
+    if (links && links.length < MAX_LINKS) links.push(linkTo(span));
+    return [linkTo(vmSpan)];
   }
 
-  #end(followed: Followed): void {
-    const { life, going, links, broken } = followed;
-    this.#lives.delete(life.serial);
-    this.#untold.delete(followed);
-    const traceId = this.#ids.traceIdOf(life);
-    if (!traceId) return;
-    const isDevice = life instanceof Device;
-    const ended = Math.max(life.timeline.lastTime(), beginOf(life));
-    while (going.length > 0) this.#endPhase(followed, going.pop() as Going, ended, 0, false);
+  #finish(followed: Followed): void {
+    const { object, phases, links, violated } = followed;
+    this.#objects.delete(object.serial);
+    this.#unreported.delete(followed);
+    const span = rootSpan(this.#ids.traceIdOf(object));
+    if (!span) return;
+    const ended = Math.max(object.timeline.lastTime(), beginOf(object));
+    while (phases.length > 0) {
+      this.#endPhase(followed, phases.pop() as CurrentPhase, ended, 0, false);
+    }
     this.#sendEnded();
-    this.#send(traceId, {
-      name: isDevice ? 'vfio.device.life' : 'vfio.vm.life',
-      spanId: lifeSpanId(traceId),
+    this.#output.send({
+      ...span,
+      name: nameOf(object),
       parentId: undefined,
-      began: beginOf(life),
+      began: beginOf(object),
       ended,
-      attributes: isDevice
-        ? deviceLifeAttributes(life, this.#world)
-        : vmLifeAttributes(life, this.#world),
+      attributes:
+        object instanceof Device
+          ? deviceLifecycleAttributes(object, this.#world)
+          : vmLifecycleAttributes(object, this.#world),
       links,
-      failure: failureOf(undefined, broken),
+      failure: failureOf(undefined, violated),
     });
   }
 
-  #send(traceId: string, whole: Whole): void {
-    const { name, spanId, parentId, began, ended, attributes, links, failure } = whole;
-    this.#chosen.next = { traceId, spanId };
-    const parent = parentId ? contextOf(traceId, parentId) : ROOT_CONTEXT;
-    const options = { startTime: this.#hrTime(began), attributes, links: [...links] };
-    const span = this.#tracer.startSpan(name, options, parent);
-    if (failure) span.setStatus({ code: SpanStatusCode.ERROR, message: failure });
-    span.end(this.#hrTime(Math.max(began, ended)));
-  }
-
-  /** Tells what of a life has lasted, and keeps in mind whether there is more to tell. */
-  #tell(followed: Followed, now: number): void {
-    const { life, going } = followed;
-    // Until the kernel has told which life it is, nothing can be said of it.
-    const traceId = this.#ids.traceIdOf(life);
-    if (!traceId) return;
-    let isAllTold = true;
-    for (const one of [undefined, ...going]) {
-      const what = one ?? followed;
-      if (what.told) continue;
-      what.told = now - (one?.began ?? beginOf(life)) >= TELL_AFTER && !life.isOver;
-      if (what.told) this.#tellBegan(followed, one);
-      else isAllTold = false;
+  /** Reports what has been in progress long enough, and remembers whether something else may be. */
+  #report(followed: Followed, now: number): void {
+    const { object, phases } = followed;
+    // A record cannot be sent before the object can be identified.
+    if (!this.#ids.traceIdOf(object)) return;
+    let isDone = true;
+    for (const phase of [undefined, ...phases]) {
+      const what = phase ?? followed;
+      if (what.reported) continue;
+      what.reported = now - (phase?.began ?? beginOf(object)) >= REPORT_AFTER && !object.isOver;
+      if (what.reported) this.#emitProgress(followed, phase);
+      else isDone = false;
     }
-    if (isAllTold || life.isOver) this.#untold.delete(followed);
+    if (isDone || object.isOver) this.#unreported.delete(followed);
   }
 
-  /** @param going undefined: it is about the life itself */
-  #tellBegan(followed: Followed, going: Going | undefined): void {
-    const { life } = followed;
-    const isDevice = life instanceof Device;
-    const name = going?.name ?? (isDevice ? 'vfio.device.life' : 'vfio.vm.life');
-    this.#logger.emit({
+  /** @param phase undefined for the lifecycle itself */
+  #emitProgress(followed: Followed, phase: CurrentPhase | undefined): void {
+    const { object } = followed;
+    const name = phase?.name ?? nameOf(object);
+    this.#output.emit({
       eventName: 'vfio.phase.began',
-      timestamp: this.#hrTime(going?.began ?? beginOf(life)),
-      severityNumber: SeverityNumber.INFO,
+      at: phase?.began ?? beginOf(object),
+      level: 'info',
       severityText: 'info',
-      body: `${name} began and lasts`,
+      body: `${name} is in progress`,
       attributes: {
         'vfio.phase': name,
-        ...(isDevice ? deviceAttributes(life) : vmAttributes(life)),
-        ...(going ? phaseAttributes(life, going) : {}),
+        ...(object instanceof Device ? deviceAttributes(object) : vmAttributes(object)),
+        ...(phase ? phaseAttributes(object, phase) : {}),
       },
-      context: this.#contextOf(followed, going),
+      span: this.#spanOf(followed, phase),
     });
   }
 
-  #contextOf({ life }: Followed, going: Going | undefined): Context {
-    const traceId = this.#ids.traceIdOf(life);
-    if (!traceId) return ROOT_CONTEXT;
-    const spanId = going ? phaseSpanId(traceId, going.name, going.began) : lifeSpanId(traceId);
-    return contextOf(traceId, spanId);
-  }
-
-  /** Seconds and ns are summed apart: together they are more than a double holds exactly. */
-  #hrTime(at: number): [number, number] {
-    const offset = this.#wallOffset();
-    const seconds = Math.floor(at / SECOND) + Math.floor(offset / SECOND);
-    const rest = (at % SECOND) + (offset % SECOND);
-    return rest < SECOND ? [seconds, rest] : [seconds + 1, rest - SECOND];
+  #spanOf({ object }: Followed, phase: CurrentPhase | undefined): SpanReference | undefined {
+    const traceId = this.#ids.traceIdOf(object);
+    if (!traceId || !phase) return rootSpan(traceId);
+    return { traceId, spanId: phaseSpanId(traceId, phase.name, phase.began) };
   }
 }
 
-const SAMPLED = { traceFlags: TraceFlags.SAMPLED };
-
-function contextOf(traceId: string, spanId: string): Context {
-  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, ...SAMPLED });
+/** The root span of a trace. */
+function rootSpan(traceId: string | undefined): SpanReference | undefined {
+  return traceId ? { traceId, spanId: objectSpanId(traceId) } : undefined;
 }
 
-/** That of a life itself. */
-function lifeContext(traceId: string | undefined): Context {
-  return traceId ? contextOf(traceId, lifeSpanId(traceId)) : ROOT_CONTEXT;
+function nameOf(object: Device | Vm): string {
+  return object instanceof Device ? 'vfio.device.lifecycle' : 'vfio.vm.lifecycle';
 }
 
-function beginOf(life: Device | Vm): number {
-  return (life instanceof Device && life.createBegan) || life.firstSeen;
+function beginOf(object: Device | Vm): number {
+  return (object instanceof Device && object.createBegan) || object.firstSeen;
 }
 
-/** Who made the call. */
-function phaseAttributes(life: Device | Vm, { name, key }: Going): Attributes {
+/** The task that made the call of a phase. */
+function phaseAttributes(object: Device | Vm, { name, key }: CurrentPhase): Attributes {
   if (key instanceof Open) return openAttributes(key);
-  if (!(life instanceof Device)) return {};
-  if (name === 'vfio.device.create') return taskAttributes(life.creator);
-  return name === 'vfio.device.remove' ? taskAttributes(life.remover) : {};
+  if (!(object instanceof Device)) return {};
+  if (name === 'vfio.device.create') return taskAttributes(object.creator);
+  return name === 'vfio.device.remove' ? taskAttributes(object.remover) : {};
 }
 
-/** "EBUSY, open-failed": what the kernel returned, and the rules that were broken. */
-function failureOf(errno: string | undefined, broken: readonly string[]): string | undefined {
-  return [...(errno ? [errno] : []), ...broken].join(', ') || undefined;
+/** "EBUSY, open-failed": what the kernel returned, and the rules that were violated. */
+function failureOf(errno: string | undefined, violated: readonly string[]): string | undefined {
+  return [...(errno ? [errno] : []), ...violated].join(', ') || undefined;
 }
 
-/** Of the VM that a violation is about. */
+/** The serial number of the VM that a violation is about. */
 function vmSerial({ vm }: Violation): number | undefined {
   return vm && Number(vm.id.slice('vm'.length));
 }

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/** How much memory a piece of code takes, whether or not it gives it back. */
+/** How much memory a piece of code allocates, whether or not it is freed. */
 import { getHeapStatistics } from 'node:v8';
 import { median } from './rounds.ts';
 
 export interface Allocated {
   /** Bytes on V8's heap. */
   readonly heap: number;
-  /** Bytes of array buffers, which live outside of it. */
+  /** Bytes of array buffers, which are allocated outside of it. */
   readonly outside: number;
 }
 
 /**
- * Bytes that one `run` allocates: what the memory grew by while no collection
- * took place. A collection that does happen makes one run look wrong, which the
- * median forgives. Needs --expose-gc.
+ * Bytes that one `run` allocates: the growth of the memory without a garbage collection. A collection
+ * during a run falsifies its result, which the median ignores. Needs --expose-gc.
  */
 export function allocated(runs: number, prepare: () => void, run: () => void): Allocated {
   const empty = grown(

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 import { parseArgs } from 'node:util';
+import { messageOf } from '../../src/errors.ts';
+
+/** So that each benchmark ends within about a second. */
+const SMOKE_WARM_UP = 0.01;
 
 export interface BenchArguments {
   /** How often each comparison is repeated. */
   readonly rounds: number;
+  /** How much of the warm-up is done before times are taken: 1 for all of it. */
+  readonly warmUp: number;
   /** How long the reader has to keep up. */
   readonly seconds: number;
+  /** Only check that the benchmarks work and agree with their peers: the times mean nothing. */
+  readonly smoke: boolean;
   /** Where the compiled programs are; only between main.ts and its parts. */
   readonly directory: string;
 }
 
-/** The options of the command line. Ends the process when they make no sense. */
+/** The options of the command line. Exits when they are invalid. */
 export function readArguments(): BenchArguments {
   try {
     return parse();
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    console.error('usage: npm run bench -- [--rounds COUNT] [--seconds SECONDS]');
+    console.error(messageOf(error));
+    console.error('usage: npm run bench -- [--rounds COUNT] [--seconds SECONDS] [--smoke]');
     process.exit(2);
   }
 }
@@ -26,13 +34,17 @@ function parse(): BenchArguments {
     options: {
       rounds: { type: 'string', default: '15' },
       seconds: { type: 'string', default: '10' },
+      smoke: { type: 'boolean', default: false },
       directory: { type: 'string', default: '' },
     },
   });
+  const { smoke, directory } = values;
   return {
-    rounds: atLeastOne('--rounds', values.rounds),
-    seconds: atLeastOne('--seconds', values.seconds),
-    directory: values.directory,
+    smoke,
+    rounds: smoke ? 1 : atLeastOne('--rounds', values.rounds),
+    seconds: smoke ? 1 : atLeastOne('--seconds', values.seconds),
+    warmUp: smoke ? SMOKE_WARM_UP : 1,
+    directory,
   };
 }
 

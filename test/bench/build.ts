@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Compiles what the benchmarks run beside TypeScript, into a directory of its own. */
+/** Compiles the native programs of the benchmarks, into a directory of their own. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,7 +29,7 @@ export function programsIn(directory: string): Programs {
   };
 }
 
-/** Compiles with the machine's clang, gcc and libbpf. @throws with the compiler's words on stderr */
+/** Compiles with the machine's clang, gcc and libbpf. @throws with the compiler's output on stderr */
 export function buildPrograms(): Programs {
   const programs = programsIn(mkdtempSync(path.join(tmpdir(), 'vfioscope-bench-')));
   // The flags of bpf/Makefile, so that the code is what clang makes of the real probes.
@@ -54,6 +54,6 @@ function machine(): string {
   return execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim();
 }
 
-function run(compiler: string, words: readonly string[]): void {
-  execFileSync(compiler, words, { cwd: SOURCES, stdio: ['ignore', 'inherit', 'inherit'] });
+function run(compiler: string, args: readonly string[]): void {
+  execFileSync(compiler, args, { cwd: SOURCES, stdio: ['ignore', 'inherit', 'inherit'] });
 }

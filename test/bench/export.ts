@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What sending traces costs: time per life of a device, and memory, with no collector, one that
- * takes everything, one that is not there, and one that never answers. Each in a process of its own.
+ * The cost of sending traces: time per device lifecycle, and memory, with no collector, one that
+ * accepts everything, one that cannot be reached, and one that never answers. Each case runs in a
+ * process of its own.
  *
  *     node test/bench/export.ts
  */
@@ -10,13 +11,14 @@ import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createSocket } from 'node:net';
 import { setImmediate as immediately } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { IngestState } from '../../agent/runtime/ingest-state.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
-import { Story } from '../../src/rules/story.ts';
+import { Scenario } from '../../src/scenario/scenario.ts';
 import { follow, tracingUnder } from '../collector/replayed.ts';
 
-const LIVES = 20_000;
-/** Lives between two turns of the event loop. */
+const LIFECYCLES = 20_000;
+/** Lifecycles between two turns of the event loop. */
 const TURN = 20;
 const CASES = ['nobody', 'takes all', 'not there', 'never answers'] as const;
 type Case = (typeof CASES)[number];
@@ -37,29 +39,33 @@ async function measure(one: Case): Promise<void> {
     endpoint ? { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: '100' } : {},
   );
   const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
-  const pipeline = new Pipeline({ endedLives: 100 }, { rules: [], host }, 'boot');
-  const traces = tracing && follow(tracing, pipeline, 1.763e18);
-  const story = new Story();
-  const parent = story.parent();
-  let told = 0;
+  const state = new IngestState({ bootId: 'boot', endedObjects: 100 });
+  const traces = tracing && follow(tracing, state, 1.763e18);
+  const pipeline = new Pipeline(state, {
+    rules: { rules: [], host },
+    sinks: traces ? [traces] : [],
+  });
+  const scenario = new Scenario();
+  const parent = scenario.parent();
+  let played = 0;
   let busy = 0;
   let most = 0;
-  for (let i = 0; i < LIVES; i++) {
-    const device = story.create(parent);
-    story.close(story.open(device));
-    story.remove(device);
+  for (let i = 0; i < LIFECYCLES; i++) {
+    const device = scenario.create(parent);
+    scenario.close(scenario.open(device));
+    scenario.remove(device);
     const began = performance.now();
-    for (; told < story.steps.length; told++) {
-      const step = story.steps[told];
+    for (; played < scenario.steps.length; played++) {
+      const step = scenario.steps[played];
       if (step instanceof Uint8Array) {
         pipeline.record(new EventCursor(step.buffer as ArrayBuffer));
       }
     }
-    traces?.endOver();
+    traces?.end();
     busy += performance.now() - began;
     if (i % TURN === 0) await immediately();
     if (i % 1000 === 999) {
-      story.steps.length = told = 0;
+      scenario.steps.length = played = 0;
       globalThis.gc?.();
       const { heapUsed, arrayBuffers } = process.memoryUsage();
       most = Math.max(most, heapUsed + arrayBuffers);
@@ -71,7 +77,7 @@ async function measure(one: Case): Promise<void> {
     (outcome) => `${outcome} ${counts?.of('traces', outcome as 'sent') ?? 0}`,
   );
   console.log(
-    `${one.padEnd(14)} ${((busy * 1000) / LIVES).toFixed(1)} µs a life, heap at most ` +
+    `${one.padEnd(14)} ${((busy * 1000) / LIFECYCLES).toFixed(1)} µs a lifecycle, heap at most ` +
       `${mib(most)} MiB, resident ${mib(process.memoryUsage.rss())} MiB; spans: ${sent.join(', ')}`,
   );
   process.exit();

@@ -4,7 +4,7 @@
 
 /*
  * Runs the program here `count` times, or less often when the kernel cuts the run
- * short: the lanes tell. Returns the ns of CPU that it took, or a negative errno.
+ * short: see the per-CPU counters. Returns the ns of CPU that it took, or a negative errno.
  */
 double bench_produce(int program, int count);
 

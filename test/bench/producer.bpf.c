@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Plays a tape of records into a ring buffer, under BPF_PROG_TEST_RUN where no
+ * Plays a scenario of records into a ring buffer, under BPF_PROG_TEST_RUN where no
  * tracing is allowed. The records are written by the code of the probes; only
- * what they would sample from the kernel's VFIO and KVM objects is on the tape.
+ * what they would sample from the kernel's VFIO and KVM objects is on the scenario.
  *
  * Socket filters, because they may call the helpers that the probes call (on
  * 6.18; older kernels refuse some of them), and because a test run of an XDP
@@ -18,7 +18,7 @@ struct {
 	__type(value, struct named_event);
 } records SEC(".maps");
 
-struct tape {
+struct scenario {
 	__u64 elapsed;	/* ns to add to the recorded times: all passes so far */
 	__u64 span;	/* ns that one pass lasts */
 	__u32 next;
@@ -30,14 +30,14 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct tape);
-} tape SEC(".maps");
+	__type(value, struct scenario);
+} scenario SEC(".maps");
 
-/* The next record of the tape. One that finds the ring full is lost, as in life. */
+/* The next record of the scenario. One that finds the ring full is lost, as in the agent. */
 static __always_inline const struct named_event *next_record(__u64 *elapsed)
 {
 	__u32 zero = 0;
-	struct tape *state = bpf_map_lookup_elem(&tape, &zero);
+	struct scenario *state = bpf_map_lookup_elem(&scenario, &zero);
 	__u32 next;
 
 	if (!state)
@@ -53,7 +53,7 @@ static __always_inline const struct named_event *next_record(__u64 *elapsed)
 	return bpf_map_lookup_elem(&records, &next);
 }
 
-/* All but what the kernel itself knows at this moment. */
+/* Fills all fields but those that the kernel sets itself. */
 static __always_inline void copy_event(struct event *to, const struct event *from, __u64 elapsed)
 {
 	__u32 seq = to->seq;
@@ -79,6 +79,8 @@ static __always_inline void read_names(struct event_names *to, const struct even
 		read_name(to->parent, from->parent);
 	if (from->driver[0])
 		read_name(to->driver, from->driver);
+	if (from->inode)
+		bpf_probe_read_kernel(&to->inode, sizeof(to->inode), &from->inode);
 }
 
 static __always_inline bool has_end(__u8 point)
@@ -87,7 +89,7 @@ static __always_inline bool has_end(__u8 point)
 	       point != KVM_GET && point != KVM_PUT;
 }
 
-/* As end_as(), but all calls of the tape are one thread's here, so one may have ended another. */
+/* As end_as(), but all calls of the scenario are one thread's here, so one may have ended another. */
 static __always_inline void forget(__u8 point, struct call *call)
 {
 	struct call_key key = { .tid = bpf_get_current_pid_tgid(), .point = point };
@@ -135,12 +137,12 @@ int probe(struct __sk_buff *packet)
 	return 0;
 }
 
-/* The least that any writer has to do: take room, copy, submit. */
+/* The least that any writer has to do: reserve, copy, submit. */
 SEC("socket")
 int copy(struct __sk_buff *packet)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct lane *lane = bpf_map_lookup_elem(&lanes, &cpu);
+	struct cpu_counters *counters = bpf_map_lookup_elem(&cpu_counters, &cpu);
 	const struct named_event *record;
 	struct named_event *named;
 	struct event *event;
@@ -148,7 +150,7 @@ int copy(struct __sk_buff *packet)
 	bool is_named;
 
 	record = next_record(&elapsed);
-	if (!lane || !record)
+	if (!counters || !record)
 		return 0;
 	is_named = record->event.flags & EVENT_NAMED;
 	if (is_named) {
@@ -159,11 +161,11 @@ int copy(struct __sk_buff *packet)
 		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	}
 	if (!event) {
-		lane->attempts++;
-		lane->dropped++;
+		counters->attempts++;
+		counters->dropped++;
 		return 0;
 	}
-	event->seq = lane->attempts++;
+	event->seq = counters->attempts++;
 	event->cpu = cpu;
 	copy_event(event, &record->event, elapsed);
 	bpf_ringbuf_submit(event, 0);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The kernel's side of a benchmark: a real ring buffer and the BPF programs that fill it. */
+
+import { POINTS } from '../../src/events/points.ts';
 import { EVENT, FLAG, WIRE } from '../../src/events/wire.gen.ts';
-import { type LaneCounts, Lanes } from '../../src/kernel/lanes.ts';
+import { CpuCounters, type CpuCounts } from '../../src/kernel/cpu-counters.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { Mapping, PAGE_SIZE } from '../../src/kernel/os.ts';
 import { ProbeObject } from '../../src/kernel/probe-object.ts';
 import { RingReader } from '../../src/kernel/ring.ts';
 import { WatchedPoints } from '../../src/kernel/watched-points.ts';
-import { POINT_NAMES } from '../../src/lifecycle/points.ts';
 import type { Programs } from './build.ts';
 import { Native } from './native.ts';
-import type { Tape } from './tape.ts';
+import type { RecordedScenario } from './recorded-scenario.ts';
 
-/** Who writes the next record of the tape: the probes' own code, or a bare copy. */
+/** What writes the next record of the scenario: the probes' own code, or a bare copy. */
 export type Program = 'probe' | 'copy';
 
 export class Producer {
@@ -20,28 +21,28 @@ export class Producer {
   readonly ringFd: number;
   readonly native: Native;
   readonly #object: ProbeObject;
-  readonly #lanes: Lanes;
+  readonly #cpuCounters: CpuCounters;
 
-  constructor(programs: Programs, ringBytes: number, tape: Tape) {
+  constructor(programs: Programs, ringBytes: number, scenario: RecordedScenario) {
     const cpus = Libbpf.get().calls.possibleCpus();
     this.native = new Native(programs);
     this.#object = ProbeObject.open(programs.producer);
     this.#object.setMaxEntries('events', ringBytes);
-    this.#object.setMaxEntries('lanes', cpus);
-    this.#object.setMaxEntries('records', tape.records.length);
+    this.#object.setMaxEntries('cpu_counters', cpus);
+    this.#object.setMaxEntries('records', scenario.records.length);
     this.#object.load();
     this.ringBytes = ringBytes;
     this.ringFd = this.#object.mapFd('events');
-    this.#lanes = new Lanes(this.#object.mapFd('lanes'), cpus);
-    new WatchedPoints(this.#object.mapFd('watched')).set(POINT_NAMES);
-    this.#insert(tape);
+    this.#cpuCounters = new CpuCounters(this.#object.mapFd('cpu_counters'), cpus);
+    new WatchedPoints(this.#object.mapFd('watched')).set(Object.values(POINTS));
+    this.#insert(scenario);
   }
 
   programFd(program: Program): number {
     return Libbpf.get().calls.programFd(this.#object.program(program));
   }
 
-  /** Makes `count` records on this CPU. @returns the ns of CPU that it took */
+  /** Writes `count` records on this CPU. @returns the ns of CPU that it took */
   produce(program: Program, count: number): number {
     const fd = this.programFd(program);
     const end = this.attempts() + count;
@@ -52,9 +53,9 @@ export class Producer {
     return elapsed;
   }
 
-  /** Records that were made or lost so far. */
+  /** Records that were written or lost so far. */
   attempts(): number {
-    return this.counts().reduce((sum, lane) => sum + lane.attempts, 0);
+    return this.counts().reduce((sum, counters) => sum + counters.attempts, 0);
   }
 
   /** A reader of the product's kind. */
@@ -71,23 +72,25 @@ export class Producer {
     );
   }
 
-  counts(): readonly LaneCounts[] {
-    return this.#lanes.counts();
+  counts(): readonly CpuCounts[] {
+    return this.#cpuCounters.counts();
   }
 
-  #insert({ records, span }: Tape): void {
+  #insert({ records, span }: RecordedScenario): void {
     const slots = new Uint8Array(
       this.#map('records', Math.ceil((records.length * WIRE.namedSize) / PAGE_SIZE) * PAGE_SIZE),
     );
     for (const [i, record] of records.entries()) {
       if (isNamed(record) !== (record.length === WIRE.namedSize)) {
-        throw new Error(`record ${i} of the tape is not as long as its flags say`);
+        throw new Error(
+          `record ${i} of the scenario does not have the length that its flags require`,
+        );
       }
       slots.set(record, i * WIRE.namedSize);
     }
-    const tape = new DataView(this.#map('tape', PAGE_SIZE));
-    tape.setBigUint64(8, BigInt(span), true);
-    tape.setUint32(20, records.length, true);
+    const state = new DataView(this.#map('scenario', PAGE_SIZE));
+    state.setBigUint64(8, BigInt(span), true);
+    state.setUint32(20, records.length, true);
   }
 
   #map(name: string, bytes: number): ArrayBuffer {

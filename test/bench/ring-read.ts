@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What it costs to read a record out of the ring: RingReader against libbpf's
- * ring_buffer__consume, on the same ring. The kernel fills it while both stand
- * still; then one of them, in turn, is timed while it empties the ring. The
- * other one reads the same bytes again, untimed, and must find the same in them.
+ * The cost of reading a record out of the ring: RingReader compared with libbpf's
+ * ring_buffer__consume, on the same ring. The kernel fills the ring while neither reads; then one of
+ * them, in turn, is timed while it empties the ring. The other one reads the same bytes again, untimed,
+ * and must find the same records.
  */
 import type { EventCursor } from '../../src/events/cursor.ts';
 import { readArguments } from './arguments.ts';
 import { programsIn } from './build.ts';
 import type { Consumed } from './native.ts';
 import { Producer } from './producer.ts';
+import {
+  namedRecords,
+  type RecordedScenario,
+  recordedLifecycles,
+  recordedReferences,
+} from './recorded-scenario.ts';
 import { type Round, ratio, spread, table } from './rounds.ts';
-import { namedRecords, type Tape, tapeOfLives, tapeOfReferences } from './tape.ts';
 
 const RING_BYTES = 1 << 20;
 /** How often each reader is timed in a round. */
 const FILLS = 100;
-/** Enough for the optimizing compiler, and for positions beyond 31 bits, where a reader gets old. */
+/** Enough for the optimizing compiler, and for positions beyond 31 bits, which a long-running reader reaches. */
 const WARM_UP_BYTES = 2 ** 31;
 
-const { rounds, directory } = readArguments();
+const { rounds, warmUp, directory } = readArguments();
 const sums = new Float64Array(3);
 
 function receive(event: EventCursor): void {
@@ -34,7 +39,7 @@ interface Measured extends Round {
 
 /** One ring with both readers. */
 class Readers {
-  readonly #tape: Tape;
+  readonly #scenario: RecordedScenario;
   readonly #producer: Producer;
   readonly #reader;
   readonly #consume;
@@ -42,9 +47,9 @@ class Readers {
   #ours: Consumed | undefined;
   #theirs: Consumed | undefined;
 
-  constructor(tape: Tape) {
-    this.#tape = tape;
-    this.#producer = new Producer(programsIn(directory), RING_BYTES, tape);
+  constructor(scenario: RecordedScenario) {
+    this.#scenario = scenario;
+    this.#producer = new Producer(programsIn(directory), RING_BYTES, scenario);
     this.#reader = this.#producer.reader();
     this.#consume = this.#producer.native.consumer(this.#producer.ringFd);
     this.#position = this.#producer.consumerPosition();
@@ -52,7 +57,7 @@ class Readers {
 
   /** Times each reader on `fills` fills of the ring. */
   measure(fills: number): Measured {
-    const { length } = this.#tape.records;
+    const { length } = this.#scenario.records;
     let [ours, peer, kernel] = [0, 0, 0];
     for (let fill = 0; fill < 2 * fills; fill++) {
       const start = this.#position[0];
@@ -73,7 +78,7 @@ class Readers {
 
   /** @returns the row of the table */
   row(title: string): string[] {
-    this.measure(Math.ceil(WARM_UP_BYTES / this.#tape.bytes / 2));
+    this.measure(Math.ceil((warmUp * WARM_UP_BYTES) / this.#scenario.bytes / 2));
     const results = Array.from({ length: rounds }, () => this.measure(FILLS));
     const column = (pick: (result: Measured) => number) => spread(results.map(pick), 1);
     return [
@@ -89,7 +94,7 @@ class Readers {
   #drain(): number {
     sums.fill(0);
     const start = this.#producer.native.cpuTime();
-    const records = this.#reader.drain(this.#tape.records.length + 1, receive);
+    const records = this.#reader.drain(this.#scenario.records.length + 1, receive);
     const elapsed = this.#producer.native.cpuTime() - start;
     this.#ours = { records, elapsed, sums: [...sums] };
     return elapsed;
@@ -103,20 +108,20 @@ class Readers {
 
   #compare(): void {
     const [ours, theirs] = [this.#ours, this.#theirs];
-    const { length } = this.#tape.records;
+    const { length } = this.#scenario.records;
     const agree = ours?.sums.every((sum, i) => sum === theirs?.sums[i]);
     if (ours?.records !== length || theirs?.records !== length || !agree) {
       const found = JSON.stringify({ ours, theirs });
-      throw new Error(`of ${length} records the readers did not find the same: ${found}`);
+      throw new Error(`the readers found different contents in ${length} records: ${found}`);
     }
   }
 }
 
-const lives = tapeOfLives().tape;
-const share = Math.round((100 * namedRecords(lives)) / lives.records.length);
+const objects = recordedLifecycles().scenario;
+const share = Math.round((100 * namedRecords(objects)) / objects.records.length);
 console.log('\nReading the ring: three fields of each record, ns per record');
 table([
   ['records', 'TypeScript', 'libbpf in C', 'ratio (target ≤ 2.0×)', 'kernel, to write one'],
-  new Readers(tapeOfReferences().tape).row('plain, kvm.get and kvm.put'),
-  new Readers(lives).row(`whole lives, ${share} % with names`),
+  new Readers(recordedReferences().scenario).row('plain, kvm.get and kvm.put'),
+  new Readers(objects).row(`whole lifecycles, ${share} % with names`),
 ]);

@@ -6,8 +6,8 @@
 import { promisify } from 'node:util';
 import { constants, gzip } from 'node:zlib';
 import { Gauge, Registry } from 'prom-client';
-import { Measured } from '../../src/telemetry/measured.ts';
 import type { Format } from '../../src/telemetry/metrics/exposition.ts';
+import { Measured } from '../kit/measured.ts';
 import { readArguments } from './arguments.ts';
 import { type Round, ratio, spread, table } from './rounds.ts';
 
@@ -16,22 +16,22 @@ const PARENTS = 20;
 const VMS = 1000;
 const WARM_UP = 10;
 
-const { rounds } = readArguments();
+const { rounds, warmUp } = readArguments();
 
 /** Every other device is open, by one of the VMs. */
 function host(perDevice: boolean): Measured {
-  const telling = new Measured({ maxDevices: DEVICES, perDevice });
-  telling.tell((story) => {
+  const runner = new Measured({ maxDevices: DEVICES, perDevice });
+  runner.run((scenario) => {
     const parents = Array.from({ length: PARENTS }, (_, i) =>
-      story.parent({ name: `0000:${i}:00.0` }),
+      scenario.parent({ name: `0000:${i}:00.0` }),
     );
-    const vms = Array.from({ length: VMS }, () => story.createVm());
+    const vms = Array.from({ length: VMS }, () => scenario.createVm());
     for (let i = 0; i < DEVICES; i++) {
-      const device = story.create(parents[i % PARENTS]);
-      if (i % 2 === 0) story.open(device, { vm: vms[i % VMS] });
+      const device = scenario.create(parents[i % PARENTS]);
+      if (i % 2 === 0) scenario.open(device, { vm: vms[i % VMS] });
     }
   });
-  return telling;
+  return runner;
 }
 
 /** Gauges with all series of a document. */
@@ -60,19 +60,19 @@ function heap(): number {
 }
 
 /** ms of CPU that the thread of the event loop took. */
-async function timed(act: () => Promise<Buffer | string>): Promise<number> {
+async function timed(scrape: () => Promise<Buffer | string>): Promise<number> {
   const began = process.threadCpuUsage();
-  const document = await act();
+  const document = await scrape();
   // What a server sends are bytes.
   if (typeof document === 'string') Buffer.from(document);
   const { user, system } = process.threadCpuUsage(began);
   return (user + system) / 1000;
 }
 
-const telling = host(true);
-const scrape = (format: Format) => () => telling.metrics.scrape(format);
+const runner = host(true);
+const scrape = (format: Format) => () => runner.metrics.scrape(format);
 const before = heap();
-const text = await telling.text();
+const text = await runner.text();
 const afterOurs = heap();
 const registry = gaugesOf(text);
 const afterPeer = heap();
@@ -83,7 +83,7 @@ async function round(format: Format): Promise<Round> {
 }
 
 async function row(title: string, format: Format): Promise<string[]> {
-  for (let i = 0; i < WARM_UP; i++) await round(format);
+  for (let i = 0; i < warmUp * WARM_UP; i++) await round(format);
   const results: Round[] = [];
   for (let i = 0; i < rounds; i++) results.push(await round(format));
   return [

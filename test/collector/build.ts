@@ -29,7 +29,7 @@ async function build(scratch: string): Promise<string> {
   await mkdir(root);
   const apt = await Apt.open([SUITE]);
   const all = await apt.withDependencies(PACKAGES);
-  // The compiler and sources in Go; what else such packages want is for development by hand.
+  // Only the compiler and sources in Go; the other dependencies are for development by hand.
   const names = all.filter((name) => /^golang-(?!.*-tools$)/.test(name));
   await apt.download(names, scratch);
   for (const name of names) await unpackPackage(name, scratch, root);
@@ -38,6 +38,7 @@ async function build(scratch: string): Promise<string> {
   );
   const goRoot = path.join(root, 'usr/lib', compilers[0]);
   const program = path.join(scratch, 'collector');
+  // programs: env
   await command('env', [
     ...[`GOROOT=${goRoot}`, `GOPATH=${root}/usr/share/gocode`, `GOCACHE=${scratch}/go-cache`],
     ...['GO111MODULE=off', 'CGO_ENABLED=0', 'GOTOOLCHAIN=local', 'GOTELEMETRY=off'],

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A real OpenTelemetry Collector, and what it received, read back. */
+/** A real OpenTelemetry Collector, and the spans and records that it received. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
 import { freePort } from '../daemon.ts';
+import { until } from '../until.ts';
 import { buildCollector } from './build.ts';
 
 type Value = {
@@ -101,27 +101,28 @@ export class Collector {
         },
       },
     };
+    // programs: none (./build.ts has compiled it)
     const child = spawn(program, ['--config', `yaml:${JSON.stringify(config)}`], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const collector = new Collector(child, server, ports);
-    let said = '';
+    let output = '';
     child.stderr?.on('data', (chunk: Buffer) => {
-      said = (said + chunk.toString()).slice(-4000);
+      output = (output + chunk.toString()).slice(-4000);
     });
-    for (let i = 0; !said.includes('Everything is ready'); i++) {
-      if (i === 200 || child.exitCode !== null) throw new Error(`the collector says: ${said}`);
-      await pause(50);
-    }
+    await until('the collector is ready', () => output.includes('Everything is ready'), {
+      over: () => (child.exitCode === null ? undefined : `it ended with ${child.exitCode}`),
+      more: () => `; its output: ${output}`,
+    });
     return collector;
   }
 
-  /** Waits until something has arrived. @throws when it does not within 30 s */
-  async until(what: string, holds: () => boolean): Promise<void> {
-    for (let i = 0; !holds(); i++) {
-      if (i === 300) throw new Error(`waited in vain until ${what}`);
-      await pause(100);
-    }
+  /** Waits until something has arrived. */
+  until(what: string, holds: () => boolean): Promise<void> {
+    return until(what, holds, {
+      over: () =>
+        this.#process.exitCode === null ? undefined : `it ended with ${this.#process.exitCode}`,
+    });
   }
 
   clear(): void {

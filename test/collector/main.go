@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The OpenTelemetry Collector with the few parts that tests need: what arrives at its OTLP
-// receiver, over gRPC or HTTP, goes on as OTLP over HTTP.
+// receiver, over gRPC or HTTP, is forwarded as OTLP over HTTP.
 package main
 
 import (

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a real OpenTelemetry Collector receives of real kernels' recordings, read back. */
+/** The spans and records that a real OpenTelemetry Collector receives for a real kernel's recording. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
@@ -10,19 +10,19 @@ const KERNEL = '6.12';
 const TRUTH = JSON.parse(
   readFileSync(new URL(`../recordings/${KERNEL}.json`, import.meta.url), 'utf8'),
 ) as {
-  readonly lives: readonly { uuid: string; parent: string; end: string; opens: number }[];
+  readonly objects: readonly { uuid: string; parent: string; end: string; opens: number }[];
   readonly vms: number;
   readonly violations: readonly { rule: string; severity: string; device: string }[];
 };
-/** As the recording is played at once, all of it waits at once. */
-const ROOM = { OTEL_BSP_MAX_QUEUE_SIZE: '20000', OTEL_BLRP_MAX_QUEUE_SIZE: '20000' };
+/** The recording is played at once, so all of it has to fit into the queues. */
+const LARGE_QUEUES = { OTEL_BSP_MAX_QUEUE_SIZE: '20000', OTEL_BLRP_MAX_QUEUE_SIZE: '20000' };
 
-const isLife = ({ name }: ReceivedSpan) => name.endsWith('.life');
+const isLifecycle = ({ name }: ReceivedSpan) => name.endsWith('.lifecycle');
 const of = (span: ReceivedSpan, name: string) => attribute(span.attributes, name);
 
 describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
   let collector: Collector;
-  /** What each protocol brought, to compare. */
+  /** What arrived over each protocol, to compare. */
   const brought = new Map<string, string[]>();
 
   before(async () => {
@@ -35,7 +35,7 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
       before(async () => {
         collector.clear();
         const { tracing } = await tracingUnder({
-          ...ROOM,
+          ...LARGE_QUEUES,
           OTEL_EXPORTER_OTLP_ENDPOINT: protocol === 'grpc' ? collector.grpc : collector.http,
           OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
           OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
@@ -43,6 +43,11 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         });
         assert.ok(tracing);
         await playTo(tracing, KERNEL);
+        // The agent's shutdown waits only for a short time, so the test waits before it.
+        await collector.until('all lifecycles have arrived', () => {
+          const arrived = collector.spans.filter(isLifecycle).length;
+          return arrived === TRUTH.objects.length + TRUTH.vms;
+        });
         await tracing.stop();
         const sent = (signal: 'traces' | 'logs') => tracing.counts.of(signal, 'sent');
         assert.equal(tracing.counts.dropped('traces') + tracing.counts.dropped('logs'), 0);
@@ -61,9 +66,9 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         );
       });
 
-      it('receives one trace for each life of a device and of a VM', () => {
-        const lives = collector.spans.filter(isLife);
-        const devices = lives.filter(({ name }) => name === 'vfio.device.life');
+      it('receives one trace for each lifecycle of a device and of a VM', () => {
+        const objects = collector.spans.filter(isLifecycle);
+        const devices = objects.filter(({ name }) => name === 'vfio.device.lifecycle');
         assert.deepEqual(
           devices
             .map((span) =>
@@ -73,29 +78,29 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
               ].join(' '),
             )
             .sort(),
-          TRUTH.lives
+          TRUTH.objects
             .map(({ uuid, parent, end, opens }) => [uuid, parent, end, opens].join(' '))
             .sort(),
         );
-        assert.equal(lives.length - devices.length, TRUTH.vms);
-        assert.equal(new Set(lives.map(({ traceId }) => traceId)).size, lives.length);
+        assert.equal(objects.length - devices.length, TRUTH.vms);
+        assert.equal(new Set(objects.map(({ traceId }) => traceId)).size, objects.length);
       });
 
-      it('can build the tree of each: every parent and every link is there', () => {
+      it('can build the tree of each: every parent and every link exists', () => {
         const ids = new Set(collector.spans.map(({ traceId, spanId }) => `${traceId} ${spanId}`));
         assert.equal(ids.size, collector.spans.length);
         for (const span of collector.spans) {
           const { name, traceId, parentSpanId, links = [] } = span;
-          assert.equal(Boolean(parentSpanId), !isLife(span), name);
+          assert.equal(Boolean(parentSpanId), !isLifecycle(span), name);
           if (parentSpanId) assert.ok(ids.has(`${traceId} ${parentSpanId}`), name);
           for (const link of links) assert.ok(ids.has(`${link.traceId} ${link.spanId}`), name);
         }
         const linked = collector.spans.filter(({ links }) => links?.length);
         assert.ok(linked.some(({ name }) => name === 'vfio.device.open'));
-        assert.ok(linked.some(({ name }) => name === 'vfio.vm.life'));
+        assert.ok(linked.some(({ name }) => name === 'vfio.vm.lifecycle'));
       });
 
-      it('receives each violation as a record of the life that it is about, which failed', () => {
+      it('receives each violation as a record of its lifecycle, whose status is an error', () => {
         const raised = collector.records.filter(
           ({ eventName, attributes }) =>
             eventName === 'vfio.violation' &&
@@ -114,10 +119,10 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         );
         for (const { traceId, spanId, attributes, body } of raised) {
           const rule = String(attribute(attributes, 'vfio.violation.rule'));
-          const [life, span] = [isLife, (one: ReceivedSpan) => one.spanId === spanId].map((which) =>
-            collector.spans.find((one) => one.traceId === traceId && which(one)),
+          const [object, span] = [isLifecycle, (one: ReceivedSpan) => one.spanId === spanId].map(
+            (which) => collector.spans.find((one) => one.traceId === traceId && which(one)),
           );
-          for (const one of [life, span]) {
+          for (const one of [object, span]) {
             assert.equal(one?.status?.code, 2, rule);
             assert.ok(one.status.message?.includes(rule), rule);
           }
@@ -125,7 +130,7 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         }
       });
 
-      it('receives what lasted, in spans that came later', () => {
+      it('receives ongoing violations as spans that arrive later', () => {
         const began = collector.records.filter(({ eventName }) => eventName === 'vfio.phase.began');
         assert.ok(began.length > 0);
         for (const { spanId, attributes } of began) {
@@ -134,7 +139,7 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         }
       });
 
-      it('knows who sent it', () => {
+      it('receives the resource of the agent', () => {
         const { resource } = collector;
         assert.equal(attribute(resource, 'service.name'), 'vfioscope');
         assert.equal(attribute(resource, 'deployment.environment.name'), 'lab');
@@ -143,7 +148,7 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
     });
   }
 
-  it('receives the same from a replay of the same, whatever the protocol', () => {
+  it('receives the same from a replay of the same recording, over both protocols', () => {
     const [first, second] = [...brought.values()];
     assert.ok(first.length > 100);
     assert.deepEqual(second, first);

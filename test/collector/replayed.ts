@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A recording of a real kernel, sent to a collector as a running agent sends what it sees. */
+/** A recording of a real kernel, sent to a collector as a running agent sends its observations. */
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { hostOf } from '../../agent/commands/replay.ts';
 import { loadConfig } from '../../agent/config/load.ts';
+import { IngestState } from '../../agent/runtime/ingest-state.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { Playback } from '../../agent/runtime/playback.ts';
 import { engineOptions } from '../../agent/runtime/rule-options.ts';
 import { startTracing, type Tracing } from '../../agent/runtime/tracing.ts';
 import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
-import type { LifeTraces } from '../../src/telemetry/traces.ts';
+import type { LifecycleTraces } from '../../src/telemetry/traces.ts';
 
 const DIRECTORY = fileURLToPath(new URL('../recordings', import.meta.url));
 
@@ -39,21 +40,23 @@ export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline
   const { header } = reader;
   const host = hostOf(header.kernel);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
-  const pipeline = new Pipeline({ endedLives: 1000 }, engineOptions(settings, host), header.bootId);
-  const traces = follow(tracing, pipeline, header.clock.wall - header.clock.boot);
+  const state = new IngestState({ bootId: header.bootId, endedObjects: 1000 });
+  const traces = follow(tracing, state, header.clock.wall - header.clock.boot);
+  const rules = engineOptions(settings, host);
+  const pipeline = new Pipeline(state, { rules, sinks: [traces] });
   const player = new Player(reader);
   const playback = new Playback(pipeline, header.startedAt);
-  while (player.step(playback)) traces.tick(pipeline.world.now);
+  while (player.step(playback)) pipeline.tick(state.world.now);
   reader.close();
-  traces.endOver();
+  await pipeline.end();
   return pipeline;
 }
 
 /** @param offset ns from the boot-time clock to 1970 */
-export function follow(tracing: Tracing, pipeline: Pipeline, offset: number): LifeTraces {
-  const { world, ids, rules } = pipeline;
-  const traces = tracing.follow({ world, ids, wallOffset: () => offset });
-  pipeline.addSink(traces.take);
-  rules.onViolation = (violation, change) => traces.violated(violation, change);
-  return traces;
+export function follow(
+  tracing: Tracing,
+  { world, ids }: IngestState,
+  offset: number,
+): LifecycleTraces {
+  return tracing.follow({ world, ids, wallOffset: () => offset });
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/** An agent in a VM, what it says, and what it answers. */
+/** An agent in a VM: its log and its HTTP answers. */
 import assert from 'node:assert/strict';
 import type { GuestProcess, Vm } from '../lab/lab.ts';
+import { until } from '../until.ts';
+import { untilEvaluated } from './clock.ts';
 
 const PORT = 10055;
-/** Where the agent is, unless told otherwise. */
+/** The default directory of the agent's build. */
 const BUILT = 'dist';
 
 /** A line of the agent's log. */
@@ -16,7 +18,7 @@ export interface LogLine {
 export interface ApiDevice {
   readonly id: string;
   readonly parent: string;
-  readonly type: string;
+  readonly mdevType: string;
   readonly state: string;
   readonly quality: string;
   readonly openCount: number;
@@ -25,15 +27,19 @@ export interface ApiDevice {
 }
 
 export class AgentInVm {
-  /** What it said, line by line. */
+  /** The JSON lines of its log. */
   readonly lines: LogLine[] = [];
-  /** All it said that is no JSON. */
+  /** Its output that is not JSON. */
   text = '';
   readonly url: string;
   readonly process: GuestProcess;
+  readonly #vm: Vm;
+  /** How it ended; undefined while it runs. */
+  #end: string | undefined;
 
   private constructor(vm: Vm, url: string, built: string, port: number, flags: readonly string[]) {
     this.url = url;
+    this.#vm = vm;
     let rest = '';
     const collect = (chunk: Buffer) => {
       const lines = (rest + chunk.toString()).split('\n');
@@ -49,19 +55,27 @@ export class AgentInVm {
       ...flags,
     ];
     this.process = vm.start(command, { onStdout: collect, onStderr: collect });
+    this.process.exit.then(
+      ({ exitCode }) => {
+        this.#end = `the agent ended with ${exitCode}`;
+      },
+      ({ message }: Error) => {
+        this.#end = message;
+      },
+    );
   }
 
-  /** Starts it, and waits until it has looked at the host. */
+  /** Starts it, and waits until it has taken its first host snapshot. */
   static start(vm: Vm, ...flags: string[]): Promise<AgentInVm> {
     return AgentInVm.#startOf(vm, BUILT, PORT, flags);
   }
 
-  /** One that was built elsewhere. @param built the directory that is otherwise `dist` */
+  /** Starts an agent that was built elsewhere. @param built the directory to use instead of `dist` */
   static startBuilt(vm: Vm, built: string, ...flags: string[]): Promise<AgentInVm> {
     return AgentInVm.#startOf(vm, built, PORT, flags);
   }
 
-  /** The same on a port of its own, where there is another agent already. */
+  /** Starts an agent on a port of its own, beside another one. */
   static startAt(vm: Vm, port: number, ...flags: string[]): Promise<AgentInVm> {
     return AgentInVm.#startOf(vm, BUILT, port, flags);
   }
@@ -74,39 +88,47 @@ export class AgentInVm {
   ): Promise<AgentInVm> {
     const url = `http://127.0.0.1:${await vm.forward(port)}`;
     const agent = new AgentInVm(vm, url, built, port, flags);
-    await agent.said('host.looked');
+    await agent.logged('snapshot.done');
     await agent.until('it answers', async () => (await fetch(`${url}/-/healthy`)).ok);
     return agent;
   }
 
   /** The first line of that event, from line number `from` on; waits for it. */
-  async said(event: string, from = 0): Promise<LogLine> {
+  async logged(event: string, from = 0): Promise<LogLine> {
     const find = () => this.lines.slice(from).find((line) => line.event === event);
-    await this.until(`it says ${event}`, async () => find() !== undefined);
+    await this.until(`the agent logs ${event}`, async () => find() !== undefined);
     return find() as LogLine;
   }
 
-  async until(what: string, holds: () => Promise<boolean>, seconds = 60): Promise<void> {
-    const deadline = Date.now() + seconds * 1000;
-    while (Date.now() < deadline) {
-      if (await holds().catch(() => false)) return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    const said = this.lines.slice(-5).map((line) => JSON.stringify(line));
-    assert.fail(`waited in vain until ${what}; it said: ${this.text}${said.join('\n')}`);
+  until(what: string, holds: () => Promise<boolean>): Promise<void> {
+    return until(what, holds, {
+      over: () => this.#end,
+      more: () => {
+        const latest = this.lines.slice(-5).map((line) => JSON.stringify(line));
+        return `; its output: ${this.text}${latest.join('\n')}`;
+      },
+    });
+  }
+
+  /**
+   * Waits until it has processed all that happened so far, and has evaluated its rules so many
+   * seconds later, by its own clock.
+   */
+  evaluated(seconds = 0): Promise<void> {
+    return untilEvaluated(this.#vm, this, seconds);
   }
 
   async api<T>(path: string): Promise<T> {
     return (await (await fetch(`${this.url}${path}`)).json()) as T;
   }
 
-  /** The sum of all series that begin so. */
+  /** The sum of all series that begin with `series`. */
   async metric(series: string): Promise<number> {
     const [sum] = await this.metrics(series);
     return sum;
   }
 
-  /** The same of several at one moment. */
+  /** The same sums for several prefixes, from one scrape. */
   async metrics(...series: readonly string[]): Promise<number[]> {
     const lines = (await (await fetch(`${this.url}/metrics`)).text()).split('\n');
     const values = (begin: string) =>
@@ -114,7 +136,7 @@ export class AgentInVm {
     return series.map((begin) => values(begin).reduce((sum, value) => sum + value, 0));
   }
 
-  /** Events that happened and did not arrive. */
+  /** Events that were lost. */
   lost(): Promise<number> {
     return this.metric('vfioscope_events_lost_total');
   }
@@ -123,18 +145,16 @@ export class AgentInVm {
     return (await this.api<{ devices: ApiDevice[] }>('/api/v1/devices')).devices;
   }
 
-  /** What it says of anybody; that events were lost is about itself. */
-  async accusations(): Promise<readonly string[]> {
+  /** Violations about the host's objects: observer-gap is about the agent itself. */
+  async hostViolations(): Promise<readonly string[]> {
     return (await this.violations()).filter((text) => !text.startsWith('observer-gap '));
   }
 
   async violations(): Promise<readonly string[]> {
     const { violations } = await this.api<{
-      violations: { rule: string; device?: string; explanation: string }[];
+      violations: { rule: string; device?: string; message: string }[];
     }>('/api/v1/violations');
-    return violations.map(
-      ({ rule, device = '', explanation }) => `${rule} ${device}: ${explanation}`,
-    );
+    return violations.map(({ rule, device = '', message }) => `${rule} ${device}: ${message}`);
   }
 
   async vms(): Promise<readonly { readonly state: string; readonly quality: string }[]> {

@@ -1,148 +1,182 @@
 // SPDX-License-Identifier: Apache-2.0
-/** From a removal that stalls in the kernel to whoever is told of it, by a real Prometheus and Alertmanager. */
+/** From a removal that stalls in the kernel to the notice of its alert, by a real Prometheus and Alertmanager. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
-import { panelsOf, Reader } from '../../dashboards/asking.ts';
 import { build } from '../../dashboards/board.ts';
 import { BOARDS } from '../../dashboards/catalogue.ts';
+import { PanelReader, panelsOf } from '../../dashboards/panel-queries.ts';
 import { Monitoring } from '../monitoring.ts';
-import { ACTS } from './acts.ts';
-import { Stage } from './stage.ts';
+import { SUITE_MS, VM_MS } from '../until.ts';
+import { LabSession } from './lab-session.ts';
+import { STEPS } from './steps.ts';
 import { KERNEL } from './traits.ts';
 
 /** A minute of the rules in 0.6 s. */
 const SCALE = 0.01;
 
-/** Alerts that the acts of the end-to-end test lead to: the others of them are notices. */
-const WRONG_ORDERS = [
+/** The alerts that the steps of the end-to-end scenario lead to, without those of severity info. */
+const SCENARIO_ALERTS = [
   'VfioscopeDeviceLeaked',
   'VfioscopeOpenRefused',
   'VfioscopeRemovalMishandled',
   'VfioscopeUuidConflict',
 ];
 
-/** Panels that show what these acts do not lead to; dashboards/scene.ts has it all. */
+/** Alerts about states that the same steps pass through: the slower the machine, the longer they last. */
+const PASSING_ALERTS = ['VfioscopeRemovalStalled', 'VfioscopeZombieVms'];
+
+/** It shows what Prometheus knows of scrapes that failed. */
+const UNREACHABLE = 'fleet: Unreachable hosts';
+
+/** Panels that these steps leave empty; dashboards/simulated-hosts.ts fills all of them. */
 const EMPTY_HERE: Readonly<Record<string, string>> = {
-  'fleet: Silent hosts': 'the only host answers',
-  'fleet: Blind hosts': 'all is watched, and nothing is lost',
-  'fleet: Hosts with unwatched points': 'all is watched',
+  [UNREACHABLE]: 'the only host answers',
+  'fleet: Blind spots': 'all is watched, and nothing is lost',
+  'fleet: Hosts with probe points that are not attached': 'all is watched',
   'fleet: Hosts that lose events': 'nothing is lost',
-  'host: Parents that are withdrawn': 'drivers are unloaded at the end, in no time',
-  'agent: Points not watched': 'all is watched',
+  'host: Parents being unregistered': 'drivers are unloaded at the end, in no time',
+  'agent: Probe points not attached': 'all is watched',
   'agent: Events lost': 'nothing is lost',
-  'agent: Points that are not watched': 'all is watched',
-  'agent: Rules that do not judge': 'all is watched',
-  'agent: Calls that probes missed': 'nothing is missed',
-  'agent: Findings held back': 'all lives were seen whole',
-  'agent: Without series of their own': 'there are few',
+  'agent: Probe points that are not attached': 'all is watched',
+  'agent: Inactive rules': 'all is watched',
+  'agent: Calls missed by probes': 'nothing is missed',
+  'agent: Suppressed violations': 'all lifecycles were observed completely',
+  'agent: Objects without series': 'there are few',
 };
 
 const PANELS = BOARDS.flatMap((board) =>
   panelsOf(build(board)).map((panel) => ({ name: `${board.name}: ${panel.title}`, panel })),
 );
-/** Seconds that graphs show. */
-const SHOWN = 20;
+/** A rate needs two of them. */
+const SCRAPES = 4;
 
-describe(`alerts about a real ${KERNEL} kernel`, { timeout: 240_000 }, () => {
-  let stage: Stage;
+describe(`alerts about a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
+  let session: LabSession;
   let monitoring: Monitoring;
   let target: string;
 
+  /** The names without that of an agent that was too slow for a scrape, where Prometheus knows of one. */
+  const beside = async (names: readonly string[]) => {
+    const isSlow = await monitoring.hasMissedScrapes();
+    return names.filter((name) => !isSlow || name !== 'VfioscopeAgentDown').sort();
+  };
   const firing = async () => {
     const found = await monitoring.query('ALERTS{alertstate="firing"}');
-    return found.map(({ labels }) => `${labels.alertname} ${labels.rule ?? ''}`.trim()).sort();
+    return beside(found.map(({ labels }) => `${labels.alertname} ${labels.rule ?? ''}`.trim()));
+  };
+
+  /** Waits until these fire and no others: a scrape that failed clears them for a moment. */
+  const onlyFiring = async (...expected: readonly string[]) => {
+    let found: readonly string[] = [];
+    const isSo = async () => {
+      found = await firing();
+      return `${found}` === `${expected}`;
+    };
+    await monitoring
+      .until(`[${expected}] and no other alert fires`, isSo)
+      .catch(({ message }: Error) => assert.fail(`${message}; firing: [${found}]`));
   };
 
   const filled = new Set<Panel>();
   /** Notes which panels have something to show, with this device in view. */
   const readDashboards = async (device: string) => {
-    const reader = new Reader(monitoring.prometheus, device, SHOWN);
-    for (const { panel } of PANELS) if (await reader.fills(panel)) filled.add(panel);
+    const reader = new PanelReader(monitoring.prometheus, device, monitoring.scrapeSeconds);
+    const enough = (await monitoring.scrapes()) + SCRAPES;
+    await monitoring.until('graphs have enough to show', async () => {
+      const isEnough = (await monitoring.scrapes()) >= enough;
+      for (const { panel } of PANELS) {
+        if (!filled.has(panel) && (await reader.hasData(panel))) filled.add(panel);
+      }
+      return isEnough;
+    });
   };
 
   before(async () => {
-    stage = await Stage.open({
+    session = await LabSession.open({
       kernel: KERNEL,
-      timeoutMs: 220_000,
+      timeoutMs: VM_MS,
       logFormat: 'json',
       onAgentOutput: () => {},
     });
-    target = stage.url.slice('http://'.length);
+    target = session.url.slice('http://'.length);
     monitoring = await Monitoring.start(target, SCALE);
   });
   after(async () => {
     await monitoring?.close();
-    await stage?.close();
+    await session?.close();
   });
 
-  it('says nothing of a device that is created, used and removed', async () => {
-    const first = await stage.create('mtty');
-    const vmm = stage.vmm('qemu-calm');
-    await stage.start(vmm, 'a', first);
+  it('does not fire for a device that is created, used and removed', async () => {
+    const first = await session.create('mtty');
+    const vmm = session.vmm('qemu-correct');
+    await session.start(vmm, 'a', first);
     await readDashboards(first.uuid);
-    await vmm.order('stop a');
-    await vmm.order('quit');
-    await stage.remove(first);
+    await vmm.command('stop a');
+    await vmm.command('quit');
+    await session.remove(first);
     // Longer than any alert on the host would wait, but for those that take half an hour.
-    await new Promise((resolve) => setTimeout(resolve, 10_000));
+    await monitoring.evaluated(10);
     assert.deepEqual(await firing(), []);
-    assert.deepEqual(monitoring.notices, []);
+    assert.deepEqual(await beside(monitoring.notices.map(({ labels }) => labels.alertname)), []);
   });
 
-  it('tells of a removal that stalls, and clears when the device is released', async () => {
-    const life = await stage.create('mtty');
-    const vmm = stage.vmm('qemu-busy');
-    await stage.start(vmm, 'a', life);
-    const removal = stage.removeInBackground(life);
+  it('fires for a removal that stalls, and clears when the device is released', async () => {
+    const object = await session.create('mtty');
+    const vmm = session.vmm('qemu-busy');
+    await session.start(vmm, 'a', object);
+    const removal = session.removeInBackground(object);
     const { labels, annotations } = await monitoring.notice('firing', 'VfioscopeRemovalStalled');
     const { vm, ...others } = labels;
     assert.match(vm, /^vm\d+$/);
     assert.deepEqual(others, {
       ...{ alertname: 'VfioscopeRemovalStalled', severity: 'warning', rule: 'remove-stall' },
-      ...{ device: life.uuid, parent: 'mtty', instance: target, job: 'vfioscope' },
+      ...{ device: object.uuid, parent: 'mtty', instance: target, job: 'vfioscope' },
     });
     assert.match(annotations.description, /held open by qemu-busy \(pid \d+/);
-    assert.deepEqual(await firing(), ['VfioscopeRemovalStalled remove-stall']);
+    await onlyFiring('VfioscopeRemovalStalled remove-stall');
 
-    await readDashboards(life.uuid);
+    await readDashboards(object.uuid);
 
-    const told = monitoring.notices.length;
-    await vmm.order('close a.device');
-    await vmm.order('quit');
+    const earlier = monitoring.notices.length;
+    await vmm.command('close a.device');
+    await vmm.command('quit');
     await removal;
-    const cleared = await monitoring.notice('resolved', 'VfioscopeRemovalStalled', told);
+    const cleared = await monitoring.notice('resolved', 'VfioscopeRemovalStalled', earlier);
     assert.deepEqual(cleared.labels, labels);
-    assert.deepEqual(await firing(), []);
+    await onlyFiring();
   });
 
-  it('tells of every wrong order that user space can cause, and of nothing else', async () => {
-    const told = monitoring.notices.length;
-    const unload = ACTS.at(-1);
-    for (const act of ACTS.slice(0, -1)) await act.play(stage);
-    for (const name of WRONG_ORDERS) await monitoring.notice('firing', name, told);
-    const names = new Set(monitoring.notices.slice(told).map(({ labels }) => labels.alertname));
-    // Its stall is so short that it may end before anybody is told.
-    names.delete('VfioscopeRemovalStalled');
-    assert.deepEqual([...names].sort(), WRONG_ORDERS);
+  it('fires for every ordering violation that user space can cause, and for nothing else', async () => {
+    const earlier = monitoring.notices.length;
+    const unload = STEPS.at(-1);
+    for (const step of STEPS.slice(0, -1)) await step.run(session);
+    for (const name of SCENARIO_ALERTS) await monitoring.notice('firing', name, earlier);
+    const names = new Set(monitoring.notices.slice(earlier).map(({ labels }) => labels.alertname));
+    for (const name of PASSING_ALERTS) names.delete(name);
+    assert.deepEqual(await beside([...names]), SCENARIO_ALERTS);
     // What could not be removed goes with its driver.
-    const life = await stage.create('mtty');
-    const vmm = stage.vmm('qemu-released');
-    await stage.start(vmm, 'a', life);
-    await vmm.order('kvmvfio del a.kvmvfio a.group');
-    for (const file of ['a.kvmvfio', 'a.vcpu', 'a.vm']) await vmm.order(`close ${file}`);
+    const object = await session.create('mtty');
+    const vmm = session.vmm('qemu-released');
+    await session.start(vmm, 'a', object);
+    await vmm.command('kvmvfio del a.kvmvfio a.group');
+    for (const file of ['a.kvmvfio', 'a.vcpu', 'a.vm']) await vmm.command(`close ${file}`);
     await monitoring.until('it is released', async () => {
       const [released] = await monitoring.query('vfioscope_vm_fd_closed_timestamp_seconds');
       return released !== undefined;
     });
-    await readDashboards(life.uuid);
-    await vmm.order('quit');
-    await unload?.play(stage);
-    await monitoring.notice('resolved', 'VfioscopeDeviceLeaked', told);
+    await readDashboards(object.uuid);
+    await vmm.command('quit');
+    await unload?.run(session);
+    await monitoring.notice('resolved', 'VfioscopeDeviceLeaked', earlier);
   });
 
-  it('fills each panel of each dashboard that is about what happened', () => {
+  it('fills each panel of each dashboard that is about what happened', async () => {
     const empty = PANELS.filter(({ panel }) => !filled.has(panel)).map(({ name }) => name);
-    assert.deepEqual(new Set(empty), new Set(Object.keys(EMPTY_HERE)));
+    const expected = new Set(Object.keys(EMPTY_HERE));
+    // The agent of a busy machine may have missed a scrape, which a reading of the panel met or did not.
+    if ((await monitoring.hasMissedScrapes()) && !empty.includes(UNREACHABLE))
+      expected.delete(UNREACHABLE);
+    assert.deepEqual(new Set(empty), expected);
   });
 });

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * The demo. Plays all acts on a real kernel while the agent in the VM tells what
- * it sees. With --once it ends by itself: exit code 0 only if the agent saw every
- * expected life and violation, and no other.
+ * The demo. Runs all steps on a real kernel while the agent in the VM logs what it observes.
+ * With --once it ends by itself: exit code 0 only if the agent reported every expected device, VM and
+ * violation, and no other.
  */
-import { ACTS } from './acts.ts';
-import { Stage } from './stage.ts';
+
+import { messageOf } from '../../src/errors.ts';
+import { LabSession } from './lab-session.ts';
+import { STEPS } from './steps.ts';
 import { differences } from './verify.ts';
 
 const EXIT_DIFFERENT = 1;
@@ -25,52 +27,54 @@ try {
   await demo();
 } catch (error) {
   if (!interrupted.signal.aborted) {
-    console.error(`demo: ${error instanceof Error ? error.message : error}`);
+    console.error(`demo: ${messageOf(error)}`);
     process.exitCode = EXIT_DIFFERENT;
   }
 }
 
 async function demo(): Promise<void> {
-  const stage = await Stage.open({
+  const session = await LabSession.open({
     kernel: '6.12',
     timeoutMs: once ? HOUR / 6 : 24 * HOUR,
     logFormat: 'pretty',
     tty: process.stdout.isTTY,
     onAgentOutput: (text) => process.stdout.write(text),
-    onStep: (step, detail, ms) => say(`${step} ${detail} ${(ms / 1000).toFixed(1)} s`),
+    onStep: (step, detail, ms) => print(`${step} ${detail} ${(ms / 1000).toFixed(1)} s`),
     signal: interrupted.signal,
   });
   try {
-    say(`the agent in the VM listens here too: ${stage.url}`);
-    say(`  ${stage.url}/metrics   ${stage.url}/api/v1/violations`);
-    for (const [i, act] of ACTS.entries()) {
-      say('');
-      say(`${i + 1}/${ACTS.length} ${act.title}`);
-      await act.play(stage);
-      // What the agent has to say to this act should stand above the next one's title.
+    print(`the agent in the VM is reachable at ${session.url}`);
+    print(`  ${session.url}/metrics   ${session.url}/api/v1/violations`);
+    for (const [i, step] of STEPS.entries()) {
+      print('');
+      print(`${i + 1}/${STEPS.length} ${step.title}`);
+      await step.run(session);
+      // The agent's output for this step should appear above the title of the next one.
       await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     }
-    say('');
-    const wrong = await differences(stage);
-    for (const difference of wrong) say(`WRONG: ${difference}`);
+    print('');
+    const wrong = await differences(session);
+    for (const difference of wrong) print(`WRONG: ${difference}`);
     if (wrong.length > 0) process.exitCode = EXIT_DIFFERENT;
-    else say(verdict(stage));
+    else print(verdict(session));
     if (!once) {
-      say(`everything is played. Look around at ${stage.url}, then press Ctrl-C.`);
+      print(
+        `all steps are done. The agent still answers at ${session.url}; press Ctrl-C to end the demo.`,
+      );
       await stopped;
     }
   } finally {
-    await stage.close();
+    await session.close();
   }
 }
 
-function verdict({ lives, vms, violations }: Stage): string {
+function verdict({ devices, vms, violations }: LabSession): string {
   return (
-    `the agent saw all ${lives.length} device lives, ${vms} VMs and ${violations.length} violations, ` +
+    `the agent reported all ${devices.length} devices, ${vms} VMs and ${violations.length} violations, ` +
     'and nothing else'
   );
 }
 
-function say(text: string): void {
+function print(text: string): void {
   console.log(text && `demo  ${text}`);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a storm leaves, and what an agent makes of it, in the same words. */
+/** The devices that a storm keeps and the devices that an agent reports, in one format. */
 
 import type { Vm } from '../lab/lab.ts';
-import type { StormLife } from '../lab/storm.ts';
+import type { StormDevice } from '../lab/storm.ts';
 import type { AgentInVm } from './agent.ts';
 
 /** A type of each sample driver. */
@@ -17,14 +17,14 @@ export async function loadModules(vm: Vm): Promise<void> {
   await vm.run(['sh', '-c', 'modprobe -q vfio_mdev; modprobe mtty; modprobe mdpy count=40']);
 }
 
-/** Ends what a failed test would leave to the next. */
+/** Ends the processes that a failed test would leave for the next one. */
 export async function clearAway(vm: Vm): Promise<void> {
   await vm.run(['sh', '-c', 'pkill -KILL -f [d]ist/agent/main.js; pkill -TERM storm']);
 }
 
 /** "uuid on parent state opens" of each device that should be there, sorted. */
-export function heldDevices(lives: ReadonlyMap<string, StormLife>): string[] {
-  return [...lives.values()]
+export function heldDevices(devices: ReadonlyMap<string, StormDevice>): string[] {
+  return [...devices.values()]
     .filter(({ held }) => held)
     .map(
       ({ uuid, parent, opens }) => `${uuid} on ${parent} ${opens > 0 ? 'open' : 'bound'} ${opens}`,
@@ -32,7 +32,8 @@ export function heldDevices(lives: ReadonlyMap<string, StormLife>): string[] {
     .sort();
 }
 
-export async function seenDevices(agent: AgentInVm): Promise<string[]> {
+/** The same for each device that an agent reports. */
+export async function reportedDevices(agent: AgentInVm): Promise<string[]> {
   return (await agent.devices())
     .map(({ id, parent, state, openCount }) => `${id} on ${parent} ${state} ${openCount}`)
     .sort();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What the agent could watch on each kernel, as the matrix found it: support/KERNEL.json,
- * from which docs/kernel-support.md is made.
+ * Which points the agent could attach on each kernel, as the matrix found it: support/KERNEL.json,
+ * from which docs/kernel-support.md is generated.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { PointStatus } from '../../src/events/source.ts';
@@ -9,7 +9,7 @@ import { MODULE_BTF } from './traits.ts';
 
 export interface SupportedPoint {
   readonly point: string;
-  readonly meaning: string;
+  readonly description: string;
   readonly state: PointStatus['state'];
   readonly symbol?: string;
   readonly method?: string;
@@ -25,7 +25,7 @@ export interface SupportedRule {
 }
 
 export interface Support {
-  /** As uname tells it. */
+  /** As `uname -r` prints it. */
   readonly release: string;
   readonly points: readonly SupportedPoint[];
   readonly rules: readonly SupportedRule[];
@@ -40,15 +40,15 @@ export function readSupport(kernel: string, moduleBtf = true): Support {
   return JSON.parse(readFileSync(fileOf(kernel, moduleBtf), 'utf8')) as Support;
 }
 
-/** What an agent's /api/v1/probes says, without what changes from run to run. */
+/** The answer of an agent's /api/v1/probes, without what changes from run to run. */
 export function supportOf(
   release: string,
   { points, rules }: { points: readonly PointStatus[]; rules: readonly SupportedRule[] },
 ): Support {
   return {
     release,
-    points: points.map(({ point, meaning, state, symbol, method, reason }) => ({
-      ...{ point, meaning, state },
+    points: points.map(({ point, description, state, symbol, method, reason }) => ({
+      ...{ point, description, state },
       ...(symbol === undefined ? {} : { symbol }),
       ...(method === undefined ? {} : { method }),
       ...(reason === undefined ? {} : { reason }),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * What kernels do differently with the same acts: facts of the kernels, not of the agent,
- * which the end-to-end test therefore expects of them.
+ * How kernels differ under the same steps: facts about the kernels, not about the agent, which the
+ * end-to-end test therefore expects of them.
  */
 import { readMatrix } from '../lab/kernels.ts';
 
@@ -16,13 +16,13 @@ export interface Traits {
   readonly deviceHoldsVm: Trait<boolean>;
   /** An open device still points to its VM after that was destroyed. */
   readonly devicePointsToDeadVm: Trait<boolean>;
-  /** How bad it is to take the VM from an open device. */
+  /** The severity of clearing the VM of an open device. */
   readonly clearedKvm: Trait<'info' | 'warning' | 'error'>;
-  /** While a removal waits for a device's users, the device can be opened anew. */
+  /** While a removal waits for a device's users, the device can be opened again. */
   readonly opensWhileLeaving: Trait<boolean>;
   /** `remove` can be written before `create` has returned. */
   readonly removeRacesCreate: Trait<boolean>;
-  /** A pinned kprobe goes on without the agent that made it. */
+  /** A pinned kprobe stays attached without the agent that created it. */
   readonly keepsPinned: Trait<boolean>;
 }
 
@@ -67,7 +67,7 @@ const V5_10: Traits = {
   devicePointsToDeadVm: { value: false, because: 'the core keeps no VM for a device' },
   clearedKvm: {
     value: 'error',
-    because: 'drivers let go of it in a worker, or never (group notifier)',
+    because: 'drivers release it in a worker, or never (group notifier)',
   },
   removeRacesCreate: {
     value: false,
@@ -78,10 +78,10 @@ const V5_10: Traits = {
 
 const TRAITS: Readonly<Record<string, Traits>> = { '5.10': V5_10, '6.1': V6_1 };
 
-/** The kernel that the tests run on; `npm run lab:matrix` goes through all. */
+/** The kernel that the tests run on; `npm run lab:matrix` runs them on all. */
 export const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12';
 
-/** Whether modules may tell their types; without it, any kernel is as 5.10 in that. */
+/** Whether the agent uses the modules' BTF; without it, every kernel is like 5.10 in that respect. */
 export const MODULE_BTF = process.env.VFIOSCOPE_MODULE_BTF !== 'no';
 
 /** @param kernel of test/lab/kernels.json */

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What goes wrong on real hosts, on a real kernel: each gets a clear word, none ends a running agent. */
+/** Problems of real hosts, on a real kernel: each gets a clear message, none ends a running agent. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm } from '../lab/vmm.ts';
+import { SUITE_MS, until, VM_MS } from '../until.ts';
 import { buildProbes, OTHER_WIRE } from './variant.ts';
 
 const AGENT = [process.execPath, 'dist/agent/main.js'];
 const LISTEN = '10.0.2.15:10055';
+/** The host snapshots that were taken because a module was loaded. */
+const MODULE_SNAPSHOTS = 'vfioscope_snapshots_total{reason="module"}';
 
-describe('trouble on a real kernel', { timeout: 280_000 }, () => {
+describe('trouble on a real kernel', { timeout: SUITE_MS }, () => {
   let vm: Vm;
   let url = '';
   before(async () => {
-    vm = await bootLab({ kernel: '6.12', timeoutMs: 270_000 });
+    vm = await bootLab({ kernel: '6.12', timeoutMs: VM_MS });
     url = `http://127.0.0.1:${await vm.forward(10055)}`;
   });
   after(async () => {
     await vm?.close();
   });
-  /** A failed test must not leave its agent to the next. */
+  /** A failed test must not leave its agent for the next one. */
   afterEach(() => sh('pkill -KILL -f dist/agent/main.js'));
 
   const sh = async (command: string) => {
@@ -29,24 +32,15 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     return { exitCode, text: stdout + stderr };
   };
 
-  /** Starts an agent and collects what it says. */
+  /** Starts an agent and collects its output. */
   const start = (...flags: string[]) => {
-    const said = { text: '' };
+    const output = { text: '' };
     const collect = (chunk: Buffer) => {
-      said.text += chunk.toString();
+      output.text += chunk.toString();
     };
     const command = [...AGENT, 'run', '--listen', LISTEN, '--log-format', 'json', ...flags];
     const agent = vm.start(command, { onStdout: collect, onStderr: collect });
-    return { agent, said };
-  };
-
-  const until = async (what: string, holds: () => Promise<boolean>) => {
-    const deadline = Date.now() + 20_000;
-    while (Date.now() < deadline) {
-      if (await holds().catch(() => false)) return;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    assert.fail(`waited in vain until ${what}`);
+    return { agent, output };
   };
 
   const metric = async (series: string) => {
@@ -68,7 +62,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.equal(exitCode, 0, 'SIGTERM is a clean end');
   };
 
-  it('says that it lacks rights when it is not root', async () => {
+  it('reports the missing capabilities when it is not root', async () => {
     const { exitCode, text } = await sh(
       `setpriv --reuid 65534 --clear-groups ${AGENT.join(' ')} run`,
     );
@@ -78,7 +72,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.doesNotMatch(text, /^\s+at /m, 'no stack trace');
   });
 
-  it('says so on a kernel without BTF', async () => {
+  it('reports a kernel without BTF', async () => {
     const { exitCode, text } = await sh(
       `unshare -m sh -c 'mount -t tmpfs none /sys/kernel/btf && ${AGENT.join(' ')} run'`,
     );
@@ -86,7 +80,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.match(text, /has no BTF \(\/sys\/kernel\/btf\/vmlinux is missing\)/);
   });
 
-  it('names an object that it cannot read', async () => {
+  it('names a probe object that it cannot read', async () => {
     const { exitCode, text } = await sh(
       `mkdir -p /tmp/bad && echo rubbish | tee /tmp/bad/vfioscope.bpf.o > /tmp/bad/vfioscope-typed.bpf.o && ${AGENT.join(' ')} run --probes /tmp/bad`,
     );
@@ -95,14 +89,14 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.doesNotMatch(text, /^\s+at /m);
   });
 
-  it('names a ring buffer that cannot be, and what could', async () => {
+  it('refuses an impossible ring buffer size, and names the possible ones', async () => {
     const { exitCode, text } = await sh(`${AGENT.join(' ')} run --ring-bytes 5000`);
     assert.equal(exitCode, 2);
     assert.match(text, /a ring buffer of 5000 bytes is not possible/);
     assert.match(text, /what to do: set ring\.bytes to a power of two from 4096/);
   });
 
-  it('refuses objects of another wire format, and says what differs', async () => {
+  it('refuses probe objects of another wire format, and reports what differs', async () => {
     const other = mkdtempSync('dist/other-wire-');
     try {
       buildProbes(other, 'event.h', [OTHER_WIRE]);
@@ -118,7 +112,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     }
   });
 
-  it('doctor tells which modules are missing, and exits with 1', async () => {
+  it('doctor lists the missing modules, and exits with 1', async () => {
     const { exitCode, text } = await sh(`${AGENT.join(' ')} doctor`);
     assert.equal(exitCode, 1);
     for (const module of ['mdev', 'vfio', 'kvm']) {
@@ -128,11 +122,13 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.doesNotMatch(text, /renamed/);
   });
 
-  it('runs without modules, watches them when they come, and lets them go', async () => {
-    const { agent, said } = start();
+  it('runs without modules, attaches when they are loaded, and detaches', async () => {
+    const { agent, output } = start();
     await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
     assert.equal((await fetch(`${url}/-/ready`)).status, 503);
-    assert.match(said.text, /waiting for the module vfio to be loaded/);
+    await until('it logs which module it waits for', () =>
+      output.text.includes('not watching vfio yet: the module is not loaded'),
+    );
 
     await sh('modprobe mdev; modprobe vfio_iommu_type1; modprobe kvm_amd');
     await until('all is attached', async () =>
@@ -144,27 +140,83 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.equal(unloaded.exitCode, 0, `the probes must not hold the module: ${unloaded.text}`);
     await until('it noticed', async () => (await states()).get('mdev') === 'waiting');
     await sh('modprobe mdev');
-    await until('it watches again', async () => (await states()).get('mdev') === 'attached');
+    await until('it attaches again', async () => (await states()).get('mdev') === 'attached');
 
-    // So quickly that no look at the list of modules falls in between.
+    // So quickly that the agent may not read the list of modules in between.
+    const snapshots = await metric(MODULE_SNAPSHOTS);
     await sh('modprobe -r mdev; modprobe mdev');
-    await sh('sleep 2; modprobe mtty');
+    await until('it has taken a host snapshot for the new module', async () => {
+      return (await metric(MODULE_SNAPSHOTS)) > snapshots;
+    });
     await until(
-      'the new module is watched',
+      'it is attached to the new module',
+      async () => (await states()).get('mdev') === 'attached',
+    );
+    await sh('modprobe mtty');
+    await until(
+      'events of the new module arrive',
       async () =>
         (await metric('vfioscope_events_total{point="mdev.parent.register",phase="end"}')) === 1,
     );
     await stop(agent);
   });
 
-  it('is scraped to its end, and ends cleanly all the same', async () => {
+  it('attaches later to a module that came while descriptors were short, and is not ready until then', async () => {
+    const { agent, output } = start();
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    const limit = (count: number) =>
+      sh(`prlimit --pid $(pgrep -f "main[.]js run") --nofile=${count}:4096`);
+    await sh('modprobe -r mtty; modprobe -r mdev');
+    await until('it noticed', async () => (await states()).get('mdev') === 'waiting');
+    assert.equal((await limit(20)).exitCode, 0);
+    await sh('modprobe mdev');
+    await until('it cannot attach', () =>
+      /cannot watch mdev[^"]*Too many open files/.test(output.text),
+    );
+    const tried = output.text.length;
+    assert.equal((await limit(4096)).exitCode, 0);
+    await until('it tries again', () =>
+      /watching \d+ of \d+ points of the module mdev/.test(output.text.slice(tried)),
+    );
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    await sh('modprobe mtty');
+    await stop(agent);
+  });
+
+  it('answers and watches on while its log cannot be written', async () => {
+    const agent = vm.start([
+      'sh',
+      ...['-c', `exec ${AGENT.join(' ')} run --listen ${LISTEN} --log-format json > /dev/full`],
+    ]);
+    await until('it is ready', async () => (await fetch(`${url}/-/ready`)).ok);
+    const dropped = () => metric('vfioscope_log_lines_dropped_total');
+    const before = await dropped();
+    assert.ok(before > 0, 'the lines of the start were dropped');
+    await sh('modprobe -r mtty; modprobe mtty');
+    await until('more lines are dropped', async () => (await dropped()) > before);
+    agent.signal('SIGUSR1');
+    assert.ok((await fetch(`${url}/-/healthy`)).ok);
+    // Sockets in state 0A listen; the one of the API shows that this finds them.
+    const listens = async (port: number) => {
+      const hex = port.toString(16).toUpperCase().padStart(4, '0');
+      const { exitCode } = await sh(
+        `grep -q ":${hex} [0-9A-F]*:0000 0A " /proc/net/tcp /proc/net/tcp6`,
+      );
+      return exitCode === 0;
+    };
+    assert.ok(await listens(10055));
+    assert.ok(!(await listens(9229)), 'no debugger listens');
+    await stop(agent);
+  });
+
+  it('exits cleanly while it is scraped', async () => {
     const { agent } = start();
     await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
     const answers: number[] = [];
     const scrape = async () => {
       for (;;) {
         const response = await fetch(`${url}/metrics`);
-        // A document that is cut off is an error here.
+        // This throws when the document is cut off.
         await response.text();
         answers.push(response.status);
         if (response.status !== 200) return;
@@ -180,7 +232,7 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     );
   });
 
-  it('names the address that is in use, and leaves the first agent alone', async () => {
+  it('names the address that is in use, and does not disturb the first agent', async () => {
     const { agent } = start();
     await until('it listens', async () => (await fetch(`${url}/-/healthy`)).ok);
     const { exitCode, text } = await sh(`${AGENT.join(' ')} run --listen ${LISTEN}`);
@@ -190,9 +242,9 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     await stop(agent);
   });
 
-  it('counts calls that it could not watch as lost, where tracefs is not writable', async () => {
+  it('counts calls that it could not probe as lost, where tracefs is not writable', async () => {
     // Without it a return probe has ten instances; each call in flight takes one.
-    const flying = 12;
+    const inFlight = 12;
     const readOnly =
       'mount --bind /sys/kernel/tracing /sys/kernel/tracing && mount -o remount,bind,ro /sys/kernel/tracing';
     const doctor = await sh(`unshare -m sh -c '${readOnly} && ${AGENT.join(' ')} doctor'`);
@@ -205,18 +257,18 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     assert.equal(await metric('vfioscope_probe_missed_total'), 0);
 
     const vmm = new Vmm(vm, 'busy');
-    const uuids = Array.from({ length: flying }, () => randomUUID());
+    const uuids = Array.from({ length: inFlight }, () => randomUUID());
     for (const [i, uuid] of uuids.entries()) {
       await sh(
         `echo ${uuid} > $(ls /sys/class/mdev_bus/mtty/mdev_supported_types/*/create | head -n 1)`,
       );
-      await vmm.order(`start d${i} ${uuid}`);
+      await vmm.command(`start d${i} ${uuid}`);
     }
     const removals = uuids.map((uuid) => sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`));
     await until(
       'the misses show',
       async () =>
-        (await metric('vfioscope_probe_missed_total{point="vfio.unregister"}')) === flying - 10,
+        (await metric('vfioscope_probe_missed_total{point="vfio.unregister"}')) === inFlight - 10,
     );
     await until('they count as lost', async () => {
       const lost = await metric('vfioscope_events_lost_total{reason="probe_missed"}');
@@ -238,7 +290,9 @@ describe('trouble on a real kernel', { timeout: 280_000 }, () => {
     await agent.exit;
     const next = start();
     await until('it is ready again', async () => (await fetch(`${url}/-/ready`)).ok);
-    assert.match(next.said.text, /took back \d+ probe definitions/);
+    await until('it logs the stale definitions that it removed', () =>
+      /removed \d+ stale kprobe definitions left by a killed agent/.test(next.output.text),
+    );
     await stop(next.agent);
     assert.equal(await definitions(), '0');
   });

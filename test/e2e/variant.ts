@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** An agent, or its probes, as they might be and are not: built from changed sources. */
+/** Builds variants of the agent and its probes from changed sources. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { cpSync, readFileSync, writeFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ export function buildProbes(directory: string, file: string, changes: readonly C
   execFileSync('make', ['-s', '-C', `${directory}/sources`, 'OUT=../bpf'], { stdio: 'inherit' });
 }
 
-/** The agent as it was built, to run with the probes of `directory`. */
+/** Copies the agent as it was built, to run with the probes of `directory`. */
 export function copyAgent(directory: string): void {
   cpSync('dist/agent', `${directory}/agent`, { recursive: true });
   cpSync('dist/package.json', `${directory}/package.json`);

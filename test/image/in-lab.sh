@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Started by test/image.sh --lab in the lab's VM: runs the image with the command of
-# docs/container.md, in podman, on a kernel that has the real thing.
+# docs/container.md, in podman, on a kernel with real mdev, VFIO and KVM.
 #   in-lab.sh STORE IMAGE_ID
 set -euo pipefail
 store=$1 image=$2
@@ -31,7 +31,7 @@ modprobe -a mtty kvm-amd vfio_iommu_type1
 docker tag "$image" vfioscope
 
 said=$(eval "$(from_docs doctor)") || wrong "doctor exits with 0, not $?" "$said"
-[[ $said == *'everything works here' && $said != *'  no '* ]] || wrong 'every point is attached' "$said"
+[[ $said == *'everything works on this host' && $said != *'  no '* ]] || wrong 'every point is attached' "$said"
 [[ $said == *'kretprobe:1000'* ]] || wrong 'tracefs can be written to' "$said"
 ok "doctor, exit 0: $(grep -c '(kprobe\|(tracepoint\|(kretprobe' <<<"$said") points attached on $(uname -r)"
 
@@ -73,6 +73,6 @@ kill "$sleeper"
 
 started=$SECONDS
 docker stop --time 20 vfioscope >/dev/null
-((SECONDS - started < 15)) || wrong 'it stops when it is told to'
+((SECONDS - started < 15)) || wrong 'it stops on SIGTERM'
 ! grep -q vfioscope /sys/kernel/tracing/kprobe_events || wrong 'it leaves no probe behind'
-ok 'it stops when it is told to, and leaves no probe behind'
+ok 'it stops on SIGTERM, and leaves no probe behind'

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The core up to Linux 5.10: a parent has callbacks, and vfio_mdev makes the vfio_device. */
+/* The core up to Linux 5.10: a parent has callbacks, and vfio_mdev creates the vfio_device. */
 #include <linux/notifier.h>
 #include <linux/string.h>
 
@@ -34,7 +34,7 @@ static int create(struct kobject *type, struct mdev_device *mdev)
 	struct faulty_parent *parent = dev_get_drvdata(mdev_parent_dev(mdev));
 	const struct kind *kind = kind_of(type);
 	struct faulty *faulty;
-	int ret = take_places(parent, kind);
+	int ret = take_instances(parent, kind);
 
 	if (ret)
 		return ret;
@@ -43,7 +43,7 @@ static int create(struct kobject *type, struct mdev_device *mdev)
 	faulty = kzalloc(sizeof(*faulty), GFP_KERNEL);
 	if (!faulty || fail_probe) {
 		kfree(faulty);
-		return_places(parent, kind);
+		return_instances(parent, kind);
 		return fail_probe ? -EIO : -ENOMEM;
 	}
 	mutex_init(&faulty->lock);
@@ -58,14 +58,14 @@ static int remove(struct mdev_device *mdev)
 {
 	struct faulty *faulty = mdev_get_drvdata(mdev);
 
-	if (remove_ms)
-		msleep(remove_ms);
-	return_places(faulty->parent, faulty->kind);
+	while (READ_ONCE(hold_remove))
+		msleep(10);
+	return_instances(faulty->parent, faulty->kind);
 	kfree(faulty);
 	return 0;
 }
 
-/* Whenever the group is told a VM, and when it is known at registration. */
+/* Called whenever the group gets a VM, and at registration when it has one. */
 static int notice_kvm(struct notifier_block *notifier, unsigned long action, void *kvm)
 {
 	struct faulty *faulty = container_of(notifier, struct faulty, notifier);
@@ -160,7 +160,7 @@ static const struct mdev_parent_ops parent_ops = {
 	.release = release,
 };
 
-/* It is parents that have callbacks, so there is no driver to register: only their types. */
+/* Parents have the callbacks, so there is no driver to register: only their types. */
 static int register_driver(void)
 {
 	unsigned int i;

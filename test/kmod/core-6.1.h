@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The core from Linux 6.1 on: an mdev driver probes mdevs, and makes their vfio_device itself. */
+/* The core since Linux 6.1: an mdev driver probes mdevs, and initialises their vfio_device itself. */
 #include <linux/completion.h>
 
 struct registration {
@@ -16,9 +16,9 @@ struct faulty {
 	const struct kind *kind;
 	struct use use;
 	bool is_registered;
-	/* That the device has beside the right one. */
+	/* A second vfio_device of the device. */
 	struct faulty *second;
-	/* Who waits for its release, if anybody does. */
+	/* Completed at its release, if a remove waits for that. */
 	struct completion *released;
 };
 
@@ -27,8 +27,21 @@ static struct faulty *faulty_of(struct vfio_device *vdev)
 	return container_of(vdev, struct faulty, vdev);
 }
 
+/* As vfio_device_put_registration(), which drivers may not call. */
+static void put_use(void *object)
+{
+	struct vfio_device *vdev = object;
+
+	if (refcount_dec_and_test(&vdev->refcount))
+		complete(&vdev->comp);
+}
+
 static int open_device(struct vfio_device *vdev)
 {
+	if (leak_use) {
+		refcount_inc(&vdev->refcount);
+		leak(put_use, vdev);
+	}
 	return begin_use(&faulty_of(vdev)->use, vdev->kvm);
 }
 
@@ -42,9 +55,9 @@ static void ignore_request(struct vfio_device *vdev, unsigned int count)
 }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
-/* The vfio_device that is put too early, one at a time, and the end of its withdrawal. */
+/* The vfio_device that is put too early, one at a time, and the end of its unregistration. */
 static struct faulty *hasty;
-static DECLARE_COMPLETION(withdrawn);
+static DECLARE_COMPLETION(unregistered);
 
 static void put_early(struct work_struct *work)
 {
@@ -53,7 +66,7 @@ static void put_early(struct work_struct *work)
 
 static DECLARE_WORK(early, put_early);
 
-/* By now it is off the bus, so what is put is the last reference. */
+/* The device is off the bus now, so this puts the last reference. */
 static void put_on_request(struct vfio_device *vdev, unsigned int count)
 {
 	if (count > 0)
@@ -62,11 +75,11 @@ static void put_on_request(struct vfio_device *vdev, unsigned int count)
 	schedule_work(&early);
 }
 
-/* It is freed when its release returns, so that lasts until nobody uses it. */
-static void hold_back(struct faulty *faulty)
+/* The vfio_device is freed when its release returns, so the release waits until nobody uses it. */
+static void wait_before_return(struct faulty *faulty)
 {
 	if (faulty == hasty)
-		wait_for_completion(&withdrawn);
+		wait_for_completion(&unregistered);
 }
 
 /* @return whether it has been freed */
@@ -74,13 +87,13 @@ static bool end_early(struct faulty *faulty)
 {
 	if (faulty != hasty)
 		return false;
-	complete(&withdrawn);
+	complete(&unregistered);
 	flush_work(&early);
 	hasty = NULL;
 	return true;
 }
 
-/* What all devices of a set share lives as long as one of them. */
+/* What all devices of a set share exists as long as one of them. */
 static void share_set(struct faulty *faulty)
 {
 	vfio_assign_device_set(&faulty->vdev, faulty->parent);
@@ -90,7 +103,7 @@ static void share_set(struct faulty *faulty)
 static void release(struct vfio_device *vdev)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
-	hold_back(faulty_of(vdev));
+	wait_before_return(faulty_of(vdev));
 #endif
 	if (faulty_of(vdev)->released)
 		complete(faulty_of(vdev)->released);
@@ -138,7 +151,7 @@ static void put_vdev(void *vdev)
 	vfio_put_device(vdev);
 }
 
-static void let_go(void *data)
+static void release_reference(void *data)
 {
 	DECLARE_COMPLETION_ONSTACK(released);
 	struct faulty *faulty = data;
@@ -146,7 +159,7 @@ static void let_go(void *data)
 
 	if (faulty->is_registered)
 		vfio_unregister_group_dev(&faulty->vdev);
-	return_places(faulty->parent, faulty->kind);
+	return_instances(faulty->parent, faulty->kind);
 	if (!IS_ERR_OR_NULL(faulty->second))
 		vfio_put_device(&faulty->second->vdev);
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
@@ -202,24 +215,24 @@ static int probe(struct mdev_device *mdev)
 	struct faulty_parent *parent = parent_of(registration);
 	const struct kind *kind = &kinds[mdev->type - registration->types];
 	struct faulty *faulty;
-	int ret = take_places(parent, kind);
+	int ret = take_instances(parent, kind);
 
 	if (ret)
 		return ret;
 	faulty = vfio_alloc_device(faulty, vdev, &mdev->dev, ops_for_faults());
 	if (IS_ERR(faulty)) {
-		return_places(parent, kind);
+		return_instances(parent, kind);
 		return PTR_ERR(faulty);
 	}
 	faulty->parent = parent;
 	faulty->kind = kind;
 	ret = set_up(faulty);
 	if (!ret && late_unregister)
-		ret = devm_add_action(&mdev->dev, let_go, faulty);
+		ret = devm_add_action(&mdev->dev, release_reference, faulty);
 	else if (!ret)
 		dev_set_drvdata(&mdev->dev, faulty);
 	if (ret)
-		let_go(faulty);
+		release_reference(faulty);
 	return ret;
 }
 
@@ -227,11 +240,11 @@ static void remove(struct mdev_device *mdev)
 {
 	struct faulty *faulty = dev_get_drvdata(&mdev->dev);
 
-	if (remove_ms)
-		msleep(remove_ms);
-	/* Without, it is left to devres, which comes after the bus. */
+	while (READ_ONCE(hold_remove))
+		msleep(10);
+	/* Without this call devres unregisters it, which happens after the bus has unbound it. */
 	if (faulty)
-		let_go(faulty);
+		release_reference(faulty);
 }
 
 static unsigned int get_available(struct mdev_type *type)

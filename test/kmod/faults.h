@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What can be wrong with the driver: one module parameter each, off by default. README.md says which
- * kernels know a fault and what it leads to.
+ * The driver's faults: one module parameter each, off by default. README.md lists the kernels on which
+ * a fault exists, and its effect.
  */
 #ifndef FAULTY_FAULTS_H
 #define FAULTY_FAULTS_H
@@ -28,25 +28,28 @@ FAULT(under_lock, 0644, "A create sleeps with the lock that all others need");
 FAULT(fail_probe, 0644, "A create fails with EIO, after the device was set up");
 FAULT(double_init, 0644, "A vfio_device is initialised twice");
 FAULT(double_register, 0644, "A vfio_device is registered twice");
-FAULT(no_register, 0644, "A vfio_device is made and never registered");
+FAULT(no_register, 0644, "A vfio_device is initialised and never registered");
 
 /* Opening. */
+FAULT(hold_open, 0644, "An open does not end before this is switched off");
+FAULT(hold_close, 0644, "A close does not end before this is switched off");
 FAULT(needs_kvm, 0644, "An open without a VM fails with ESRCH");
 FAULT(one_kvm, 0644, "An open for a VM that has one of these devices open fails with EEXIST");
 FAULT(leak_kvm, 0644, "An open takes a reference on the VM that its close does not put");
 FAULT(extra_put, 0644, "An open puts a reference on a VM that has none");
 FAULT(notify_bad, 0644, "The group's notifier refuses a VM with NOTIFY_BAD");
+FAULT(leak_use, 0644, "An open takes a reference on the registration that its close does not put");
 FAULT(no_owner, 0444, "An open device does not keep the module from being unloaded");
 
 /* Removing. */
-DELAY(remove_ms, "A remove takes that many milliseconds");
-FAULT(request, 0644, "Devices created from now on are asked to let go of their users, and ignore it");
-FAULT(late_unregister, 0644, "Devices created from now on are unregistered after the bus let go of them");
+FAULT(hold_remove, 0644, "A remove does not end before this is switched off");
+FAULT(request, 0644, "Devices created from now on are requested back from their users, and ignore it");
+FAULT(late_unregister, 0644, "Devices created from now on are unregistered after the bus has unbound them");
 FAULT(early_put, 0644, "A vfio_device is put while its remove waits for users");
 FAULT(leak_vdev, 0644, "A reference on the vfio_device is not put");
 FAULT(wait_release, 0644, "A remove waits until the vfio_device is released");
 FAULT(leak_dev, 0644, "A reference on the mdev is not put");
-FAULT(leak_instance, 0644, "The place of a removed device stays taken");
+FAULT(leak_instance, 0644, "The instance of a removed device stays taken");
 FAULT(driver_first, 0644, "The mdev driver is unregistered before its parents");
 
 #endif

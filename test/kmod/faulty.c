@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A driver of mediated devices that do nothing, on parents that are not there, with faults to be
+ * A driver of mediated devices without a function, on parents without hardware, with faults that are
  * switched on one by one. Without any it is a correct driver.
  *
- * A fault breaks an order, not memory: what is leaked is put when somebody writes to `put`, and
- * what it still refers to until then is kept as long as the module.
+ * A fault violates an order, but does not corrupt memory: a write to `put` puts what is leaked, and
+ * what leaked objects refer to exists as long as the module.
  */
 #include <linux/delay.h>
 #include <linux/kvm_host.h>
@@ -21,17 +21,17 @@
 
 #define NAME "faulty"
 
-enum { MAX_PARENTS = 64, PLACES = 16 };
+enum { MAX_PARENTS = 64, INSTANCES = 16 };
 
-/* A type of device: how many of its parent's places one takes. */
+/* A type of device: how many of its parent's instances one takes. */
 struct kind {
 	const char *name;
-	unsigned int places;
+	unsigned int instances;
 };
 
 static const struct kind kinds[] = {
-	{ .name = "single", .places = 1 },
-	{ .name = "double", .places = 2 },
+	{ .name = "single", .instances = 1 },
+	{ .name = "double", .instances = 2 },
 };
 
 struct faulty_parent;
@@ -49,20 +49,20 @@ struct leak {
 	void *object;
 };
 
-/* Guards the lists and the places of all parents. */
+/* Guards the lists and the instances of all parents. */
 static DEFINE_MUTEX(state);
 static LIST_HEAD(uses);
 static LIST_HEAD(leaks);
 
-static int take_places(struct faulty_parent *parent, const struct kind *kind);
-static void return_places(struct faulty_parent *parent, const struct kind *kind);
+static int take_instances(struct faulty_parent *parent, const struct kind *kind);
+static void return_instances(struct faulty_parent *parent, const struct kind *kind);
 static unsigned int available(struct faulty_parent *parent, const struct kind *kind);
 static int begin_use(struct use *use, struct kvm *kvm);
 static void end_use(struct use *use);
 static void leak(void (*put)(void *object), void *object);
 static void leak_device(struct device *dev);
 
-/* What stands between this driver and the core: devices, their callbacks, and how parents register. */
+/* Adapts this driver to the core: devices, their callbacks, and the registration of parents. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 #include "core-5.10.h"
 #else
@@ -116,7 +116,7 @@ static int store_put(const char *value, const struct kernel_param *param)
 
 static const struct kernel_param_ops put_ops = { .set = store_put };
 module_param_cb(put, &put_ops, NULL, 0200);
-MODULE_PARM_DESC(put, "Write anything: all that was leaked is put");
+MODULE_PARM_DESC(put, "Write anything to put all leaked references");
 
 static void put_dev(void *dev)
 {
@@ -143,7 +143,7 @@ static void put_place(void *object)
 }
 
 /* @return 0, or -ENOSPC when the parent has not that many left */
-static int take_places(struct faulty_parent *parent, const struct kind *kind)
+static int take_instances(struct faulty_parent *parent, const struct kind *kind)
 {
 	static DEFINE_MUTEX(setup);
 	bool is_serial = under_lock;
@@ -158,19 +158,19 @@ static int take_places(struct faulty_parent *parent, const struct kind *kind)
 	if (is_serial)
 		mutex_unlock(&setup);
 	mutex_lock(&state);
-	if (parent->free >= kind->places) {
-		parent->free -= kind->places;
+	if (parent->free >= kind->instances) {
+		parent->free -= kind->instances;
 		ret = 0;
 	}
 	mutex_unlock(&state);
 	return ret;
 }
 
-static void return_places(struct faulty_parent *parent, const struct kind *kind)
+static void return_instances(struct faulty_parent *parent, const struct kind *kind)
 {
 	unsigned int i;
 
-	for (i = 0; i < kind->places; i++) {
+	for (i = 0; i < kind->instances; i++) {
 		if (leak_instance)
 			leak(put_place, parent);
 		else
@@ -180,12 +180,12 @@ static void return_places(struct faulty_parent *parent, const struct kind *kind)
 
 static unsigned int available(struct faulty_parent *parent, const struct kind *kind)
 {
-	return READ_ONCE(parent->free) / kind->places;
+	return READ_ONCE(parent->free) / kind->instances;
 }
 
 /*
- * As if all references were gone and this driver put one more. The count is put right again, so
- * nothing is freed that somebody uses; until then only the caller, who has the VM, may use it.
+ * Puts a reference as if all were gone already. The right count is restored, so nothing in use is
+ * freed; until then only the caller, which has the VM, may use it.
  */
 static void put_once_too_often(struct kvm *kvm)
 {
@@ -202,6 +202,8 @@ static int begin_use(struct use *use, struct kvm *kvm)
 	struct use *other;
 	int ret = needs_kvm && !kvm ? -ESRCH : 0;
 
+	while (READ_ONCE(hold_open))
+		msleep(10);
 	mutex_lock(&state);
 	list_for_each_entry(other, &uses, entry)
 		if (one_kvm && kvm && other->kvm == kvm)
@@ -223,6 +225,8 @@ static int begin_use(struct use *use, struct kvm *kvm)
 /* The last close. */
 static void end_use(struct use *use)
 {
+	while (READ_ONCE(hold_close))
+		msleep(10);
 	mutex_lock(&state);
 	list_del(&use->entry);
 	use->kvm = NULL;
@@ -235,7 +239,7 @@ static int parent_probe(struct platform_device *device)
 
 	if (!parent)
 		return -ENOMEM;
-	parent->free = PLACES;
+	parent->free = INSTANCES;
 	platform_set_drvdata(device, parent);
 	mutex_lock(&state);
 	list_add(&parent->entry, &known);

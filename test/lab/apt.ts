@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-
+import { messageOf } from '../../src/errors.ts';
 import { cacheDirectory } from './cache.ts';
 import { command } from './command.ts';
-import { errorMessage, LabError } from './errors.ts';
+import { LabError } from './errors.ts';
 
 /** Debian's packages as apt sees them: those of this machine's release, or of another one. */
 export class Apt {
@@ -65,8 +65,8 @@ export class Apt {
       });
     } catch (error) {
       this.#signal?.throwIfAborted();
-      const advice = 'if a package is gone, run: apt-get update';
-      throw new LabError(`${errorMessage(error)}\n${advice}`);
+      const remediation = 'if a package is gone, run: apt-get update';
+      throw new LabError(`${messageOf(error)}\n${remediation}`);
     }
     const versions = new Map<string, string>();
     for (const name of names) {

@@ -39,7 +39,7 @@ test('a forward names the port in the VM and perhaps the one here', () => {
   }
 });
 
-test('words for the kernel are split at spaces', () => {
+test('kernel arguments are split at spaces', () => {
   assert.deepEqual(parse('--append', 'a=1  b', '--append', 'c', '--', 'x').append, [
     'a=1',
     'b',

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-
-import { errorMessage, LabError } from './errors.ts';
+import { messageOf } from '../../src/errors.ts';
+import { LabError } from './errors.ts';
 import { PREEMPTION_MODELS, type PreemptionModel } from './preemption.ts';
 
 export const USAGE = `usage: node test/lab/main.ts [options] -- COMMAND...
@@ -11,14 +11,14 @@ Boots a kernel of test/lab/kernels.json in QEMU and runs the command in the VM.
 The VM sees this machine's files; what it writes is gone when it ends.
 
   --kernel ID         kernel of the matrix, see --list (default: 6.12)
-  --timeout SECONDS   hard limit for the VM's whole life (default: 120)
+  --timeout SECONDS   hard limit for the VM, from its start (default: 120)
   --memory MIB        memory of the VM (default: 1024)
   --env NAME[=VALUE]  pass a variable to the command; may be repeated
   --forward PORT      reach the VM's TCP port on this machine's loopback; may be
                       repeated, HOSTPORT:PORT chooses the port here
   --share DIRECTORY   let the VM write to this directory
   --preempt MODEL     none, voluntary, full or lazy; not every kernel has all
-  --append WORDS      more words for the kernel command line
+  --append WORDS      more arguments for the kernel command line
   --device DEVICE     add a device of QEMU, such as e1000e,addr=8; may be repeated
   --keep-dmesg FILE   write the kernel's log to this file, not to the cache
   --shell             interactive shell instead of a command
@@ -104,7 +104,7 @@ function parse(args: readonly string[]) {
       },
     });
   } catch (error) {
-    throw new LabError(`${errorMessage(error)}\nsee --help`);
+    throw new LabError(`${messageOf(error)}\nsee --help`);
   }
 }
 

@@ -12,11 +12,11 @@ const WARNINGS = ['-Wall', '-Wextra', '-Werror'];
 /** The lab's own programs, and the directories of sources that each is made of. */
 const PROGRAMS = { runner: ['runner'], storm: ['storm', 'vfio'], vmm: ['vmm', 'vfio'] };
 
-/** What the build of a module needs to know of a kernel; a PreparedKernel will do. */
+/** What the build of a module needs to know of a kernel; a PreparedKernel has it. */
 export interface BuildTarget {
   headers: string | undefined;
   makeArguments: readonly string[];
-  /** The directory with the tools of the kernel's release, if those of this machine do not do. */
+  /** The directory with the tools of the kernel's release, if those of this machine cannot build for it. */
   toolRoot: string | undefined;
 }
 
@@ -39,6 +39,7 @@ export async function makeModules(
     toolRoot === undefined
       ? make(headers, sources)
       : inToolRoot(toolRoot, sources, make(`/${path.relative(toolRoot, headers)}`, SOURCES));
+  // programs: make, unshare
   await command(tool, args, { signal });
   return modules.map((name) => path.join(sources, `${name}.ko`));
 }

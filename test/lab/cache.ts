@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
-
+import { messageOf } from '../../src/errors.ts';
 import { missingTool } from './command.ts';
-import { errorCode, errorMessage, LabError } from './errors.ts';
+import { errorCode, LabError } from './errors.ts';
 
 /** How tools spell ENOSPC. */
 const DISK_FULL = 'No space left on device';
@@ -59,7 +59,7 @@ export async function cached(
     }
     return { target, built: true };
   } catch (error) {
-    if (errorMessage(error).includes(DISK_FULL) || errorCode(error) === 'ENOSPC') {
+    if (messageOf(error).includes(DISK_FULL) || errorCode(error) === 'ENOSPC') {
       throw new LabError(
         `the disk is full; a kernel takes ${SPACE} while it is prepared: ${target}`,
       );

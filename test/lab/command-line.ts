@@ -5,17 +5,17 @@ import { cacheDirectory } from './cache.ts';
 import type { PreparedKernel } from './prepare.ts';
 
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
-/** The VM has its own of these; what the lab needs of the host's is bound into them. */
+/** Directories of which the VM has its own; what the lab needs of the host's is bound into them. */
 const OWN_DIRECTORIES = ['/tmp', '/run', '/dev'];
 
-/** What of a VM's options concerns its kernel. */
+/** The options of a VM that concern its kernel. */
 export interface BootOptions {
   preempt?: string | undefined;
   append?: readonly string[] | undefined;
   share?: string | undefined;
 }
 
-/** The kernel's command line; init.sh finds the LAB_* words in its environment. */
+/** The kernel's command line; init.sh finds the LAB_* variables in its environment. */
 export function kernelCommandLine(
   options: BootOptions,
   kernel: Pick<PreparedKernel, 'release' | 'modules' | 'append'>,
@@ -35,7 +35,7 @@ export function kernelCommandLine(
     LAB_SHARE: options.share === undefined ? '' : path.resolve(options.share),
   };
   return [
-    // The whole log comes through the runner; the slow serial line is for what a dying kernel says.
+    // The whole log comes through the runner; the slow serial line is for the output of a panic.
     'console=ttyS0',
     'quiet',
     'panic=-1',

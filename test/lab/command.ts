@@ -1,21 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import { spawn } from 'node:child_process';
 
+import { debianPackageOf } from '../programs/table.ts';
 import { errorCode, LabError } from './errors.ts';
-
-/** Which Debian package brings a tool, for the message that says it is missing. */
-const PACKAGE_OF_TOOL: Readonly<Record<string, string>> = {
-  'qemu-system-x86_64': 'qemu-system-x86',
-  depmod: 'kmod',
-  flock: 'util-linux',
-  gcc: 'build-essential',
-  make: 'build-essential',
-  modinfo: 'kmod',
-  pahole: 'pahole',
-  setpriv: 'util-linux',
-  unshare: 'util-linux',
-  xz: 'xz-utils',
-};
 
 const LINES_OF_FAILURE = 15;
 
@@ -24,11 +11,11 @@ export interface CommandOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Says which package to install for a tool that is not there. */
+/** The error for a missing tool, with the package to install. */
 export function missingTool(tool: string): LabError {
-  const name = PACKAGE_OF_TOOL[tool];
-  const advice = name === undefined ? 'install it' : `run: apt-get install ${name}`;
-  return new LabError(`${tool} was not found on this machine; ${advice}`);
+  const name = debianPackageOf(tool);
+  const remediation = name === undefined ? 'install it' : `run: apt-get install ${name}`;
+  return new LabError(`${tool} was not found on this machine; ${remediation}`);
 }
 
 /** Runs a tool on the host and returns what it printed; a failure carries the tool's last lines. */

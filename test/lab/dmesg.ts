@@ -5,7 +5,7 @@ const MICROSECONDS = 1_000_000;
 const TAIL = 15;
 const TRACE = 60;
 
-// What a kernel says when something is wrong in it, as opposed to "error" in a driver's ordinary line.
+// Messages about faults of the kernel itself, as opposed to "error" in a driver's ordinary line.
 const PROBLEM = new RegExp(
   [
     'WARNING: (CPU|at|bad|possible|suspicious)',
@@ -47,7 +47,7 @@ export function kernelProblems(lines: readonly string[]): string[] {
   return lines.filter((line) => PROBLEM.test(line));
 }
 
-/** The part of a log that explains the end of a VM: from the first fault on, or else its end. */
+/** The part of a log that explains the end of a VM: from the first fault on, or its last lines. */
 export function lastWords(lines: readonly string[]): string[] {
   const fault = lines.findIndex((line) => PROBLEM.test(line));
   return fault < 0 ? lines.slice(-TAIL) : lines.slice(fault, fault + TRACE);

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
+import { VM_MS } from '../until.ts';
 import { EXIT_TIMEOUT, LabError } from './errors.ts';
 import { bootLab } from './lab.ts';
 
@@ -22,7 +23,7 @@ function lab(...args: string[]): ChildProcess & { said: string; printed: string 
   return result;
 }
 
-/** Whether a QEMU with this word in its command line is alive. */
+/** Whether a QEMU with this text in its command line runs. */
 async function isRunning(word: string): Promise<boolean> {
   const { stdout } = await promisify(execFile)('ps', ['-eo', 'stat,args']);
   return stdout
@@ -61,7 +62,7 @@ test('a killed program leaves no VM behind', async () => {
   }
 });
 
-test('a VM that is over its limit says what it was doing', async () => {
+test('a VM that exceeds its limit reports what it was running', async () => {
   await assert.rejects(
     bootLab({ kernel: '6.12', timeoutMs: 500 }),
     (error) =>
@@ -71,8 +72,8 @@ test('a VM that is over its limit says what it was doing', async () => {
   );
 });
 
-test('a panic ends the command with the last words of the kernel', async () => {
-  const vm = await bootLab({ kernel: '6.12', timeoutMs: 60_000 });
+test('a panic ends the command with the last lines of the kernel', async () => {
+  const vm = await bootLab({ kernel: '6.12', timeoutMs: VM_MS });
   await assert.rejects(
     vm.run(['sh', '-c', 'echo c > /proc/sysrq-trigger']),
     /the VM ended by itself.*Kernel panic.*Call Trace/s,

@@ -23,8 +23,3 @@ export function errorCode(error: unknown): string | undefined {
     ? error.code
     : undefined;
 }
-
-/** The message of whatever was thrown. */
-export function errorMessage(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}

@@ -33,7 +33,7 @@ test('a payload that the runner would refuse is refused here', () => {
   assert.throws(() => encodeFrame('I', 1, Buffer.alloc(MAX_PAYLOAD + 1)), RangeError);
 });
 
-test('a run request lists its words, each ended by NUL', () => {
+test('a run request lists its strings, each ended by NUL', () => {
   const request = { command: ['echo', ''], cwd: '/tmp', env: { A: 'b' }, tty: false };
   assert.equal(encodeRun(request).toString(), '\0/tmp\x002\0echo\0\0A=b\0');
   assert.equal(
@@ -44,7 +44,7 @@ test('a run request lists its words, each ended by NUL', () => {
   );
 });
 
-test('a NUL inside a word cannot split it', () => {
+test('a NUL inside a string is refused', () => {
   const request = { command: ['echo', 'a\0b'], cwd: '/', env: {}, tty: false };
   assert.throws(() => encodeRun(request), RangeError);
 });

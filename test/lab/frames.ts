@@ -95,7 +95,7 @@ export class FrameDecoder {
       : HEADER_BYTES + this.#joinedHeader().readUInt32LE(5);
   }
 
-  // Joining all chunks for every look at the header would make long frames quadratic.
+  // Joining all chunks for each reading of the header would make long frames quadratic.
   #joinedHeader(): Buffer {
     const first = this.#chunks[0];
     return first !== undefined && first.length >= HEADER_BYTES ? first : this.#joined();

@@ -57,7 +57,7 @@ export class GuestProcess {
     this.#send('S', Buffer.of(constants.signals[name]));
   }
 
-  /** Tells a command on a terminal how large it is. */
+  /** Sets the window size of a command on a terminal. */
   resize(rows: number, columns: number): void {
     const payload = Buffer.alloc(4);
     payload.writeUInt16LE(rows, 0);
@@ -94,7 +94,7 @@ export class Guest {
         this.#receive(frame);
       }
     });
-    // The end of the VM is told by the end of QEMU; here the broken stream need only not throw.
+    // The end of QEMU reports the end of the VM; here the broken stream must only not throw.
     stream.on('error', () => {});
   }
 
@@ -195,11 +195,11 @@ function startFailure(request: RunRequest, payload: Buffer): LabError {
   const reason = getSystemErrorMessage(-errno) ?? `errno ${errno}`;
   const notFound = errno === constants.errno.ENOENT;
   const what = step === 'enter directory' ? request.cwd : (request.command[0] ?? '');
-  const advice = notFound
+  const remediation = notFound
     ? '; the VM sees the files of this machine except /tmp, /run and /dev'
     : '';
   return new LabError(
-    `could not ${step} ${what} in the VM: ${reason}${advice}`,
+    `could not ${step} ${what} in the VM: ${reason}${remediation}`,
     notFound ? EXIT_NOT_FOUND : EXIT_NOT_EXECUTABLE,
   );
 }

@@ -15,7 +15,7 @@ test('records of /dev/kmsg become lines of dmesg', () => {
   assert.equal(kmsgLine(record), '[    2.832032] evm: \toverlay not supported');
 });
 
-test('faults of the kernel are told from ordinary lines', () => {
+test('faults of the kernel are distinguished from ordinary lines', () => {
   const faults = [
     'WARNING: CPU: 1 PID: 3 at kernel/x.c:1 f+0x1/0x2',
     'BUG: kernel NULL pointer dereference, address: 0000000000000000',
@@ -43,13 +43,13 @@ test('what only the console saw of a panic comes last, once', () => {
   ]);
 });
 
-test('the last words begin at the fault', () => {
+test('the last lines begin at the fault', () => {
   const log = Array.from({ length: 30 }, (_, index) => `line ${index}`);
   assert.deepEqual(lastWords(log), log.slice(15));
   assert.deepEqual(lastWords([...log, 'BUG: x', 'Call Trace:']), ['BUG: x', 'Call Trace:']);
 });
 
-test('the kernel is told what init needs, and what was asked for', () => {
+test('the kernel command line has what init needs, and what was requested', () => {
   const kernel = { release: '6.12', modules: '/a b/modules', append: ['from-matrix'] };
   const words = kernelCommandLine({ preempt: 'full', append: ['x=1'], share: '/out' }, kernel);
   for (const word of ['preempt=full', 'from-matrix', 'x=1', '"LAB_SHARE=/out"']) {
@@ -93,13 +93,13 @@ test('a comma in a shared path does not end the option of QEMU', () => {
   assert.equal(args[args.indexOf('-device') + 1], 'edu');
 });
 
-test('the end of a VM is explained without what QEMU always says', () => {
+test('the end of a VM is explained without the warnings that QEMU always prints', () => {
   const stderr = "warning: TCG doesn't support requested feature: x\nqemu: out of memory";
   const { message } = unexpectedEnd({ how: 'exit 1', stderr }, ['[1.0] last']);
   assert.match(message, /exit 1.*out of memory.*last/s);
   assert.doesNotMatch(message, /TCG/);
 });
 
-test('something else than a bzImage is refused', () => {
+test('a file that is not a bzImage is refused', () => {
   assert.throws(() => kernelPayload(Buffer.alloc(4096)), /not an x86 bzImage/);
 });

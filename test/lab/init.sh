@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # PID 1 of the lab's VM until the runner takes over: makes the host's user land
-# the VM's root. The kernel hands the LAB_* words of its command line over as
+# the VM's root. The kernel hands the LAB_* arguments of its command line over as
 # environment variables.
 #
 #   LAB_RELEASE  kernel release

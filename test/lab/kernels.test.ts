@@ -49,11 +49,11 @@ test('the default is a row of the matrix', () => {
   assert.ok(matrix.default in matrix.kernels);
 });
 
-test('no match says what was looked for and what to do', () => {
+test('an error for no match has the pattern and the next step', () => {
   assert.throws(() => resolvePackages('6.12', entry, []), /bookworm.*6\.12.*apt-get update/s);
 });
 
-test('an unknown kernel is answered with the known ones', () => {
+test('an error for an unknown kernel lists the known ones', () => {
   assert.throws(() => kernelEntry(matrix, '2.4'), /there are: 5\.10, 6\.1, 6\.12/);
 });
 

@@ -16,7 +16,7 @@ export interface KernelEntry {
   imagePackages: readonly string[];
   /** What it takes to build drivers; without it the kernel boots, but has no sample drivers. */
   build?: BuildEntry;
-  /** Words for the kernel command line. */
+  /** Arguments for the kernel command line. */
   append: readonly string[];
 }
 
@@ -50,7 +50,7 @@ export function readMatrix(): KernelMatrix {
   return JSON.parse(text) as KernelMatrix;
 }
 
-/** The row of a kernel, or an error that lists the kernels there are. */
+/** The row of a kernel. @throws an error that lists the known kernels */
 export function kernelEntry(matrix: KernelMatrix, id: string): KernelEntry {
   const entry = matrix.kernels[id];
   if (entry === undefined) {
@@ -100,7 +100,7 @@ export function compareVersions(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true });
 }
 
-/** Changes when the matrix asks for something else of a kernel, so that a stale cache is not used. */
+/** Changes with the row of a kernel, so that a stale cache is not used. */
 export function recipeHash(matrix: KernelMatrix, entry: KernelEntry): string {
   const { bootModules, modules } = matrix;
   return createHash('sha256')

@@ -12,7 +12,7 @@ export type { RunOptions, RunResult, StartOptions, Vm } from './vm.ts';
 export interface LabOptions extends VmOptions {
   /** A kernel of kernels.json, such as "6.12". */
   kernel: string;
-  /** Told after each step, with what it took. */
+  /** Called after each step, with the time that it took. */
   log?: ((step: string, detail: string, milliseconds: number) => void) | undefined;
 }
 

@@ -2,10 +2,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import path from 'node:path';
+import { messageOf } from '../../src/errors.ts';
 import type { LabArguments } from './arguments.ts';
 import { parseArguments, USAGE } from './arguments.ts';
 import { cacheDirectory } from './cache.ts';
-import { EXIT_LAB_FAILED, errorCode, errorMessage, LabError } from './errors.ts';
+import { EXIT_LAB_FAILED, errorCode, LabError } from './errors.ts';
 import { readMatrix } from './kernels.ts';
 import { bootLab, type Vm } from './lab.ts';
 import { forgetKernel } from './prepare.ts';
@@ -77,6 +78,7 @@ function reporter(quiet: boolean): (step: string, detail: string, milliseconds: 
 }
 
 async function runCommand(vm: Vm, { command, env }: LabArguments): Promise<number> {
+  // programs: none (the user says which)
   const running = vm.start(command, {
     env,
     onStdout: (chunk) => process.stdout.write(chunk),
@@ -121,11 +123,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 try {
   process.exitCode = await main();
 } catch (error) {
-  // Neither a LabError nor an error of the system: a mistake in the lab, which needs its stack.
+  // Neither a LabError nor an error of the system: a defect of the lab, which needs its stack.
   if (!(error instanceof LabError) && errorCode(error) === undefined) {
     throw error;
   }
-  process.stderr.write(`lab: ${errorMessage(error)}\n`);
+  process.stderr.write(`lab: ${messageOf(error)}\n`);
   process.exitCode = error instanceof LabError ? error.exitCode : EXIT_LAB_FAILED;
 }
 process.stdin.destroy();

@@ -47,7 +47,9 @@ export class Monitor {
     }
     const port = forwardedPort(await this.#human('info usernet'), guestPort);
     if (port === undefined) {
-      throw new LabError(`QEMU did not tell which port it forwards to the VM's port ${guestPort}`);
+      throw new LabError(
+        `QEMU did not report which port it forwards to the VM's port ${guestPort}`,
+      );
     }
     return port;
   }

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 import { LabError } from './errors.ts';
-import type { Vm } from './vm.ts';
 
-/** When the kernel lets another task have the CPU, as it is called on its command line. */
+/** The kernel's preemption models, as they are called on its command line. */
 export const PREEMPTION_MODELS = ['none', 'voluntary', 'full', 'lazy'] as const;
 export type PreemptionModel = (typeof PREEMPTION_MODELS)[number];
 
 const FILE = '/sys/kernel/debug/sched/preempt';
 
-/** Fails unless the kernel has done as it was told: it ignores a model that it does not have. */
-export async function checkPreemption(vm: Vm, wanted: PreemptionModel): Promise<void> {
+/** What is needed of a VM for that; vm.ts imports this file. */
+interface BootedVm {
+  readonly kernel: { readonly release: string };
+  run(command: readonly string[]): Promise<{ readonly stdout: string }>;
+}
+
+/** Fails unless the kernel uses the given model: it ignores one that it does not have. */
+export async function checkPreemption(vm: BootedVm, wanted: PreemptionModel): Promise<void> {
   const { stdout } = await vm.run(['cat', FILE]);
   const problem = preemptionProblem(stdout, wanted);
   if (problem !== undefined) {

@@ -5,7 +5,7 @@ import test from 'node:test';
 import { preemptionProblem } from './preemption.ts';
 import { readReport, stormArguments } from './storm.ts';
 
-test('the options of a storm become words', () => {
+test('the options of a storm become arguments', () => {
   const types = [
     ['mtty', 'mtty-1'],
     ['mdpy', 'mdpy-vga'],
@@ -22,8 +22,8 @@ test('the options of a storm become words', () => {
   assert.deepEqual(stormArguments({}), []);
 });
 
-test('of a kept device the last line of the report counts', () => {
-  const lives = readReport(
+test('the last line of the report counts for a kept device', () => {
+  const objects = readReport(
     [
       '{"uuid":"a","held":true,"removed":false}',
       '{"uuid":"b","held":false,"removed":true}',
@@ -32,11 +32,11 @@ test('of a kept device the last line of the report counts', () => {
       '',
     ].join('\n'),
   );
-  assert.deepEqual([...lives.keys()], ['a', 'b']);
-  assert.equal(lives.get('a')?.removed, true);
+  assert.deepEqual([...objects.keys()], ['a', 'b']);
+  assert.equal(objects.get('a')?.removed, true);
 });
 
-test('a kernel that ignores the preemption model is found out', () => {
+test('a kernel that ignores the preemption model is detected', () => {
   assert.equal(preemptionProblem('none voluntary (full)\n', 'full'), undefined);
   assert.match(preemptionProblem('full (lazy)\n', 'none') ?? '', /preempt=none.*full \(lazy\)/);
   assert.match(preemptionProblem('', 'full') ?? '', /compiled in/);

@@ -7,7 +7,9 @@ export interface StormOptions {
   workers?: number;
   /** Rounds of each process, one unless given; 0 is endless, or until `hold`. */
   rounds?: number;
-  /** mdev types as [parent, type], such as ["mtty", "mtty-1"], taken in turn. */
+  /** Pause of each process after each round, ms; none unless given. */
+  rest?: number;
+  /** mdev types as [parent, type], such as ["mtty", "mtty-1"], used in turn. */
   types?: readonly (readonly [parent: string, type: string])[];
   /** Open each device as a VMM does. */
   open?: boolean;
@@ -15,17 +17,17 @@ export interface StormOptions {
   kvm?: boolean;
   /** Rounds for which a process keeps one VM. */
   vmsEvery?: number;
-  /** Two devices in each round, one within the life of the other. */
+  /** Two devices in each round; the second is created after the first and removed before it. */
   nested?: boolean;
   /** Keep the devices of the last rounds of each process until `end`. */
   keep?: number;
   /** Instead of devices: take and put references to VMs. */
   loop?: 'kvm';
-  /** File in the VM, for `lives`. */
+  /** The report file in the VM, which `devices` reads. */
   report?: string;
 }
 
-/** What the kernel granted and refused; an error is counted under the act that it made fail. */
+/** What the kernel granted and refused; an error is counted under the operation that failed. */
 export interface StormTotals {
   state: 'holding' | 'done';
   seconds: number;
@@ -52,18 +54,18 @@ export interface StormTotals {
   removeErrors: number;
 }
 
-/** The life of one device. */
-export interface StormLife {
+/** What happened to one device. */
+export interface StormDevice {
   uuid: string;
   parent: string;
   type: string;
   created: boolean;
-  /** The act that failed first, and such as "ENOSPC". */
+  /** The operation that failed first, and its error, such as "ENOSPC". */
   failed?: 'create' | 'vm' | 'open' | 'remove';
   errno?: string;
   opens: number;
   vms: number;
-  /** It is kept, and has not ended yet. */
+  /** The device is kept, and has not been removed yet. */
   held: boolean;
   removed: boolean;
   pid: number;
@@ -99,12 +101,12 @@ export class Storm {
       }
       ended(new Error(`storm has ended (exit ${exitCode}) ${this.#errors}`));
     }, ended);
-    // Not everybody waits for both.
+    // A caller may wait for only one of them.
     this.#holding.promise.catch(() => {});
     this.#done.promise.catch(() => {});
   }
 
-  /** Settles when all devices that are kept are there. */
+  /** Settles when all devices that are kept exist. */
   get holding(): Promise<StormTotals> {
     return this.#holding.promise;
   }
@@ -114,13 +116,13 @@ export class Storm {
     return this.#done.promise;
   }
 
-  /** Of an endless storm, makes the next rounds the last, whose devices are kept. */
+  /** Makes the next rounds of an endless storm the last ones, whose devices are kept. */
   hold(): Promise<StormTotals> {
     this.#process.signal('SIGUSR1');
     return this.holding;
   }
 
-  /** Lets the rounds come to an end, and what is kept too. */
+  /** Ends the rounds, and removes the kept devices. */
   end(): Promise<StormTotals> {
     this.#process.signal('SIGTERM');
     return this.done;
@@ -132,8 +134,8 @@ export class Storm {
     return this.#process.exit;
   }
 
-  /** The lives so far, by uuid, of which those that are kept are told when `holding` settles. */
-  async lives(): Promise<Map<string, StormLife>> {
+  /** The devices so far, by uuid; the kept ones are in the report once `holding` has settled. */
+  async devices(): Promise<Map<string, StormDevice>> {
     if (this.#report === undefined) {
       throw new Error('this storm was started without a report');
     }
@@ -153,7 +155,7 @@ export class Storm {
   }
 }
 
-/** The words behind the program's name. */
+/** The arguments of the program. */
 export function stormArguments(options: StormOptions): string[] {
   const files = options.types?.map(
     ([parent, type]) => `/sys/class/mdev_bus/${parent}/mdev_supported_types/${type}/create`,
@@ -161,6 +163,7 @@ export function stormArguments(options: StormOptions): string[] {
   const valued = {
     '--workers': options.workers,
     '--rounds': options.rounds,
+    '--rest': options.rest,
     '--create': files?.join(','),
     '--vms-every': options.vmsEvery,
     '--keep': options.keep,
@@ -177,13 +180,13 @@ export function stormArguments(options: StormOptions): string[] {
 }
 
 /** Reads a report; of a kept device the later line counts. The totals at the end are left out. */
-export function readReport(text: string): Map<string, StormLife> {
-  const lives = new Map<string, StormLife>();
+export function readReport(text: string): Map<string, StormDevice> {
+  const devices = new Map<string, StormDevice>();
   for (const line of text.split('\n').filter((part) => part !== '')) {
-    const entry = JSON.parse(line) as StormLife | StormTotals;
+    const entry = JSON.parse(line) as StormDevice | StormTotals;
     if ('uuid' in entry) {
-      lives.set(entry.uuid, entry);
+      devices.set(entry.uuid, entry);
     }
   }
-  return lives;
+  return devices;
 }

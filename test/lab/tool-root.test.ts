@@ -26,6 +26,7 @@ test('commands run in a root of their own, with the sources in it', async (t) =>
   await mkdir(sources);
   await writeFile(path.join(sources, 'driver.c'), '');
   const [tool = '', ...args] = inToolRoot(root, sources, ['/bin/sh', '-c', script]);
+  // programs: unshare
   const printed = await command(tool, args);
   assert.match(printed, /driver\.c\n.*head\n$/s);
   assert.match(printed, /^\/:\nbin\ndev\n/);

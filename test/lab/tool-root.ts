@@ -47,10 +47,11 @@ export async function furnishToolRoot(root: string, signal?: AbortSignal): Promi
   }
   const install = ['busybox', '--install', '-s', '/usr/bin'];
   const [tool = '', ...args] = inToolRoot(root, root, install);
+  // programs: unshare
   await command(tool, args, { signal });
 }
 
-/** The words that run a command in such a directory, with `sources` mounted at SOURCES. */
+/** The command line that runs a command in such a directory, with `sources` mounted at SOURCES. */
 export function inToolRoot(root: string, sources: string, words: readonly string[]): string[] {
   const user = process.getuid?.() === 0 ? [] : ['--map-root-user'];
   const namespace = ['unshare', '--mount', '--propagation', 'private', ...user];

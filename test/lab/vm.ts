@@ -18,7 +18,7 @@ export interface VmOptions {
   forwards?: readonly { guestPort: number; hostPort?: number }[];
   /** The lab fails if the kernel cannot. */
   preempt?: PreemptionModel | undefined;
-  /** More words for the kernel command line. */
+  /** More arguments for the kernel command line. */
   append?: readonly string[] | undefined;
   /** Devices of QEMU to add, such as "e1000e,addr=8". */
   devices?: readonly string[] | undefined;

@@ -2,25 +2,25 @@
 import type { GuestExit, GuestProcess } from './guest.ts';
 import type { Vm } from './vm.ts';
 
-/** What the kernel answered to an order that failed. */
+/** A command that the kernel refused. */
 export class VmmError extends Error {
   override readonly name = 'VmmError';
   /** Such as "EBUSY". */
   readonly errno: string;
 
-  constructor(order: string, errno: string, text: string) {
-    super(`${order}: ${text} (${errno})`);
+  constructor(command: string, errno: string, text: string) {
+    super(`${command}: ${text} (${errno})`);
     this.errno = errno;
   }
 }
 
 interface Waiting {
-  order: string;
+  command: string;
   resolve: (value: number) => void;
   reject: (error: Error) => void;
 }
 
-/** Drives vmm/vmm.c in the VM; the orders are listed at the end of that file. */
+/** Drives vmm/vmm.c in the VM; the commands are listed at the end of that file. */
 export class Vmm {
   readonly #process: GuestProcess;
   readonly #waiting: Waiting[] = [];
@@ -42,12 +42,20 @@ export class Vmm {
     );
   }
 
-  /** Gives one order and returns its value: a file descriptor, a process id, or 0. */
-  order(order: string): Promise<number> {
+  /** Sends one command and returns its value: a file descriptor, a process id, or 0. */
+  command(command: string): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ order, resolve, reject });
-      this.#process.write(`${order}\n`);
+      this.#waiting.push({ command, resolve, reject });
+      this.#process.write(`${command}\n`);
     });
+  }
+
+  /** Opens the group of a device, "g", in a container, "c", that has an IOMMU: then the device can be opened. */
+  async openGroup(device: string): Promise<void> {
+    await this.command('container open c');
+    await this.command(`group open g ${device}`);
+    await this.command('group attach g c');
+    await this.command('container iommu c');
   }
 
   /** Ends it as a crash would: the kernel closes what it has open. */
@@ -70,7 +78,7 @@ export class Vmm {
     if (outcome === 'ok') {
       waiting?.resolve(Number(value));
     } else {
-      waiting?.reject(new VmmError(waiting.order, value, text.join(' ')));
+      waiting?.reject(new VmmError(waiting.command, value, text.join(' ')));
     }
   }
 }

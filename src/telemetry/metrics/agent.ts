@@ -1,17 +1,18 @@
-/** The agent itself: what it watches, what it costs, which one it is. */
+/** The agent itself: its probes and rules, its version, its own cost. */
 import { isWatched } from '../../events/source.ts';
+import { SECOND } from '../../units.ts';
 import { OUTCOMES, SIGNALS } from '../export-counts.ts';
 import type { MetricGroup } from './metric.ts';
 
 export const WATCHING: MetricGroup = {
   title: 'Probes and rules',
-  about: 'What is watched on this kernel, and which rules can therefore judge.',
+  about: 'Which points are watched on this kernel, and which rules are active because of that.',
   metrics: [
     {
       name: 'vfioscope_probe_attached',
       type: 'gauge',
       labels: ['point', 'function', 'method'],
-      help: '1 if the point is watched, and by which kernel function and kind of probe',
+      help: '1 if the point is watched, else 0; with the kernel function and the kind of probe',
       query: 'count by (instance) (vfioscope_probe_attached == 0)',
       collect({ source }, samples) {
         for (const probe of source.probes()) {
@@ -24,7 +25,7 @@ export const WATCHING: MetricGroup = {
       name: 'vfioscope_probe_failed',
       type: 'gauge',
       labels: ['point'],
-      help: '1 if the point cannot be watched although its module is loaded',
+      help: '1 if the point cannot be watched although its module is loaded, else 0',
       query: 'vfioscope_probe_failed == 1',
       collect({ source }, samples) {
         for (const { point, state } of source.probes()) {
@@ -36,7 +37,7 @@ export const WATCHING: MetricGroup = {
       name: 'vfioscope_probe_missed_total',
       type: 'counter',
       labels: ['point'],
-      help: 'Calls that the kernel could not run the probe for',
+      help: 'Calls for which the kernel did not run the probe (recursion, no free kretprobe instance)',
       query: 'sum by (instance, point) (increase(vfioscope_probe_missed_total[10m])) > 0',
       collect({ source }, samples) {
         for (const { point, missed } of source.probes()) samples.show(missed, [point]);
@@ -46,7 +47,7 @@ export const WATCHING: MetricGroup = {
       name: 'vfioscope_rule_active',
       type: 'gauge',
       labels: ['rule'],
-      help: '1 if everything that the rule needs is watched; not there for what cannot happen on this kernel',
+      help: '1 if all points that the rule needs are watched, else 0; absent where its violation cannot occur on this kernel',
       query: 'count by (instance) (vfioscope_rule_active == 0)',
       collect({ source }, samples) {
         for (const { id, active, impossible } of source.ruleStates()) {
@@ -59,13 +60,13 @@ export const WATCHING: MetricGroup = {
 
 export const AGENT: MetricGroup = {
   title: 'The agent',
-  about: 'Which one it is, and what it does beside watching.',
+  about: 'Its version, its log, its export to a collector, and the cost of a scrape.',
   metrics: [
     {
       name: 'vfioscope_build_info',
       type: 'gauge',
-      labels: ['version', 'node'],
-      help: 'Always 1; which agent this is, and the Node that runs it',
+      labels: ['version', 'nodejs_version'],
+      help: 'Always 1; version of vfioscope and of the Node.js that runs it',
       query: 'count by (version) (vfioscope_build_info)',
       collect({ source }, samples) {
         samples.show(1, [source.version, process.versions.node]);
@@ -75,11 +76,11 @@ export const AGENT: MetricGroup = {
       name: 'vfioscope_scrape_duration_seconds',
       type: 'summary',
       labels: [],
-      help: 'How long the scrapes before this one held the event loop',
+      help: 'Time for which earlier scrapes occupied the event loop',
       query:
         'rate(vfioscope_scrape_duration_seconds_sum[5m]) / rate(vfioscope_scrape_duration_seconds_count[5m])',
       collect({ cost }, samples) {
-        samples.part('_sum', cost.held / 1e9);
+        samples.part('_sum', cost.held / SECOND);
         samples.part('_count', cost.scrapes);
       },
     },
@@ -87,27 +88,37 @@ export const AGENT: MetricGroup = {
       name: 'vfioscope_log_lines_dropped_total',
       type: 'counter',
       labels: [],
-      help: 'Log lines that nobody read in time',
+      help: 'Log lines dropped because they could not be written (a full disk, a closed pipe) or were not read in time',
       query: 'increase(vfioscope_log_lines_dropped_total[10m]) > 0',
       collect({ source }, samples) {
         samples.show(source.logLinesDropped());
       },
     },
     {
-      name: 'vfioscope_log_lines_held_back_total',
+      name: 'vfioscope_log_lines_suppressed_total',
       type: 'counter',
       labels: ['rule'],
-      help: 'Log lines about violations that were not written, because a rule had too many',
-      query: 'sum by (rule) (increase(vfioscope_log_lines_held_back_total[10m])) > 0',
+      help: 'Log lines about violations that were suppressed by the rate limit of a rule',
+      query: 'sum by (rule) (increase(vfioscope_log_lines_suppressed_total[10m])) > 0',
       collect({ source }, samples) {
-        for (const [rule, count] of source.logLinesHeldBack) samples.show(count, [rule]);
+        for (const [rule, count] of source.logLinesSuppressed) samples.show(count, [rule]);
+      },
+    },
+    {
+      name: 'vfioscope_kernel_log_skipped_total',
+      type: 'counter',
+      labels: [],
+      help: 'Records of the kernel log that were not read because the kernel logged too many',
+      query: 'increase(vfioscope_kernel_log_skipped_total[10m]) > 0',
+      collect({ source }, samples) {
+        samples.show(source.kernelLogSkipped());
       },
     },
     {
       name: 'vfioscope_otlp_items_total',
       type: 'counter',
       labels: ['signal', 'outcome'],
-      help: 'Spans and log records for the OpenTelemetry collector, by what became of them',
+      help: 'Spans and log records for the OpenTelemetry collector, by outcome',
       query:
         'sum by (signal, outcome) (increase(vfioscope_otlp_items_total{outcome!="sent"}[10m])) > 0',
       collect({ source: { exported } }, samples) {

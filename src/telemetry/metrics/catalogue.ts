@@ -2,17 +2,17 @@
 import { AGENT, WATCHING } from './agent.ts';
 import { EVENTS } from './events.ts';
 import { HOST } from './host.ts';
-import { LIVES } from './lives.ts';
-import type { Described, LifeMetricGroup, MetricGroup } from './metric.ts';
+import type { Described, MetricGroup, ObjectMetricGroup } from './metric.ts';
+import { OBJECTS } from './objects.ts';
 import { OPERATIONS } from './operations.ts';
 import { PROCESS } from './process.ts';
 import { VIOLATIONS } from './violations.ts';
 
-export const GROUPS: readonly (MetricGroup | LifeMetricGroup)[] = [
+export const GROUPS: readonly (MetricGroup | ObjectMetricGroup)[] = [
   HOST,
   OPERATIONS,
   VIOLATIONS,
-  LIVES,
+  OBJECTS,
   EVENTS,
   WATCHING,
   AGENT,

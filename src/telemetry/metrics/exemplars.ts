@@ -1,13 +1,13 @@
-/** Which life last raised a violation of each rule and severity, for the exemplars of their count. */
-import type { Exemplar } from './metric.ts';
+/** The latest violation of each rule and severity that has a trace: the exemplars of their counters. */
+import type { Exemplar } from './samples.ts';
 
 export class RaisedExemplars {
   readonly #latest = new Map<string, Exemplar>();
 
   /**
-   * Notes one.
+   * Keeps a violation that was raised or escalated.
    * @param key "rule severity"
-   * @param traceId undefined when the life has no trace
+   * @param traceId undefined if the object has no trace
    * @param at seconds since 1970
    */
   raised(key: string, traceId: string | undefined, at: number): void {

@@ -1,4 +1,4 @@
-/** Metrics as prom-client writes them: in the text format of Prometheus, and in OpenMetrics 1.0. */
+/** Writes metrics with prom-client, in the text format of Prometheus and in OpenMetrics 1.0. */
 import {
   Counter,
   Gauge,
@@ -9,7 +9,8 @@ import {
   type RegistryContentType,
   Summary,
 } from 'prom-client';
-import { type Exemplar, type Metric, type Samples, type Scrape, unitOf } from './metric.ts';
+import { type Metric, type Scrape, unitOf } from './metric.ts';
+import type { Exemplar, Samples } from './samples.ts';
 
 export type Format = 'text' | 'openmetrics';
 
@@ -34,7 +35,7 @@ interface Config {
 
 /** A sample as prom-client writes it. */
 interface Value {
-  /** Undefined where it is that of the metric. */
+  /** Undefined if it is the name of the metric. */
   readonly metricName: string | undefined;
   readonly labels: LabelValues<string>;
   readonly value: number;
@@ -49,9 +50,9 @@ interface Value {
 }
 
 /**
- * One part of a document. All that is of the agent's own state is read before the first wait. The
- * registry is of this part alone: one that is kept forgets `_total` once it was shown as OpenMetrics.
- * It is asked for one metric after the other, because of units, and because it would end the document.
+ * Writes one part of a document. The state of the agent is read before the first wait. The registry is
+ * used for this part only: a registry that is reused drops `_total` after it was written as OpenMetrics.
+ * Metrics are written one by one, to add their units, and because a whole registry ends the document.
  */
 export async function writeMetrics(
   metrics: readonly Metric[],
@@ -71,7 +72,7 @@ export async function writeMetrics(
   return texts.join('');
 }
 
-/** What was read of a metric. */
+/** The samples of one metric. */
 class Reading implements Samples {
   readonly #metric: Metric;
   readonly #values: Value[] = [];
@@ -94,13 +95,13 @@ class Reading implements Samples {
     this.#take(name + suffix, value, suffix === '_bucket' ? [...own, 'le'] : own, labels, exemplar);
   }
 
-  /** The metric that has these values, which its class could not take all at once. */
+  /** A metric of prom-client with these values, which cannot be set all at once through its class. */
   in(format: Format): Known {
     const { name, help, type, labels } = this.#metric;
     const metric = new CLASSES[type]({ name, help, labelNames: labels, registers: [] });
     const family = familyOf(this.#metric, format);
     const get = async () => ({ name: family, help, type, values: this.#values });
-    // Histograms have a second one, which is preferred.
+    // prom-client prefers the second one, which only histograms have.
     return Object.assign(metric, { get, getForPromString: get });
   }
 
@@ -121,7 +122,7 @@ class Reading implements Samples {
   }
 }
 
-/** prom-client does not know units. */
+/** The line with the unit, which prom-client does not write. */
 function unitLine(metric: Metric, format: Format): string {
   const unit = unitOf(metric);
   return unit && format === 'openmetrics' ? `# UNIT ${familyOf(metric, format)} ${unit}\n` : '';

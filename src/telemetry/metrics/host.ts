@@ -1,31 +1,48 @@
-/** What there is on the host, in sums: no series here is about a single device or VM. */
+/** Sums over the host: no series here is about a single device or VM. */
+import { isNeverOpened } from '../../engine/conditions.ts';
 import type { Device } from '../../lifecycle/objects.ts';
 import { type MetricGroup, tally } from './metric.ts';
 
 export const HOST: MetricGroup = {
   title: 'Devices, parents, VMs',
   about:
-    'Sums over what is alive. Their labels are as many as the host has parents, types and states, ' +
-    'however many devices come and go.',
+    'Sums over the tracked objects that exist now. The number of series depends on how many parents, ' +
+    'mdev types and states there are, not on how many devices come and go.',
   metrics: [
     {
       name: 'vfioscope_devices',
       type: 'gauge',
-      labels: ['state', 'parent', 'type'],
-      help: 'Devices that are alive',
+      labels: ['state', 'parent', 'mdev_type'],
+      help: 'Devices that exist, by state',
       query: 'sum by (state) (vfioscope_devices)',
-      collect({ source }, samples) {
-        const by = (d: Device) => `${d.state}\0${d.parentName}\0${d.type}`;
+      collect({ source, stateOf }, samples) {
+        const by = (d: Device) => `${stateOf(d)}\0${d.parentName}\0${d.type}`;
         for (const { labels, count } of tally(source.world.devices, by))
           samples.show(count, labels);
       },
     },
     {
-      name: 'vfioscope_devices_waiting',
+      name: 'vfioscope_devices_never_opened',
       type: 'gauge',
-      labels: ['parent', 'type'],
-      help: 'Devices whose removal has begun and waits for those who have them open',
-      query: 'sum by (instance) (vfioscope_devices_waiting) > 0',
+      labels: ['parent', 'mdev_type'],
+      help: 'Devices that nobody has opened since they were created or bound, as far as their whole lifecycle was observed',
+      query: 'sum by (instance, parent) (vfioscope_devices_never_opened) > 0',
+      collect({ source }, samples) {
+        const { world } = source;
+        const never = [...world.devices].filter(
+          (device) => isNeverOpened(device) && world.qualityOf(device) === 'observed',
+        );
+        for (const { labels, count } of tally(never, (d) => `${d.parentName}\0${d.type}`)) {
+          samples.show(count, labels);
+        }
+      },
+    },
+    {
+      name: 'vfioscope_removals_waiting',
+      type: 'gauge',
+      labels: ['parent', 'mdev_type'],
+      help: 'Device removals that have begun and wait for users to close the device',
+      query: 'sum by (instance) (vfioscope_removals_waiting) > 0',
       collect({ source }, samples) {
         const waiting = [...source.world.devices].filter(({ isWaiting }) => isWaiting);
         for (const { labels, count } of tally(waiting, (d) => `${d.parentName}\0${d.type}`)) {
@@ -37,7 +54,7 @@ export const HOST: MetricGroup = {
       name: 'vfioscope_parents',
       type: 'gauge',
       labels: ['state'],
-      help: 'Parents of mediated devices',
+      help: 'Parents of mediated devices, by state',
       query: 'vfioscope_parents{state="unregistering"} > 0',
       collect({ source }, samples) {
         for (const { labels, count } of tally(source.world.parents, (p) => p.state)) {
@@ -48,8 +65,8 @@ export const HOST: MetricGroup = {
     {
       name: 'vfioscope_parent_available_instances',
       type: 'gauge',
-      labels: ['parent', 'type'],
-      help: 'How many more devices of a type can be created; types of one parent may share their room',
+      labels: ['parent', 'mdev_type'],
+      help: 'How many more mdevs of a type can be created (available_instances); types of one parent may share their capacity',
       query: 'max by (instance, parent) (vfioscope_parent_available_instances) == 0',
       collect({ source }, samples) {
         for (const { name, state } of source.world.parents) {
@@ -64,8 +81,8 @@ export const HOST: MetricGroup = {
       name: 'vfioscope_vms',
       type: 'gauge',
       labels: ['state'],
-      help: 'VMs that KVM knows; released ones live on though nobody has their file descriptor',
-      query: 'vfioscope_vms{state="released"} > 0',
+      help: 'KVM VMs, by state; a zombie is kept alive by references although its last file descriptor is closed',
+      query: 'vfioscope_vms{state="zombie"} > 0',
       collect({ source }, samples) {
         for (const { labels, count } of tally(source.world.vms, (vm) => vm.state)) {
           samples.show(count, labels);

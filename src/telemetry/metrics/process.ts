@@ -1,4 +1,4 @@
-/** What prom-client measures of the process and of Node, under the names that other exporters use. */
+/** Metrics of the process and of Node.js as prom-client measures them, under the names that other exporters use. */
 import {
   Counter,
   collectDefaultMetrics,
@@ -6,14 +6,15 @@ import {
   type MetricValueWithName,
   Registry,
 } from 'prom-client';
-import { boundText, type Metric, type MetricGroup, type Samples } from './metric.ts';
+import type { Metric, MetricGroup } from './metric.ts';
+import { boundText, type Samples } from './samples.ts';
 
-/** Once, however many scrapes and formats: it is read, and never written. */
+/** One registry for all scrapes and formats: values are read from it, and it is never written out. */
 export const MEASURED = new Registry();
 
 /**
- * ms, the longest that a timer takes: never. It would wake an idle agent 100 times a second by
- * default, and count the time that it slept as lag.
+ * ms; the longest period of a timer, which means never. By default the timer would wake an idle agent
+ * 100 times a second, and count the time that it slept as lag.
  */
 const NEVER = 2 ** 31 - 1;
 collectDefaultMetrics({ register: MEASURED, eventLoopMonitoringPrecision: NEVER });
@@ -21,7 +22,7 @@ collectDefaultMetrics({ register: MEASURED, eventLoopMonitoringPrecision: NEVER 
 interface Row {
   readonly labels?: readonly string[];
   readonly query: string;
-  /** Where prom-client's own words do not say enough. */
+  /** Replaces the help of prom-client where that is not precise enough. */
   readonly help?: string;
 }
 
@@ -37,7 +38,7 @@ const ROWS: Readonly<Record<string, Row>> = {
   process_max_fds: { query: 'process_max_fds' },
   nodejs_eventloop_lag_seconds: {
     query: 'max_over_time(nodejs_eventloop_lag_seconds[1h])',
-    help: 'How long what was to be done next had to wait for the scrape before this one',
+    help: 'Delay of the event loop during the previous scrape',
   },
   nodejs_active_resources: {
     labels: ['type'],
@@ -73,30 +74,31 @@ const ROWS: Readonly<Record<string, Row>> = {
   nodejs_gc_duration_seconds: {
     labels: ['kind'],
     query: 'sum by (instance, kind) (rate(nodejs_gc_duration_seconds_sum[5m]))',
-    help: 'How long garbage was collected, by kind; of several collections in one turn of the event loop only the first',
+    help: 'Duration of garbage collections, by kind; of several in one turn of the event loop only the first is counted',
   },
 };
 
-/** What is not shown, and why. */
+/** Metrics of prom-client that are left out, and why. */
 export const LEFT_OUT = [
-  // Of the timer that never ends.
+  // These need the timer.
   ...['min', 'max', 'mean', 'stddev', 'p50', 'p90', 'p99'].map(
     (which) => `nodejs_eventloop_lag_${which}_seconds`,
   ),
-  // Gauges with the name of a counter, which are sums of those with a label.
+  // These are gauges with the name of a counter: sums of the series with a label.
   'nodejs_active_resources_total',
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
 ];
 
 export const PROCESS: MetricGroup = {
-  title: 'The process and Node',
+  title: 'The process and Node.js',
   about:
-    'As prom-client measures them. Of its metrics those are left out that need a timer ' +
+    'As measured by prom-client. CPU time is counted from the time when the probes are attached. ' +
+    '`nodejs_eventloop_busy_seconds_total` and `vfioscope_reader_lag_seconds` show whether the agent ' +
+    'keeps up. Two families of prom-client are left out: those that need a timer ' +
     '(`nodejs_eventloop_lag_min_seconds` to `nodejs_eventloop_lag_p99_seconds`: it would wake an ' +
-    'idle agent 100 times a second), and the sums of `nodejs_active_*`, which end in `_total` and are ' +
-    'no counters. CPU time is counted from the moment that the probes are attached. Whether the agent ' +
-    'keeps up tell `nodejs_eventloop_busy_seconds_total` and `vfioscope_reader_lag_seconds`.',
+    'idle agent 100 times a second), and the sums of `nodejs_active_*`, which end in `_total` ' +
+    'although they are not counters.',
   metrics: [
     ...MEASURED.getMetricsAsArray()
       .filter(({ name }) => name in ROWS)
@@ -105,7 +107,7 @@ export const PROCESS: MetricGroup = {
       name: 'nodejs_eventloop_busy_seconds_total',
       type: 'counter',
       labels: [],
-      help: 'Time that the event loop was not idle: its rate is the share that it is busy',
+      help: 'Time for which the event loop was not idle; its rate is the utilisation',
       query: 'rate(nodejs_eventloop_busy_seconds_total[5m])',
       collect(_scrape, samples) {
         samples.show(performance.eventLoopUtilization().active / 1e3);
@@ -128,7 +130,7 @@ function typeOf(name: string): Metric['type'] {
   return metric instanceof Histogram ? 'histogram' : 'gauge';
 }
 
-/** What one is has been measured by one before it: they are read in the order of the registry. */
+/** Must be called in the order of the registry: some metrics are measured when an earlier one is read. */
 async function read(name: string, labels: readonly string[], samples: Samples): Promise<void> {
   const metric = await MEASURED.getSingleMetric(name)?.get();
   const values: readonly MetricValueWithName<string>[] = metric?.values ?? [];

@@ -1,21 +1,21 @@
-/** What happened in the wrong order, in sums. */
+/** Violations in sums: how many were raised, are open, or were suppressed. */
 import { type MetricGroup, tally } from './metric.ts';
 
 export const VIOLATIONS: MetricGroup = {
   title: 'Violations',
   about:
-    'What happened in the wrong order, by [rule](rules/README.md). Which devices, who is behind it ' +
-    'and the evidence are in `/api/v1/violations`.',
+    'Ordering violations by [rule](rules/README.md). The devices concerned, the attribution (holders, ' +
+    'creator, remover, blocked task) and the evidence are in `/api/v1/violations`.',
   metrics: [
     {
       name: 'vfioscope_violations_total',
       type: 'counter',
       labels: ['rule', 'severity'],
-      help: 'Violations raised, once at each severity that they reached',
+      help: 'Occurrences of violations: a one-shot one each time, an ongoing one when it begins, and each again when its severity rises',
       query:
         'sum by (instance, rule) (increase(vfioscope_violations_total{severity="critical"}[10m])) > 0',
       collect({ source, raised }, samples) {
-        for (const [key, count] of source.rules.raised) {
+        for (const [key, count] of source.rules.occurred) {
           samples.show(count, key.split(' '), raised.of(key));
         }
       },
@@ -24,7 +24,7 @@ export const VIOLATIONS: MetricGroup = {
       name: 'vfioscope_violations_open',
       type: 'gauge',
       labels: ['rule', 'severity'],
-      help: 'Conditions that last and are not resolved yet',
+      help: 'Ongoing violations that are not resolved',
       query: 'sum by (instance, rule, severity) (vfioscope_violations_open) > 0',
       collect({ source }, samples) {
         for (const { labels, count } of tally(
@@ -36,13 +36,13 @@ export const VIOLATIONS: MetricGroup = {
       },
     },
     {
-      name: 'vfioscope_findings_held_back_total',
+      name: 'vfioscope_findings_suppressed_total',
       type: 'counter',
       labels: ['rule'],
-      help: 'Findings that were not raised, because the life that they are about was not seen whole, or a look at the host had put off a close',
-      query: 'sum by (instance, rule) (increase(vfioscope_findings_held_back_total[1h])) > 0',
+      help: 'Findings not raised as violations because the object was not observed completely, or a host snapshot delayed the close of a file',
+      query: 'sum by (instance, rule) (increase(vfioscope_findings_suppressed_total[1h])) > 0',
       collect({ source }, samples) {
-        for (const [rule, count] of source.rules.heldBack) samples.show(count, [rule]);
+        for (const [rule, count] of source.rules.suppressed) samples.show(count, [rule]);
       },
     },
   ],

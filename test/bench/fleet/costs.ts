@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What rules and queries cost on a database that has scraped for a while. */
+/** The cost of rules and queries on a database that has scraped for a while. */
 import type { TimeSeries } from '../../time-series.ts';
 import { median, type Round, ratio, spread, table } from '../rounds.ts';
 import { ask, type Cost, fleetQueries, type Query, raw } from './queries.ts';
 
-/** s between scrapes, as docs/alerts.md has it. */
-export const SCRAPES = 15;
-/** How often each query is asked, after once to warm up. */
+/** How often each query is sent, after once to warm up. */
 export const ROUNDS = 5;
 
 interface RuleGroups {
@@ -22,7 +20,7 @@ interface RuleGroups {
   }[];
 }
 
-/** What the latest evaluation of them took. */
+/** The duration of the latest evaluation of rules. */
 export async function showRules(engine: TimeSeries): Promise<void> {
   const { groups } = await engine.get<RuleGroups>('rules');
   const costs = await Promise.all(
@@ -64,14 +62,15 @@ interface Compared {
   readonly raw: readonly Cost[];
 }
 
+/** @param shown the time range of the dashboard, s */
 export async function showQueries(
   name: string,
   engine: TimeSeries,
-  minutes: number,
+  shown: number,
+  interval: number,
 ): Promise<void> {
-  const shown = minutes * 60;
   const compared: Compared[] = [];
-  for (const query of fleetQueries(shown, SCRAPES)) {
+  for (const query of fleetQueries(shown, interval)) {
     const peer = { ...query, expr: raw(query.expr) };
     const costs: { recorded: Cost; raw: Cost }[] = [];
     for (let i = 0; i <= ROUNDS; i++) {
@@ -88,7 +87,7 @@ export async function showQueries(
     });
   }
   console.log(
-    `\nThe Fleet dashboard on ${name}, last ${minutes} min: ms a query, and samples that it reads`,
+    `\nThe Fleet dashboard on ${name}, last ${(shown / 60).toFixed(1)} min: ms a query, and samples that it reads`,
   );
   const total = (of: 'recorded' | 'raw') =>
     Array.from({ length: ROUNDS }, (_, i) =>

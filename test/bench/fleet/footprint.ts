@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a database takes of the machine, and what it says of itself. */
+/** The resources that a database uses, and its own metrics. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -50,12 +50,12 @@ function footprint(
   return { at: Date.now(), series, samples, resident: sum(resident), cpu: sum(cpu) };
 }
 
-/** Bytes in the log of what came in, for the time after a crash. */
+/** Bytes of the write-ahead log. */
 export function logBytes({ daemons: [{ directory }] }: TimeSeries): number {
   return bytesIn(join(directory, 'data', 'wal'));
 }
 
-/** Of all that it has, as it would be kept for good. */
+/** Bytes of a snapshot of all samples, as they would be stored. */
 export async function prometheusOnDisk({
   url,
   daemons: [{ directory }],

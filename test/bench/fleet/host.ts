@@ -1,133 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
- * An agent on a host that is made up: stories told to the real pipeline, rules, metrics and server, at
- * the pace of the clock. Devices come and go all the time, and now and then something goes wrong.
+ * An agent on a simulated host: scenarios run through the real pipeline, rules, metrics and server, in
+ * real time. Devices are created and removed all the time, and sometimes something goes wrong.
  */
 import { randomUUID } from 'node:crypto';
-import { Served } from '../../../src/http/served.ts';
-import { POINT_NAMES } from '../../../src/lifecycle/points.ts';
-import { RULES } from '../../../src/rules/catalogue.ts';
-import { SECOND } from '../../../src/rules/rule.ts';
-import type { Story } from '../../../src/rules/story.ts';
-import type { Actor, Opening, Removal, ToldDevice, ToldParent } from '../../../src/rules/told.ts';
-import { type Random, seeded } from '../../e2e/calm/random.ts';
+import { RULES } from '../../../src/catalogue.ts';
+import { POINT_NAMES } from '../../../src/events/points.ts';
+import type { Scenario } from '../../../src/scenario/scenario.ts';
+import type {
+  Actor,
+  Opening,
+  Removal,
+  ScenarioDevice,
+  ScenarioParent,
+} from '../../../src/scenario/types.ts';
+import { SECOND } from '../../../src/units.ts';
+import { type Random, seeded } from '../../e2e/soak/random.ts';
+import { Served } from '../../kit/served.ts';
 
 export const DEVICES_OF_PARENT = 16;
-/** A device lives so long on average, s. */
-export const LIFE = 3600;
-/** A mistake is made so often on each host, s. */
-export const MISTAKE = 600;
-/** Of ten devices so many are open, each by a VM of its own. */
+/** Mean lifetime of a device, s. */
+export const LIFETIME = 3600;
+/** Mean time between two ordering violations on each host, s. */
+export const VIOLATION_INTERVAL = 600;
+/** So many of ten devices are open, each by a VM of its own. */
 const IN_USE = 0.8;
-/** How long a removal hangs that goes wrong, s: rules speak of it after two. */
+/** How long a stalled removal waits, s: rules fire after two. */
 const HANGS = 30;
-/** Each has counters of its own. */
+/** CPUs of the host, each of which has counters of its own. */
 const CPUS = 64;
 /** mdev types that each parent offers. */
 const TYPES = ['nvidia-63', 'nvidia-64', 'nvidia-65', 'nvidia-66'];
 const ENOSPC = 28;
-/** Where a story's clock begins, s. */
-const STORY_BEGINS = 1000;
+/** The start of a scenario's clock, s. */
+const SCENARIO_BEGINS = 1000;
 
-interface Life {
-  readonly device: ToldDevice;
+interface TrackedObject {
+  readonly device: ScenarioDevice;
   readonly opening: Opening | undefined;
 }
 
 interface Hanging {
-  readonly life: Life;
+  readonly object: TrackedObject;
   readonly removal: Removal;
-  /** Beats until it goes on. */
+  /** Beats until it continues. */
   left: number;
 }
 
 export class SimulatedHost {
   readonly served: Served;
   readonly #random: Random;
-  readonly #parents: readonly ToldParent[];
-  readonly #lives: Life[] = [];
+  readonly #parents: readonly ScenarioParent[];
+  readonly #objects: TrackedObject[] = [];
   readonly #hanging: Hanging[] = [];
   #pids = 2000;
 
   /** @param seed hosts of different seeds do different things */
   constructor(devices: number, seed: number) {
     this.#random = seeded(seed);
-    const booted = Date.now() / 1000 - STORY_BEGINS;
-    const room = new Map(TYPES.map((type, i) => [type, i]));
+    const booted = Date.now() / 1000 - SCENARIO_BEGINS;
+    const instances = new Map(TYPES.map((type, i) => [type, i]));
     this.served = new Served({
       maxDevices: Math.max(1000, devices),
       host: {
         kernel: [6, 12],
-        pidsWithKvmFiles: () => this.served.story.kvmPids,
-        availableInstances: () => room,
+        pidsWithKvmFiles: () => this.served.scenario.kvmPids,
+        availableInstances: () => instances,
       },
       source: {
         sinceEpoch: (at) => booted + at / SECOND,
         now: () => this.served.world.now,
         probes: () => PROBES,
         ruleStates: () => ACTIVE,
-        lanes: () => Array.from({ length: CPUS }, (_, cpu) => ({ cpu, attempts: 0, dropped: 0 })),
+        cpuCounters: () =>
+          Array.from({ length: CPUS }, (_, cpu) => ({ cpu, attempts: 0, dropped: 0 })),
         sequenceGaps: () => new Array(CPUS).fill(0),
         pinned: () => undefined,
-        logLinesHeldBack: new Map(),
+        logLinesSuppressed: new Map(),
       },
     });
-    this.#parents = this.served.tell((story) =>
+    this.#parents = this.served.run((scenario) =>
       Array.from({ length: Math.ceil(devices / DEVICES_OF_PARENT) }, (_, i) =>
-        story.parent({ name: `0000:${hex(0x10 + i)}:00.0`, driver: 'nvidia', type: TYPES[0] }),
+        scenario.parent({ name: `0000:${hex(0x10 + i)}:00.0`, driver: 'nvidia', type: TYPES[0] }),
       ),
     );
-    this.served.tell((story) => {
-      for (let i = 0; i < devices; i++) this.#begin(story, this.#parents[i % this.#parents.length]);
+    this.served.run((scenario) => {
+      for (let i = 0; i < devices; i++)
+        this.#begin(scenario, this.#parents[i % this.#parents.length]);
     });
   }
 
-  /** A second passes. */
+  /** Advances the host by a second. */
   beat(): void {
-    this.served.tell((story) => {
-      story.wait(1);
+    this.served.run((scenario) => {
+      scenario.wait(1);
       for (const hanging of this.#hanging) hanging.left--;
-      while (this.#hanging[0]?.left === 0) this.#release(story, this.#hanging.shift() as Hanging);
-      if (this.#random() < this.#lives.length / LIFE) this.#replace(story);
-      if (this.#random() < 1 / MISTAKE) this.#mistake(story);
+      while (this.#hanging[0]?.left === 0)
+        this.#release(scenario, this.#hanging.shift() as Hanging);
+      if (this.#random() < this.#objects.length / LIFETIME) this.#replace(scenario);
+      if (this.#random() < 1 / VIOLATION_INTERVAL) this.#violate(scenario);
     });
   }
 
-  #begin(story: Story, parent: ToldParent): void {
-    const device = story.create(parent, { uuid: randomUUID() });
+  #begin(scenario: Scenario, parent: ScenarioParent): void {
+    const device = scenario.create(parent, { uuid: randomUUID() });
     if (this.#random() >= IN_USE) {
-      this.#lives.push({ device, opening: undefined });
+      this.#objects.push({ device, opening: undefined });
       return;
     }
     const as: Actor = { pid: this.#pids++, comm: 'qemu-system-x86' };
-    this.#lives.push({ device, opening: story.open(device, { vm: story.createVm({ as }), as }) });
+    this.#objects.push({
+      device,
+      opening: scenario.open(device, { vm: scenario.createVm({ as }), as }),
+    });
   }
 
-  #replace(story: Story): void {
+  #replace(scenario: Scenario): void {
     const { device, opening } = this.#any();
-    if (opening) closeAll(story, opening);
-    story.remove(device);
-    if (device.parent) this.#begin(story, device.parent);
+    if (opening) closeAll(scenario, opening);
+    scenario.remove(device);
+    if (device.parent) this.#begin(scenario, device.parent);
   }
 
-  /** A parent that is full is asked for more, or a device is removed while it is open. */
-  #mistake(story: Story): void {
-    story.createFails(this.#parents[0], ENOSPC, { uuid: randomUUID() });
-    const life = this.#any();
-    const removal = story.removeBegins(life.device);
-    this.#hanging.push({ life, removal, left: HANGS });
+  /** Creates a device on a full parent, or removes a device while it is open. */
+  #violate(scenario: Scenario): void {
+    scenario.createFails(this.#parents[0], ENOSPC, { uuid: randomUUID() });
+    const object = this.#any();
+    const removal = scenario.removeBegins(object.device);
+    this.#hanging.push({ object, removal, left: HANGS });
   }
 
-  #release(story: Story, { life, removal }: Hanging): void {
-    if (life.opening) closeAll(story, life.opening);
-    story.removeEnds(removal);
-    if (life.device.parent) this.#begin(story, life.device.parent);
+  #release(scenario: Scenario, { object, removal }: Hanging): void {
+    if (object.opening) closeAll(scenario, object.opening);
+    scenario.removeEnds(removal);
+    if (object.device.parent) this.#begin(scenario, object.device.parent);
   }
 
-  /** Takes one of those that live. */
-  #any(): Life {
-    const [life] = this.#lives.splice(Math.floor(this.#random() * this.#lives.length), 1);
-    return life;
+  /** Removes a random device from the list, and returns it. */
+  #any(): TrackedObject {
+    const [object] = this.#objects.splice(Math.floor(this.#random() * this.#objects.length), 1);
+    return object;
   }
 }
 
@@ -137,13 +149,13 @@ const PROBES = POINT_NAMES.map((point) => ({
 }));
 const ACTIVE = RULES.map(({ id }) => ({ id, active: true }));
 
-/** The VMM ends. */
-function closeAll(story: Story, opening: Opening): void {
+/** The VMM exits. */
+function closeAll(scenario: Scenario, opening: Opening): void {
   const { device, task } = opening;
   const { vm } = device;
-  story.close(opening);
-  if (vm) story.closeVm(vm, { as: task });
-  story.exit(task);
+  scenario.close(opening);
+  if (vm) scenario.closeVm(vm, { as: task });
+  scenario.exit(task);
 }
 
 function hex(number: number): string {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What Grafana asks to show the Fleet dashboard, and how long the answers take. */
+/** The queries of Grafana for the Fleet dashboard, and how long the answers take. */
 import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import { RECORDINGS } from '../../../dashboards/alerts/recording.ts';
@@ -16,7 +16,7 @@ export interface Query {
 export interface Cost {
   /** ms until the whole answer is there. */
   readonly took: number;
-  /** That were read to answer; undefined where the database does not tell. */
+  /** Samples that were read for the answer; undefined where the database does not report it. */
   readonly samples: number | undefined;
   /** Sum of all values of the answer. */
   readonly sum: number;
@@ -25,7 +25,7 @@ export interface Cost {
 /** s between points of a graph. */
 const STEP = 15;
 
-/** @param shown s that the dashboard looks back */
+/** @param shown the time range of the dashboard, s */
 export function fleetQueries(shown: number, scrapeInterval: number): Query[] {
   const dashboard = build(FLEET);
   const panels = (dashboard.panels ?? []).filter((panel): panel is Panel => panel.type !== 'row');
@@ -39,7 +39,7 @@ export function fleetQueries(shown: number, scrapeInterval: number): Query[] {
   return [...targets, ...marks].map(({ title, target: { expr, range, interval } }) => {
     const least = interval ? seconds(interval) : scrapeInterval;
     const values: Readonly<Record<string, string>> = {
-      // As Grafana makes it.
+      // As Grafana computes it.
       __rate_interval: `${Math.max(4 * least, STEP + least)}s`,
       ...{
         __range: `${shown}s`,
@@ -56,7 +56,7 @@ export function fleetQueries(shown: number, scrapeInterval: number): Query[] {
   });
 }
 
-/** The same of what is scraped: what is recorded is worked out each time. */
+/** The same queries on scraped series only: recorded expressions are computed each time. */
 export function raw(asked: string): string {
   const selector = '(\\{[^}]*\\})';
   return RECORDINGS.reduce(
@@ -65,7 +65,7 @@ export function raw(asked: string): string {
         .replaceAll(
           new RegExp(`(\\w+)\\(${record}${selector}\\[(\\w+)\\]\\)`, 'g'),
           (_, over, chosen, time) =>
-            // A rule that looks back itself has had its function of time.
+            // A recording rule with a range selector has applied its function over time already.
             expr.includes('[')
               ? of(expr, chosen)
               : of(expr, chosen, (metric) => `${over}(${metric}[${time}])`),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /**
  * Compares the agent with bpftrace on real kernels: time until all is attached, what a
- * probe costs, and memory. docs/performance.md tells what is compared and why.
+ * probe costs, and memory. docs/performance.md describes what is compared and why.
  */
 import { parseArgs } from 'node:util';
 import type { DoctorReport } from '../../../agent/commands/doctor.ts';
@@ -9,19 +9,19 @@ import { readMatrix } from '../../lab/kernels.ts';
 import { bootLab, type Vm } from '../../lab/lab.ts';
 import { Storm, type StormOptions } from '../../lab/storm.ts';
 import { median, spread, table } from '../rounds.ts';
-import { fullProgram, hooksOf, places, plainProgram } from './peer.ts';
+import { fullProgram, hooksOf, plainProgram, probeSites } from './peer.ts';
 import { costOfEach, costs, Running, type Tracer } from './tracer.ts';
 
 const DEVICES = 1000;
 /** As in bpf/event.h. */
 const NAME_LENGTH = 40;
-/** Of a program's name the kernel keeps so much. */
+/** The length of a program's name in the kernel. */
 const PROGRAM_NAME = 15;
 const AGENT = 'dist/agent/main.js';
 const MODULES = ['mdev', 'vfio', 'vfio_iommu_type1', 'kvm_amd', 'mtty'];
 
 const LOADS: Readonly<Record<string, StormOptions>> = {
-  'lives of devices and VMs': {
+  'lifecycles of devices and VMs': {
     ...{ workers: 2, rounds: 100, vmsEvery: 50 },
     ...{ types: [['mtty', 'mtty-1']], open: true, kvm: true },
   },
@@ -61,13 +61,16 @@ async function compare(kernel: string): Promise<void> {
       const own = new Set(hooks.map(({ program }) => program.slice(0, PROGRAM_NAME)));
       rows.push(...(await loadRows(vm, full, own)));
     }
-    print(`${kernel} (${vm.kernel.release}), ${places(hooks).size} places, ${rounds} rounds`, rows);
+    print(
+      `${kernel} (${vm.kernel.release}), ${probeSites(hooks).size} probe sites, ${rounds} rounds`,
+      rows,
+    );
   } finally {
     await vm.close();
   }
 }
 
-/** In turn, so that a slow spell of the machine hits both. */
+/** The tracers run in turn, so that a slow period of the machine affects both. */
 async function attachRow(vm: Vm, peer: Tracer): Promise<Row> {
   const [ours, peers]: [number[], number[]] = [[], []];
   for (let round = 0; round < rounds; round++) {
@@ -76,7 +79,7 @@ async function attachRow(vm: Vm, peer: Tracer): Promise<Row> {
       [peer, peers],
     ] as const) {
       const running = await Running.start(vm, tracer);
-      tell(`${tracer.name} attached after ${running.attached.toFixed(2)} s`);
+      run(`${tracer.name} attached after ${running.attached.toFixed(2)} s`);
       times.push(running.attached);
       await running.stop();
     }
@@ -84,10 +87,10 @@ async function attachRow(vm: Vm, peer: Tracer): Promise<Row> {
   return { name: 'attached after, s, smallest', ours, peers, target: 0.5, digits: 2 };
 }
 
-/** Both at the same time: the kernel counts for each program on its own. */
+/** Both tracers run at the same time: the kernel counts for each program separately. */
 async function loadRows(vm: Vm, peer: Tracer, own: ReadonlySet<string>): Promise<Row[]> {
   const [our, their] = [await Running.start(vm, AGENT_RUN), await Running.start(vm, peer)];
-  tell(`${peer.name} that prints it all attached after ${their.attached.toFixed(2)} s`);
+  run(`${peer.name} that prints it all attached after ${their.attached.toFixed(2)} s`);
   await vm.sh('sysctl -q kernel.bpf_stats_enabled=1');
   const attached = once(our.attached, their.attached);
   const rows: Row[] = [
@@ -101,15 +104,13 @@ async function loadRows(vm: Vm, peer: Tracer, own: ReadonlySet<string>): Promise
       const after = await costs(vm, own);
       row.ours.push(costOfEach(before.ours, after.ours));
       row.peers.push(costOfEach(before.peer, after.peer));
-      tell(
-        `${name}: ${after.ours.runs - before.ours.runs} runs, ${row.ours.at(-1)?.toFixed(0)} ns`,
-      );
+      run(`${name}: ${after.ours.runs - before.ours.runs} runs, ${row.ours.at(-1)?.toFixed(0)} ns`);
     }
     rows.push(row);
   }
   const storm = new Storm(vm, { rounds: DEVICES, keep: DEVICES, types: [['mdpy', 'mdpy-vga']] });
   const { creates } = await storm.holding;
-  if (creates !== DEVICES) throw new Error(`only ${creates} devices could be made`);
+  if (creates !== DEVICES) throw new Error(`only ${creates} devices could be created`);
   for (let scrape = 0; scrape < 5; scrape++) {
     await vm.sh('busybox wget -q -O /dev/null http://127.0.0.1:10055/metrics');
   }
@@ -125,7 +126,7 @@ async function loadRows(vm: Vm, peer: Tracer, own: ReadonlySet<string>): Promise
   return rows;
 }
 
-/** What is measured once. */
+/** A value that is measured once. */
 function once(ours: number, peers: number): Pick<Row, 'ours' | 'peers'> {
   return { ours: [ours], peers: [peers] };
 }
@@ -154,8 +155,8 @@ function print(title: string, rows: readonly Row[]): void {
   ]);
 }
 
-/** What a round gave, for whoever waits. */
-function tell(text: string): void {
+/** Prints the result of a round as progress. */
+function run(text: string): void {
   console.error(`bench  ${text}`);
 }
 

@@ -2,13 +2,14 @@
 /**
  * A bpftrace program that prints what the agent's probes record, from the same functions.
  *
- * bpftrace 0.17 does not know the types of modules. So all is read at fixed places, where
- * on some kernel something else may be: what a read costs does not depend on it.
+ * bpftrace 0.17 does not know the types of modules. So all is read at fixed offsets, where some kernel
+ * may have something else: the cost of a read does not depend on it.
  */
 import type { PointStatus } from '../../../src/events/source.ts';
-import { type Hook, PROBE_TABLE } from '../../../src/kernel/probe-table.ts';
+import type { Hook } from '../../../src/kernel/probe-point.ts';
+import { PROBE_TABLE } from '../../../src/kernel/probe-table.ts';
 
-/** Conditions under which the agent's own programs look no further. */
+/** Conditions under which the agent's own programs record nothing more. */
 const FILTERS: Readonly<Record<string, string>> = {
   kvm_dev_ioctl: 'arg1 == 0xae01',
   vfio_group_fops_unl_ioctl: 'arg1 == 0x3b6a',
@@ -29,9 +30,9 @@ export function hooksOf(points: readonly PointStatus[]): Hook[] {
 const READY = 'BEGIN { printf("ready\\n"); }';
 const COMMON = 'nsecs, cpu, pid, tid, comm, cgroup';
 
-/** Prints who passed by, and no more: the least that attaches to these places. */
+/** Prints only the task: the smallest program that attaches to these probe sites. */
 export function plainProgram(hooks: readonly Hook[]): string {
-  const probes = [...places(hooks).values()].map(
+  const probes = [...probeSites(hooks).values()].map(
     ({ symbol, atReturn }) =>
       `${atReturn ? 'kretprobe' : 'kprobe'}:${symbol} { printf("%llu %d %d %d %s %llu ${symbol} %llx\\n", ${COMMON}, ${atReturn ? 'retval' : 'arg0'}); }`,
   );
@@ -40,11 +41,11 @@ export function plainProgram(hooks: readonly Hook[]): string {
 
 /** Prints what the agent's probes record. */
 export function fullProgram(hooks: readonly Hook[]): string {
-  return [READY, ...[...places(hooks).values()].map(probe)].join('\n');
+  return [READY, ...[...probeSites(hooks).values()].map(probe)].join('\n');
 }
 
-/** One place may tell two points; bpftrace would be attached twice there, and so it is once. */
-export function places(hooks: readonly Hook[]): Map<string, Hook> {
+/** Two points may share a probe site, at which bpftrace is attached only once. */
+export function probeSites(hooks: readonly Hook[]): Map<string, Hook> {
   return new Map(hooks.map((hook) => [`${hook.symbol} ${hook.atReturn}`, hook]));
 }
 
@@ -60,17 +61,17 @@ function probe(hook: Hook): string {
   return `${place} ${filter ? `/${filter}/ ` : ''}{ ${kept} printf("%llu %d %d %d %s %llu ${symbol} ${format}\\n", ${COMMON}, ${values}); }`;
 }
 
-/** Format, values, and whether what was kept is to be forgotten. */
+/** Format, values, and whether the kept pointer is to be deleted. */
 function print(symbol: string, object: string, atReturn: boolean): [string, string, boolean] {
   const result = atReturn ? 'retval' : '0';
   const number = (at: number) => `*(int32 *)(${object} + ${at})`;
   const pointer = (at: number) => `*(uint64 *)(${object} + ${at})`;
   if (symbol.startsWith('kvm_')) {
-    // The VM, its references, and who made it.
+    // The VM, its references, and its creator.
     return ['%d %llx %d %d', `${result}, ${object}, ${number(64)}, ${number(72)}`, true];
   }
   if (atReturn) {
-    // Pointers that the begin kept, and the counts anew.
+    // Pointers that the begin kept, and the current counts.
     const pointers = `${object}, ${pointer(0)}, ${pointer(8)}`;
     return [
       '%d %llx %llx %llx %d %d',

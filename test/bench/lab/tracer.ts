@@ -5,19 +5,19 @@ import type { GuestProcess, Vm } from '../../lab/lab.ts';
 export interface Tracer {
   readonly name: string;
   readonly command: readonly string[];
-  /** What it writes when all is attached. */
+  /** Its output when all is attached. */
   readonly ready: RegExp;
   readonly signal: 'SIGTERM' | 'SIGINT';
 }
 
-/** Of the kernel's own statistics. */
+/** Statistics of the kernel about BPF programs. */
 export interface Cost {
   /** ns. */
   readonly time: number;
   readonly runs: number;
 }
 
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 900_000;
 
 export class Running {
   /** Seconds from its start until all is attached. */
@@ -50,7 +50,7 @@ export class Running {
       isReady = true;
       ready.resolve();
     };
-    // The shell's line says its pid, and that from here on it is the tracer.
+    // The shell prints its pid before it executes the tracer.
     const command = ['sh', '-c', 'echo $$; exec "$@"', 'sh', ...tracer.command];
     const process = vm.start(command, { onStdout: receive, onStderr: receive });
     const failed = process.exit.then(() => {
@@ -77,7 +77,7 @@ export class Running {
 
 async function withLimit<T>(work: Promise<T>, what: string): Promise<T> {
   const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`waited in vain for ${what}`)), LIMIT_MS);
+  const timer = setTimeout(() => late.reject(new Error(`timed out waiting for ${what}`)), LIMIT_MS);
   try {
     return await Promise.race([work, late.promise]);
   } finally {

@@ -1,28 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What the agent told, held against what it had to tell. */
+/** Compares the violations that the agent reported with those that it had to report. */
 
-import type { MomentName } from '../../../src/lifecycle/points.ts';
+import type { EventKind } from '../../../src/events/points.ts';
 import { kernelProblems } from '../../lab/dmesg.ts';
-import type { ExpectedViolation } from '../stage.ts';
-import type { Subject } from './provocation.ts';
+import type { ExpectedViolation } from '../lab-session.ts';
+import type { ReportedWait } from '../waits.ts';
+import type { Subject } from './expectation.ts';
 
 interface ApiTask {
   readonly pid: number;
   readonly comm: string;
 }
 
-export interface ApiViolation {
-  readonly rule: string;
+export interface ApiViolation extends ReportedWait {
   readonly severity: string;
   readonly state: 'open' | 'resolved' | 'happened';
   readonly quality: string;
   readonly device?: string;
+  readonly devices: readonly string[];
   readonly parent?: string;
   readonly vm?: { readonly pid: number };
   readonly process?: ApiTask;
   readonly holders: readonly { readonly process: ApiTask }[];
   readonly blocked?: ApiTask;
-  readonly explanation: string;
+  readonly waiters?: { readonly tasks: readonly (ApiTask & { readonly how: string })[] };
+  readonly message: string;
+  readonly kernelLog?: readonly string[];
   readonly evidence: readonly {
     readonly ns: number;
     readonly point: string;
@@ -30,7 +33,7 @@ export interface ApiViolation {
   }[];
 }
 
-/** What a violation, or something that is expected, is about: in one word. */
+/** The subject of a violation or of an expectation, as one text. */
 export function subjectOf(about: Subject | ApiViolation): string {
   if (about === 'the host') return about;
   if ('device' in about && about.device) return about.device;
@@ -40,31 +43,31 @@ export function subjectOf(about: Subject | ApiViolation): string {
   return ('parent' in about && about.parent) || 'the host';
 }
 
-/** @returns the first of the moments that the evidence does not have behind those before it, and what it has */
+/** @returns the first event kind that the evidence lacks after those before it, and the kinds that it has */
 export function missingEvidence(
   { evidence }: ApiViolation,
-  wanted: readonly MomentName[],
+  wanted: readonly EventKind[],
 ): string | undefined {
-  const moments = evidence.map(({ point, phase }) => `${point}:${phase}`);
+  const transitions = evidence.map(({ point, phase }) => `${point}:${phase}`);
   let at = 0;
-  for (const moment of wanted) {
-    const found = moments.indexOf(moment, at);
-    if (found < 0) return `${moment} in its place (${moments.join(' ')})`;
+  for (const transition of wanted) {
+    const found = transitions.indexOf(transition, at);
+    if (found < 0) return `${transition} in its place (${transitions.join(' ')})`;
     at = found + 1;
   }
   return undefined;
 }
 
 /**
- * @param evidence what each violation of a rule must have, whoever provoked it
- * @returns what was told and not expected, or expected and not told, and what is not over or incomplete
+ * @param evidence the event kinds that each violation of a rule must have, whichever provocation led to it
+ * @returns violations that are unexpected, missing, still open or incomplete
  */
 export function wrongs(
   expected: readonly ExpectedViolation[],
-  told: readonly ApiViolation[],
-  evidence: Readonly<Record<string, readonly MomentName[]>>,
+  reported: readonly ApiViolation[],
+  evidence: Readonly<Record<string, readonly EventKind[]>>,
 ): string[] {
-  const rest = [...told];
+  const rest = [...reported];
   const missing = expected.filter(({ rule, severity, device }) => {
     const at = rest.findIndex(
       (one) => one.rule === rule && one.severity === severity && subjectOf(one) === device,
@@ -73,30 +76,32 @@ export function wrongs(
     return at < 0;
   });
   return [
-    ...missing.map(({ rule, severity, device }) => `not told: ${severity} ${rule} of ${device}`),
-    ...rest.map(
-      (one) => `unexpected: ${one.severity} ${one.rule} of ${subjectOf(one)}: ${one.explanation}`,
+    ...missing.map(
+      ({ rule, severity, device }) => `not reported: ${severity} ${rule} of ${device}`,
     ),
-    ...told
+    ...rest.map(
+      (one) => `unexpected: ${one.severity} ${one.rule} of ${subjectOf(one)}: ${one.message}`,
+    ),
+    ...reported
       .filter(({ state }) => state === 'open')
-      .map((one) => `still open: ${one.rule} of ${subjectOf(one)}: ${one.explanation}`),
-    ...told.filter((one) => !isInOrder(one)).map((one) => `evidence out of order: ${one.rule}`),
-    ...told.flatMap((one) => {
+      .map((one) => `still open: ${one.rule} of ${subjectOf(one)}: ${one.message}`),
+    ...reported.filter((one) => !isInOrder(one)).map((one) => `evidence out of order: ${one.rule}`),
+    ...reported.flatMap((one) => {
       const missing = missingEvidence(one, evidence[one.rule] ?? []);
       return missing ? [`${one.rule} lacks ${missing}`] : [];
     }),
   ];
 }
 
-/** How the kernel complains of drivers and users, beside what is wrong in itself. */
+/** Complaints of the kernel about drivers and users; warnings and oopses are matched elsewhere. */
 const COMPLAINT = /\b(fail(ed|s|ure)?|errors?|cannot|wrong|refus\w*|blocked)\b/i;
-/** A step of a call trace: the line before it says what it is about. */
-const STEP = /\+0x[0-9a-f]+\/0x[0-9a-f]+/;
+/** A frame of a call trace: the line before the trace has the complaint. */
+const FRAME = /\+0x[0-9a-f]+\/0x[0-9a-f]+/;
 
-/** @returns what the kernel complains of and was not expected, and what was expected and did not come */
+/** @returns complaints of the kernel that were not expected, and expected ones that are missing */
 export function complaints(lines: readonly string[], expected: readonly RegExp[]): string[] {
   const problems = new Set(kernelProblems(lines));
-  const isComplaint = (line: string) => COMPLAINT.test(line) && !STEP.test(line);
+  const isComplaint = (line: string) => COMPLAINT.test(line) && !FRAME.test(line);
   return [
     ...expected.filter((one) => !lines.some((line) => one.test(line))).map((one) => `no ${one}`),
     ...lines

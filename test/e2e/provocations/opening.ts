@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What goes wrong when a device is opened for a VM, or without one. */
+/** Violations when a device is opened for a VM, or without one. */
 import type { Provocation } from './provocation.ts';
-import { inOrder } from './scene.ts';
+import { runCommands } from './session.ts';
 
-/** rmmod looks at the count of references first, and then does not even ask the kernel. */
+/** The number of the system call: rmmod reads the reference count first, and does not call it for a used module. */
 const DELETE_MODULE = 176;
 const O_NONBLOCK = 0x800;
 const EAGAIN = 11;
@@ -15,31 +15,31 @@ export const OPENING: readonly Provocation[] = [
   {
     rules: ['open-without-kvm'],
     how: 'a device is opened without a VM, which its driver refuses',
-    async play(scene) {
-      const device = await scene.create();
-      const vmm = await scene.openGroup('dpdk-refused', device);
-      await scene.faulty({ needs_kvm: 1 }, () =>
-        scene.stage.refused(vmm, `device open d g ${device}`, 'ESRCH'),
+    async run(session) {
+      const device = await session.create();
+      const vmm = await session.openGroup('dpdk-refused', device);
+      await session.faulty({ needs_kvm: 1 }, () =>
+        session.lab.refused(vmm, `device open d g ${device}`, 'ESRCH'),
       );
-      await scene.expect(
+      await session.expect(
         'open-without-kvm',
         { device },
         { severity: 'error', evidence: ['vfio.device.get_fd:end'], process: 'dpdk-refused' },
       );
-      await vmm.order('quit');
-      await scene.remove(device);
+      await vmm.command('quit');
+      await session.remove(device);
     },
   },
   {
     rules: ['kvm-ref-leak', 'device-kvm-refs-unbalanced'],
-    how: 'a driver takes a reference on the VM when it is opened, and does not put it when it is closed',
-    async play(scene) {
-      const device = await scene.create();
-      const vmm = scene.vmm('qemu-zombie');
-      const vm = await vmm.order('pid');
-      await scene.faulty({ leak_kvm: 1 }, () => vmm.order(`start a ${device}`));
-      await vmm.order('stop a');
-      await scene.expect(
+    how: 'a driver takes a reference on the VM when a device is opened, and does not put it when the device is closed',
+    async run(session) {
+      const device = await session.create();
+      const vmm = session.vmm('qemu-zombie');
+      const vm = await vmm.command('pid');
+      await session.faulty({ leak_kvm: 1 }, () => vmm.command(`start a ${device}`));
+      await vmm.command('stop a');
+      await session.expect(
         'device-kvm-refs-unbalanced',
         { device },
         {
@@ -48,8 +48,8 @@ export const OPENING: readonly Provocation[] = [
           process: 'qemu-zombie',
         },
       );
-      await vmm.order('quit');
-      await scene.expect(
+      await vmm.command('quit');
+      await session.expect(
         'kvm-ref-leak',
         { vm },
         {
@@ -58,21 +58,21 @@ export const OPENING: readonly Provocation[] = [
           process: 'qemu-zombie',
         },
       );
-      await scene.putRight();
-      await scene.expectEnd('kvm-ref-leak', { vm });
-      await scene.remove(device);
+      await session.putLeaked();
+      await session.expectEnd('kvm-ref-leak', { vm });
+      await session.remove(device);
     },
   },
   {
     rules: ['kvm-ref-underflow', 'device-kvm-refs-unbalanced'],
     how: 'a driver puts a reference on a VM that has none left',
-    complaint: { words: /refcount_t: underflow|lib\/refcount\.c/ },
-    async play(scene) {
-      const device = await scene.create();
-      const vmm = scene.vmm('qemu-undone');
-      const vm = await vmm.order('pid');
-      await scene.faulty({ extra_put: 1 }, () => vmm.order(`start a ${device}`));
-      await scene.expect(
+    complaint: { pattern: /refcount_t: underflow|lib\/refcount\.c/ },
+    async run(session) {
+      const device = await session.create();
+      const vmm = session.vmm('qemu-undone');
+      const vm = await vmm.command('pid');
+      await session.faulty({ extra_put: 1 }, () => vmm.command(`start a ${device}`));
+      await session.expect(
         'kvm-ref-underflow',
         { vm },
         {
@@ -81,8 +81,8 @@ export const OPENING: readonly Provocation[] = [
           process: 'qemu-undone',
         },
       );
-      await vmm.order('stop a');
-      await scene.expect(
+      await vmm.command('stop a');
+      await session.expect(
         'device-kvm-refs-unbalanced',
         { device },
         {
@@ -91,82 +91,82 @@ export const OPENING: readonly Provocation[] = [
           process: 'qemu-undone',
         },
       );
-      await vmm.order('quit');
-      await scene.remove(device);
+      await vmm.command('quit');
+      await session.remove(device);
     },
   },
   {
     rules: ['kvm-used-twice'],
-    how: 'a VM opens a second device of a driver that allows it one',
-    async play(scene) {
-      const [first, second] = [await scene.create(), await scene.create()];
-      const vmm = await scene.openFor('qemu-greedy', first);
-      await inOrder(vmm, [
+    how: 'a VM opens a second device of a driver that allows one per VM',
+    async run(session) {
+      const [first, second] = [await session.create(), await session.create()];
+      const vmm = await session.openFor('qemu-greedy', first);
+      await runCommands(vmm, [
         `group open g ${second}`,
         'group attach g a.container',
         'kvmvfio add a.kvmvfio g',
       ]);
-      await scene.faulty({ one_kvm: 1 }, () =>
-        scene.stage.refused(vmm, `device open d g ${second}`, 'EEXIST'),
+      await session.faulty({ one_kvm: 1 }, () =>
+        session.lab.refused(vmm, `device open d g ${second}`, 'EEXIST'),
       );
-      await scene.expect(
+      await session.expect(
         'kvm-used-twice',
         { device: second },
         { severity: 'warning', evidence: ['vfio.device.get_fd:end'], process: 'qemu-greedy' },
       );
-      await vmm.order('quit');
-      await scene.remove(first);
-      await scene.remove(second);
+      await vmm.command('quit');
+      await session.remove(first);
+      await session.remove(second);
     },
   },
   {
     rules: ['foreign-opener'],
-    how: 'a process opens a device through a group that it was passed, for a VM that is not its own',
-    async play(scene) {
-      const device = await scene.create();
+    how: 'a process opens a device through a group descriptor that it received, for the VM of another process',
+    async run(session) {
+      const device = await session.create();
       const [owner, helper] = [
-        await scene.openGroup('qemu-owner', device),
-        scene.vmm('qemu-helper'),
+        await session.openGroup('qemu-owner', device),
+        session.vmm('qemu-helper'),
       ];
-      await inOrder(owner, ['vm create v', 'kvmvfio create v k', 'kvmvfio add k g']);
-      await helper.order('inbox open foreign');
-      await owner.order('send g foreign');
-      await inOrder(helper, ['receive foreign g', `device open d g ${device}`]);
-      await scene.expect(
+      await runCommands(owner, ['vm create v', 'kvmvfio create v k', 'kvmvfio add k g']);
+      await helper.command('inbox open foreign');
+      await owner.command('send g foreign');
+      await runCommands(helper, ['receive foreign g', `device open d g ${device}`]);
+      await session.expect(
         'foreign-opener',
         { device },
         { severity: 'warning', evidence: ['vfio.device.open:end'], process: 'qemu-helper' },
       );
-      await inOrder(helper, ['close d', 'quit']);
-      await owner.order('quit');
-      await scene.remove(device);
+      await runCommands(helper, ['close d', 'quit']);
+      await owner.command('quit');
+      await session.remove(device);
     },
   },
   {
     rules: ['notifier-error-ignored'],
-    how: 'a driver refuses a VM that its group is told, and nobody listens',
-    async play(scene) {
-      const device = await scene.create();
-      const vmm = scene.vmm('qemu-unheard');
-      await scene.faulty({ notify_bad: 1 }, () => vmm.order(`start a ${device}`));
-      await scene.expect(
+    how: 'a driver refuses the VM of its group by NOTIFY_BAD, which the kernel ignores',
+    async run(session) {
+      const device = await session.create();
+      const vmm = session.vmm('qemu-unheard');
+      await session.faulty({ notify_bad: 1 }, () => vmm.command(`start a ${device}`));
+      await session.expect(
         'notifier-error-ignored',
         { device },
         { severity: 'error', evidence: ['vfio.group.notify:end'], process: 'qemu-unheard' },
       );
-      await vmm.order('stop a');
-      await vmm.order('quit');
-      await scene.remove(device);
+      await vmm.command('stop a');
+      await vmm.command('quit');
+      await session.remove(device);
     },
   },
   {
     rules: ['request-ignored'],
-    how: 'a driver asks a VMM for a device, and the VMM does not listen',
-    async play(scene) {
-      const device = await scene.faulty({ request: 1 }, () => scene.create());
-      const vmm = await scene.openFor('qemu-deaf', device);
-      const removal = scene.remove(device);
-      await scene.expect(
+    how: 'a driver requests a device back, and the VMM does not react',
+    async run(session) {
+      const device = await session.faulty({ request: 1 }, () => session.create());
+      const vmm = await session.openFor('qemu-deaf', device);
+      const removal = session.remove(device);
+      await session.expect(
         'request-ignored',
         { device },
         {
@@ -177,7 +177,7 @@ export const OPENING: readonly Provocation[] = [
           blocked: 'admin',
         },
       );
-      await scene.expect(
+      await session.expect(
         'remove-stall',
         { device },
         {
@@ -188,27 +188,27 @@ export const OPENING: readonly Provocation[] = [
           blocked: 'admin',
         },
       );
-      await vmm.order('close a.device');
-      await vmm.order('quit');
+      await vmm.command('close a.device');
+      await vmm.command('quit');
       await removal;
-      await scene.expectEnd('request-ignored', { device });
+      await session.expectEnd('request-ignored', { device });
     },
   },
   {
     rules: ['vfio-module-pinned'],
-    how: 'a module is to be unloaded while a device of it is open',
-    async play(scene) {
-      const device = await scene.create();
-      const vmm = await scene.openFor('qemu-pin', device);
-      await scene.sh(`perl -e '${UNLOAD_REFUSED}'`);
-      await scene.expect(
+    how: 'somebody tries to unload a module while one of its devices is open',
+    async run(session) {
+      const device = await session.create();
+      const vmm = await session.openFor('qemu-pin', device);
+      await session.sh(`perl -e '${UNLOAD_REFUSED}'`);
+      await session.expect(
         'vfio-module-pinned',
         { device },
         { severity: 'info', evidence: ['vfio.device.open:end'], process: 'perl' },
       );
-      await vmm.order('stop a');
-      await vmm.order('quit');
-      await scene.remove(device);
+      await vmm.command('stop a');
+      await vmm.command('quit');
+      await session.remove(device);
     },
   },
 ];

@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What came of provoking each rule on a kernel: provoked/KERNEL.json, for the table in docs/rules. */
+/** The outcome of provoking each rule on a kernel: provoked/KERNEL.json, for the table in docs/rules. */
 import { mkdirSync, writeFileSync } from 'node:fs';
-import {
-  isPossible,
-  type Kernels,
-  type KernelVersion,
-  type Rule,
-} from '../../../src/rules/rule.ts';
-import type { ExpectedViolation } from '../stage.ts';
+import { isPossible, type Kernels, type Rule } from '../../../src/engine/rule.ts';
+import type { KernelVersion } from '../../../src/events/host.ts';
+import type { ExpectedViolation } from '../lab-session.ts';
 import type { Provocation } from './provocation.ts';
 
 const SEVERITIES = ['info', 'warning', 'error', 'critical'];
 const DIRECTORY = new URL('../provoked/', import.meta.url);
 
-/** Where rules can be broken that are broken by the way, together with others. */
+/** The kernels of rules that are violated as a side effect of a provocation of another rule. */
 const ONLY_ON: Readonly<Record<string, Kernels>> = {
   'open-during-unregister': {
     before: [6, 2],
@@ -31,18 +27,18 @@ const ONLY_ON: Readonly<Record<string, Kernels>> = {
 };
 
 interface Outcome {
-  /** replayed: it could happen on this kernel, but only sequences of events show the rule at work. */
+  /** replayed: it could happen on this kernel, but only the rule's example sequences of events show it. */
   readonly outcome: 'provoked' | 'impossible' | 'replayed';
-  /** Of those that it was told with, the worst. */
+  /** The highest severity that was reported. */
   readonly severity?: string;
   readonly because?: string;
 }
 
-/** @param told what was expected and came, by rule */
+/** @param reported the violations that were expected and reported */
 export function outcomes(
   rules: readonly Rule[],
   kernel: KernelVersion,
-  told: readonly ExpectedViolation[],
+  reported: readonly ExpectedViolation[],
   provocations: readonly Provocation[],
 ): Record<string, Outcome> {
   const sorted = rules.toSorted((a, b) => (a.id < b.id ? -1 : 1));
@@ -52,7 +48,9 @@ export function outcomes(
     if (!isPossible(rule, kernel)) {
       return { outcome: 'impossible', because: rule.kernels?.because ?? '' };
     }
-    const severities = told.filter((one) => one.rule === rule.id).map(({ severity }) => severity);
+    const severities = reported
+      .filter((one) => one.rule === rule.id)
+      .map(({ severity }) => severity);
     const severity = SEVERITIES.findLast((one) => severities.includes(one));
     if (severity) return { outcome: 'provoked', severity };
     const because = elsewhere(rule.id) ?? byNothing(rule);
@@ -71,7 +69,7 @@ function byNothing({ provocation: { by, how } }: Rule): string | undefined {
   return by === 'nothing' ? how : undefined;
 }
 
-/** @returns the rules that were not provoked, and of which nothing says why */
+/** @returns the rules that were not provoked without a reason */
 export function unexplained(all: Readonly<Record<string, Outcome>>): string[] {
   return Object.keys(all).filter(
     (id) => all[id].outcome === 'replayed' && all[id].because === undefined,

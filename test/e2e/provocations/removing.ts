@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What goes wrong when an mdev is taken away, or its parent with it. */
+/** Violations when an mdev is removed or its parent is unregistered. */
 import assert from 'node:assert/strict';
 import type { Provocation } from './provocation.ts';
-import { FIRST, SECOND } from './scene.ts';
+import { FIRST, SECOND } from './session.ts';
 
-const DRIVER_OF_ITS_OWN = {
+export const OWN_MDEV_DRIVER = {
   from: [6, 1],
   because: 'vfio_mdev of the kernel unregisters all devices there, in the right order',
 } as const;
@@ -12,12 +12,12 @@ const DRIVER_OF_ITS_OWN = {
 export const REMOVING: readonly Provocation[] = [
   {
     rules: ['remove-order-violated'],
-    how: 'a driver leaves it to devres to unregister its vfio_device, which is after the bus let go of it',
-    kernels: DRIVER_OF_ITS_OWN,
-    async play(scene) {
-      const device = await scene.faulty({ late_unregister: 1 }, () => scene.create());
-      await scene.remove(device);
-      await scene.expect(
+    how: 'a driver leaves it to devres to unregister its vfio_device, which happens after the device is unbound',
+    kernels: OWN_MDEV_DRIVER,
+    async run(session) {
+      const device = await session.faulty({ late_unregister: 1 }, () => session.create());
+      await session.remove(device);
+      await session.expect(
         'remove-order-violated',
         { device },
         {
@@ -30,13 +30,13 @@ export const REMOVING: readonly Provocation[] = [
   },
   {
     rules: ['removed-while-open'],
-    how: 'the same, while a VMM has the device open',
-    kernels: DRIVER_OF_ITS_OWN,
-    async play(scene) {
-      const device = await scene.faulty({ late_unregister: 1 }, () => scene.create());
-      const vmm = await scene.openFor('qemu-torn', device);
-      const removal = scene.remove(device);
-      await scene.expect(
+    how: 'a driver leaves it to devres to unregister its vfio_device, while a VMM has the device open',
+    kernels: OWN_MDEV_DRIVER,
+    async run(session) {
+      const device = await session.faulty({ late_unregister: 1 }, () => session.create());
+      const vmm = await session.openFor('qemu-torn', device);
+      const removal = session.remove(device);
+      await session.expect(
         'removed-while-open',
         { device },
         {
@@ -46,44 +46,44 @@ export const REMOVING: readonly Provocation[] = [
           holders: ['qemu-torn'],
         },
       );
-      await vmm.order('close a.device');
-      await vmm.order('quit');
+      await vmm.command('close a.device');
+      await vmm.command('quit');
       await removal;
     },
   },
   {
     rules: ['mdev-release-delayed'],
     how: 'a driver keeps a reference on an mdev that was removed',
-    async play(scene) {
-      const device = await scene.faulty({ leak_dev: 1 }, () => scene.create());
-      await scene.remove(device);
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ leak_dev: 1 }, () => session.create());
+      await session.remove(device);
+      await session.expect(
         'mdev-release-delayed',
         { device },
         { severity: 'error', evidence: ['mdev.remove:begin', 'mdev.remove:end'] },
       );
-      await scene.putRight();
-      await scene.expectEnd('mdev-release-delayed', { device });
+      await session.putLeaked();
+      await session.expectEnd('mdev-release-delayed', { device });
     },
   },
   {
     rules: ['child-outlives-parent'],
-    how: 'a driver keeps a reference on an mdev whose parent goes',
-    async play(scene) {
-      const device = await scene.faulty({ leak_dev: 1 }, () => scene.create(SECOND));
-      await scene.withdraw(SECOND);
-      await scene.expect(
+    how: 'a driver keeps a reference on an mdev whose parent is unregistered',
+    async run(session) {
+      const device = await session.faulty({ leak_dev: 1 }, () => session.create(SECOND));
+      await session.unregister(SECOND);
+      await session.expect(
         'child-outlives-parent',
         { device },
         {
-          severity: scene.since(6, 1) ? 'critical' : 'error',
+          severity: session.since(6, 1) ? 'critical' : 'error',
           evidence: ['mdev.remove_child:begin', 'mdev.remove_child:end'],
           process: 'admin',
         },
       );
-      await scene.putRight();
-      await scene.expectEnd('child-outlives-parent', { device });
-      await scene.offer(SECOND);
+      await session.putLeaked();
+      await session.expectEnd('child-outlives-parent', { device });
+      await session.register(SECOND);
     },
   },
   {
@@ -92,13 +92,13 @@ export const REMOVING: readonly Provocation[] = [
       'create-races-parent-unregister',
       'remove-races-parent-unregister',
     ],
-    how: 'a parent is withdrawn while a VMM has a device of it open; others create and remove meanwhile',
-    async play(scene) {
-      const [busy, idle] = [await scene.create(FIRST), await scene.create(FIRST)];
-      const vmm = await scene.openFor('qemu-kept', busy);
-      // The core goes from one child to the next, and waits at the first.
-      const withdrawal = scene.withdraw(FIRST);
-      await scene.expect(
+    how: 'a parent is unregistered while a VMM has a device of it open; others create and remove meanwhile',
+    async run(session) {
+      const [busy, idle] = [await session.create(FIRST), await session.create(FIRST)];
+      const vmm = await session.openFor('qemu-kept', busy);
+      // The core removes one child after the other, and waits at the first.
+      const unregistration = session.unregister(FIRST);
+      await session.expect(
         'parent-unregister-stall',
         { parent: FIRST },
         {
@@ -108,7 +108,7 @@ export const REMOVING: readonly Provocation[] = [
           holders: ['qemu-kept'],
         },
       );
-      await scene.expect(
+      await session.expect(
         'remove-stall',
         { device: busy },
         {
@@ -118,8 +118,8 @@ export const REMOVING: readonly Provocation[] = [
           holders: ['qemu-kept'],
         },
       );
-      const late = await scene.createRefused(FIRST);
-      await scene.expect(
+      const late = await session.createRefused(FIRST);
+      await session.expect(
         'create-races-parent-unregister',
         { device: late },
         {
@@ -128,8 +128,8 @@ export const REMOVING: readonly Provocation[] = [
           process: 'admin',
         },
       );
-      await scene.stage.try(`echo 1 > /sys/bus/mdev/devices/${idle}/remove`);
-      await scene.expect(
+      await session.lab.try(`echo 1 > /sys/bus/mdev/devices/${idle}/remove`);
+      await session.expect(
         'remove-races-parent-unregister',
         { device: idle },
         {
@@ -137,42 +137,51 @@ export const REMOVING: readonly Provocation[] = [
           evidence: ['mdev.parent.unregister:begin', 'mdev.remove:begin', 'mdev.remove:end'],
         },
       );
-      await vmm.order('close a.device');
-      await vmm.order('quit');
-      await withdrawal;
-      await scene.expectEnd('parent-unregister-stall', { parent: FIRST });
-      await scene.offer(FIRST);
+      await vmm.command('close a.device');
+      await vmm.command('quit');
+      await unregistration;
+      await session.expectEnd('parent-unregister-stall', { parent: FIRST });
+      await session.register(FIRST);
     },
   },
   {
     rules: ['parent-unregister-stall'],
-    how: 'a driver takes seconds to let go of a device whose parent is withdrawn',
-    async play(scene) {
-      const device = await scene.create(SECOND);
-      await scene.faulty({ remove_ms: 5000 }, async () => {
-        const withdrawal = scene.withdraw(SECOND);
-        await scene.expect(
+    how: 'a driver takes seconds to remove a device whose parent is unregistered',
+    async run(session) {
+      const device = await session.create(SECOND);
+      let unregistration: Promise<unknown> = Promise.resolve();
+      await session.faulty({ hold_remove: 1 }, async () => {
+        unregistration = session.unregister(SECOND);
+        await session.expect(
           'parent-unregister-stall',
           { parent: SECOND },
           { severity: 'warning', evidence: ['mdev.parent.unregister:begin'], process: 'admin' },
         );
-        await withdrawal;
+        // On 5.10 the driver is called after it was unbound.
+        if (session.since(6, 1)) {
+          await session.expect(
+            'remove-stall',
+            { device },
+            { severity: 'warning', evidence: ['mdev.unbind:begin'], process: 'admin' },
+          );
+        }
       });
-      await scene.expectEnd('parent-unregister-stall', { parent: SECOND });
-      assert.ok(!(await scene.sh('ls /sys/bus/mdev/devices')).includes(device), 'it is removed');
-      await scene.offer(SECOND);
+      await unregistration;
+      await session.expectEnd('parent-unregister-stall', { parent: SECOND });
+      assert.ok(!(await session.sh('ls /sys/bus/mdev/devices')).includes(device), 'it is removed');
+      await session.register(SECOND);
     },
   },
   {
     rules: ['parent-unregister-stall', 'remove-stall'],
     how: 'a module without an owner for its driver is unloaded while a device of it is open',
-    async play(scene) {
-      await scene.unload();
-      await scene.load('no_owner=1');
-      const device = await scene.create();
-      const vmm = await scene.openFor('qemu-loose', device);
-      const unloading = scene.unload();
-      await scene.expect(
+    async run(session) {
+      await session.unload();
+      await session.load('no_owner=1');
+      const device = await session.create();
+      const vmm = await session.openFor('qemu-loose', device);
+      const unloading = session.unload();
+      await session.expect(
         'parent-unregister-stall',
         { parent: FIRST },
         {
@@ -182,7 +191,7 @@ export const REMOVING: readonly Provocation[] = [
           holders: ['qemu-loose'],
         },
       );
-      await scene.expect(
+      await session.expect(
         'remove-stall',
         { device },
         {
@@ -192,28 +201,125 @@ export const REMOVING: readonly Provocation[] = [
           holders: ['qemu-loose'],
         },
       );
-      await vmm.order('close a.device');
-      await vmm.order('quit');
+      await vmm.command('close a.device');
+      await vmm.command('quit');
       await unloading;
-      await scene.expectEnd('remove-stall', { device });
-      await scene.load();
+      await session.expectEnd('remove-stall', { device });
+      await session.load();
+    },
+  },
+  {
+    rules: ['remove-stall'],
+    how: 'a driver keeps a reference on the registration of a device that was closed',
+    kernels: OWN_MDEV_DRIVER,
+    async run(session) {
+      const device = await session.create();
+      const vmm = await session.faulty({ leak_use: 1 }, () =>
+        session.openFor('qemu-blameless', device),
+      );
+      await vmm.command('stop a');
+      await vmm.command('quit');
+      const removal = session.remove(device);
+      await session.expect(
+        'remove-stall',
+        { device },
+        {
+          severity: 'warning',
+          evidence: ['vfio.device.close:end', 'vfio.unregister:begin'],
+          blocked: 'admin',
+          message: /never put, which is a fault of its driver faulty; only a reboot ends that/,
+        },
+      );
+      await session.putLeaked();
+      await removal;
+      await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
+    rules: ['remove-stall'],
+    how: 'a device is removed while the driver does not return from a close of it',
+    async run(session) {
+      const device = await session.create();
+      const vmm = await session.openFor('qemu-closing', device);
+      let [close, removal]: Promise<unknown>[] = [];
+      await session.faulty({ hold_close: 1 }, async () => {
+        close = vmm.command('close a.device');
+        await session.lab.until('the close has begun', async () => {
+          const path = `/api/v1/devices/${device}`;
+          const found = await session.lab.api<{ device: { openedBy: { state: string }[] } }>(path);
+          return found.device.openedBy.some(({ state }) => state === 'closing');
+        });
+        removal = session.remove(device);
+        await session.expect(
+          'remove-stall',
+          { device },
+          {
+            severity: 'warning',
+            evidence: ['vfio.device.close:begin', 'vfio.unregister:begin'],
+            blocked: 'admin',
+            holders: ['qemu-closing'],
+            message:
+              /is still being closed by qemu-closing \(pid \d+\), whose call that closes it began/,
+          },
+        );
+      });
+      await Promise.all([close, removal]);
+      await vmm.command('quit');
+      await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
+    rules: ['remove-stall'],
+    how: 'a driver does not return from its remove callback, and others wait for the lock of the device',
+    kernels: OWN_MDEV_DRIVER,
+    async run(session) {
+      const device = await session.create();
+      const driver = await session.driverOf(device);
+      let calls: Promise<unknown>[] = [];
+      await session.faulty({ hold_remove: 1 }, async () => {
+        const unbinding = session.by('admin', `echo ${device} > ${driver}/unbind`);
+        await session.lab.until(
+          'the driver is called',
+          async () =>
+            (await session.sh(`ls /sys/bus/mdev/devices/${device}`)).match(/driver/) === null,
+        );
+        // Of the second unbind no probe is reached, of the removal one is.
+        const again = session.by('operator', `echo ${device} > ${driver}/unbind || true`);
+        const removal = session.by('remover', `echo 1 > /sys/bus/mdev/devices/${device}/remove`);
+        calls = [unbinding, again, removal];
+        await session.expect(
+          'remove-stall',
+          { device },
+          {
+            severity: 'warning',
+            evidence: ['mdev.unbind:begin'],
+            process: 'admin',
+            blocked: 'admin',
+            waiters: { operator: 'probably waits', remover: 'waits' },
+            message:
+              /1 other task waits behind it: remover \(pid \d+, in device_del, its call began .* ago\)\. 1 other task probably waits behind it, inferred .*: operator \(pid \d+, in \w+\)\.$/,
+          },
+        );
+      });
+      await Promise.all(calls);
+      await session.expectEnd('remove-stall', { device });
     },
   },
   {
     rules: ['driver-gone-before-parent'],
-    how: 'a module takes its mdev driver away before the parents that it serves',
-    async play(scene) {
-      await scene.unload();
-      await scene.load('driver_first=1');
-      await scene.unload();
+    how: 'a module unregisters its mdev driver before the parents that it serves',
+    async run(session) {
+      await session.unload();
+      await session.load('driver_first=1');
+      await session.unload();
       for (const parent of [FIRST, SECOND]) {
-        await scene.expect(
+        await session.expect(
           'driver-gone-before-parent',
           { parent },
           { severity: 'critical', evidence: ['mdev.parent.register:end'], process: 'rmmod' },
         );
       }
-      await scene.load();
+      await session.load();
     },
   },
 ];

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** What a driver does wrong with its vfio_device. */
+/** Violations by a driver's use of its vfio_device. */
 import type { Provocation } from './provocation.ts';
-import { inOrder } from './scene.ts';
+import { runCommands } from './session.ts';
 
-/** It is vfio_mdev of the kernel that makes them on 5.10. */
+/** On 5.10 vfio_mdev of the kernel creates the vfio_devices. */
 const OWN_DEVICES = {
   from: [6, 1],
   because: 'a driver has no vfio_device there; vfio_mdev makes it',
@@ -14,29 +14,29 @@ export const VFIO: readonly Provocation[] = [
     rules: ['vfio-double-init'],
     how: 'a driver initialises a vfio_device twice',
     kernels: { from: [6, 1], before: [6, 2], because: 'only the core initialises a vfio_device' },
-    complaint: { words: /tried to init an initialized object/ },
-    async play(scene) {
-      const device = await scene.faulty({ double_init: 1 }, () => scene.create());
-      await scene.expect(
+    complaint: { pattern: /tried to init an initialized object/ },
+    async run(session) {
+      const device = await session.faulty({ double_init: 1 }, () => session.create());
+      await session.expect(
         'vfio-double-init',
         { device },
         { severity: 'critical', evidence: ['vfio.init:end', 'vfio.init:begin'], process: 'admin' },
       );
-      await scene.remove(device);
+      await session.remove(device);
     },
   },
   {
     rules: ['vfio-double-init'],
-    how: 'a driver makes two vfio_devices for one device',
+    how: 'a driver creates two vfio_devices for one device',
     kernels: { from: [6, 2], because: OWN_DEVICES.because },
-    async play(scene) {
-      const device = await scene.faulty({ double_init: 1 }, () => scene.create());
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ double_init: 1 }, () => session.create());
+      await session.expect(
         'vfio-double-init',
         { device },
         { severity: 'error', evidence: ['vfio.init:end', 'vfio.init:begin'], process: 'admin' },
       );
-      await scene.remove(device);
+      await session.remove(device);
     },
   },
   {
@@ -44,20 +44,19 @@ export const VFIO: readonly Provocation[] = [
     how: 'a driver puts its vfio_device while its remove waits for a VMM',
     kernels: {
       from: [6, 6],
-      because: 'the last reference would go in the midst of device_del(), which crashes the kernel',
+      because: 'the last reference would be put within device_del(), which crashes the kernel',
     },
-    async play(scene) {
-      const [device, other] = await scene.faulty({ early_put: 1 }, async () => [
-        await scene.create(),
-        await scene.create(),
+    async run(session) {
+      const [device, other] = await session.faulty({ early_put: 1 }, async () => [
+        await session.create(),
+        await session.create(),
       ]);
-      const vmm = await scene.openFor('qemu-hasty', device);
-      const removal = scene.remove(device);
-      // Less than a stall.
-      await scene.rest(0.5);
-      await inOrder(vmm, ['close a.device', 'quit']);
+      const vmm = await session.openFor('qemu-hasty', device);
+      const removal = session.remove(device);
+      await session.untilWaiting(device);
+      await runCommands(vmm, ['close a.device', 'quit']);
       await removal;
-      await scene.expect(
+      await session.expect(
         'vfio-put-unbalanced',
         { device },
         {
@@ -65,7 +64,7 @@ export const VFIO: readonly Provocation[] = [
           evidence: ['vfio.device.open:end', 'vfio.unregister:begin', 'vfio.release:begin'],
         },
       );
-      await scene.remove(other);
+      await session.remove(other);
     },
   },
   {
@@ -73,11 +72,11 @@ export const VFIO: readonly Provocation[] = [
     how: 'a driver registers a vfio_device twice',
     kernels: OWN_DEVICES,
     complaint: {
-      words: /cannot create duplicate filename '.*\/iommu_group'|Failed to add to iommu group/,
+      pattern: /cannot create duplicate filename '.*\/iommu_group'|Failed to add to iommu group/,
     },
-    async play(scene) {
-      const device = await scene.faulty({ double_register: 1 }, () => scene.create());
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ double_register: 1 }, () => session.create());
+      await session.expect(
         'vfio-double-register',
         { device },
         {
@@ -86,48 +85,48 @@ export const VFIO: readonly Provocation[] = [
           process: 'admin',
         },
       );
-      await scene.remove(device);
+      await session.remove(device);
     },
   },
   {
     rules: ['vfio-never-registered'],
-    how: 'a driver makes a vfio_device and does not register it',
+    how: 'a driver creates a vfio_device and does not register it',
     kernels: OWN_DEVICES,
-    async play(scene) {
-      const device = await scene.faulty({ no_register: 1 }, () => scene.create());
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ no_register: 1 }, () => session.create());
+      await session.expect(
         'vfio-never-registered',
         { device },
         { severity: 'warning', evidence: ['vfio.init:begin', 'vfio.init:end'] },
       );
-      await scene.remove(device);
-      await scene.expectEnd('vfio-never-registered', { device });
+      await session.remove(device);
+      await session.expectEnd('vfio-never-registered', { device });
     },
   },
   {
     rules: ['vfio-release-missing'],
     how: 'a driver keeps a reference on a vfio_device that it has unregistered',
     kernels: OWN_DEVICES,
-    async play(scene) {
-      const device = await scene.faulty({ leak_vdev: 1 }, () => scene.create());
-      await scene.remove(device);
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ leak_vdev: 1 }, () => session.create());
+      await session.remove(device);
+      await session.expect(
         'vfio-release-missing',
         { device },
         { severity: 'error', evidence: ['vfio.unregister:begin', 'vfio.unregister:end'] },
       );
-      await scene.putRight();
-      await scene.expectEnd('vfio-release-missing', { device });
+      await session.putLeaked();
+      await session.expectEnd('vfio-release-missing', { device });
     },
   },
   {
     rules: ['release-wait-stall'],
-    how: 'a driver waits in its remove for a release that does not come',
+    how: 'a driver waits in its remove for a release that does not happen',
     kernels: OWN_DEVICES,
-    async play(scene) {
-      const device = await scene.faulty({ leak_vdev: 1 }, () => scene.create());
-      const removal = scene.faulty({ wait_release: 1 }, () => scene.remove(device));
-      await scene.expect(
+    async run(session) {
+      const device = await session.faulty({ leak_vdev: 1 }, () => session.create());
+      const removal = session.faulty({ wait_release: 1 }, () => session.remove(device));
+      await session.expect(
         'release-wait-stall',
         { device },
         {
@@ -137,9 +136,9 @@ export const VFIO: readonly Provocation[] = [
           blocked: 'admin',
         },
       );
-      await scene.putRight();
+      await session.putLeaked();
       await removal;
-      await scene.expectEnd('release-wait-stall', { device });
+      await session.expectEnd('release-wait-stall', { device });
     },
   },
 ];

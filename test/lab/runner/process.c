@@ -68,7 +68,7 @@ static void open_terminal(struct streams *s)
 	};
 }
 
-// Runs in the child. The status pipe tells the parent why the command could not start.
+// Runs in the child. The status pipe carries the reason why the command could not start.
 _Noreturn static void execute(const char *cwd, char **argv, char **envp, const struct streams *s,
 			      bool tty, int status)
 {
@@ -259,7 +259,7 @@ void reap_processes(void)
 	int status;
 	pid_t pid;
 
-	// As PID 1 the runner also inherits orphans, which are none of the host's business.
+	// As PID 1 the runner also inherits orphans, which the host does not know.
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		for (struct process *p = processes; p; p = p->next)
 			if (p->pid == pid && p->running)

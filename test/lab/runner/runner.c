@@ -52,7 +52,7 @@ static void send_kernel_messages(void)
 	char record[8192];
 	ssize_t got;
 
-	// EPIPE: the kernel overwrote records that were not read yet; reading goes on behind them.
+	// EPIPE: the kernel overwrote records that were not read yet; reading continues behind them.
 	while ((got = read(kmsg, record, sizeof(record))) > 0 || (got < 0 && errno == EPIPE))
 		if (got > 0)
 			send_frame('K', 0, record, got);

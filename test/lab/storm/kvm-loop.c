@@ -13,8 +13,8 @@
 
 enum { PATH_SIZE = 512 };
 
-// Any file of a VM's statistics in debugfs holds the VM, in all versions of the kernel, and is done
-// with at once; a kvm-vfio waits for RCU when it is closed.
+// An open file of a VM's statistics in debugfs holds a reference on the VM, in all versions of the
+// kernel, and is closed at once; a kvm-vfio waits for RCU when it is closed.
 static int open_statistics(int vm)
 {
 	static char path[PATH_SIZE];
@@ -41,7 +41,7 @@ static struct seat *start_vm(const struct options *options, struct totals *total
 	struct seat *seat = seat_new(options, totals);
 
 	if (seat) {
-		// There is no such group: the kernel says so.
+		// The kernel refuses this, because there is no such group.
 		vfio_kvm_change(seat->kvmvfio, -1, KVM_DEV_VFIO_GROUP_ADD);
 		vfio_kvm_change(seat->kvmvfio, -1, KVM_DEV_VFIO_GROUP_DEL);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A VM and its container: what a VMM has before a device comes in. */
+/* A VM and its container: what a VMM has before it opens a device. */
 
 #ifndef LAB_STORM_SEAT_H
 #define LAB_STORM_SEAT_H
@@ -14,7 +14,7 @@ struct seat {
 	int container;
 	/* Groups in the container. */
 	unsigned int groups;
-	/* Devices in it; it ends with the last one, once it is retired. */
+	/* Devices that use it; a retired seat ends with the last one. */
 	unsigned int users;
 	bool retired;
 };

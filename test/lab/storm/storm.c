@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Contended load whose truth is known: processes that create, open, close and remove mediated
+// Contended load with known ground truth: processes that create, open, close and remove mediated
 // devices, or take and put references to VMs, and count what the kernel granted and refused.
 //
-// stdout gets a line of JSON when all kept devices are there ("holding"), and one at the end
-// ("done"). The report gets a line for each life; the one of a kept device is written when it is
-// held, and again when it has ended.
+// stdout gets a line of JSON when all kept devices exist ("holding"), and one at the end ("done").
+// The report gets a line for each device; the one of a kept device is written when it is held, and
+// again when it has been removed.
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -32,11 +32,12 @@ static const char USAGE[] =
 	"       storm --loop kvm [options]\n"
 	"  --workers N    processes (1)\n"
 	"  --rounds R     rounds of each process (1); 0: until SIGTERM, or SIGUSR1 with --keep\n"
+	"  --rest MS      pause of a process after each round (0)\n"
 	"  --create FILES mdev types, by their create files, in turn\n"
 	"  --open         open each device as a VMM does\n"
 	"  --kvm          with a VM\n"
 	"  --vms-every M  rounds for which a process keeps one VM (1)\n"
-	"  --nested       two devices in each round, one within the life of the other\n"
+	"  --nested       two devices in each round; the second is removed before the first\n"
 	"  --keep K       keep the devices of the last K rounds of each process until SIGTERM\n"
 	"                 (SIGUSR1: the next K rounds are the last)\n"
 	"  --loop kvm     take and put references to VMs, without devices\n"
@@ -116,6 +117,7 @@ static struct options read_options(int argc, char **argv)
 	static const struct option known[] = {
 		{ "workers", required_argument, NULL, 'w' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "rest", required_argument, NULL, 'p' },
 		{ "create", required_argument, NULL, 'c' },
 		{ "open", no_argument, NULL, 'o' },
 		{ "kvm", no_argument, NULL, 'v' },
@@ -133,6 +135,7 @@ static struct options read_options(int argc, char **argv)
 		switch (option) {
 		case 'w': options.workers = number(optarg); break;
 		case 'r': options.rounds = number(optarg); break;
+		case 'p': options.rest_ms = number(optarg); break;
 		case 'o': options.open = true; break;
 		case 'v': options.kvm = true; break;
 		case 'e': options.vms_every = number(optarg); break;
@@ -160,7 +163,7 @@ static struct options read_options(int argc, char **argv)
 		}
 	}
 	if (optind < argc)
-		bad_usage("too many words");
+		bad_usage("too many arguments");
 	if (options.loop == (options.type_count > 0))
 		bad_usage("either --create or --loop");
 	if (options.workers < 1 || options.workers > MAX_WORKERS || options.vms_every < 1)
@@ -218,11 +221,11 @@ static pid_t start_worker(struct worker worker, const int gate[2])
 	if (worker.options->loop)
 		run_kvm_loop(&worker);
 	else
-		run_lives(&worker);
+		run_lifecycles(&worker);
 	_exit(0);
 }
 
-// Waits until all workers have ended, tells when all of them hold, and passes on the order to end.
+// Waits until all workers have ended, prints the totals when all of them hold, and passes signals on.
 static void watch(const struct options *options, const struct totals *totals,
 		  const pid_t *children, double start)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the storm share: its orders, and the counts of what the kernel granted. */
+/* What the parts of the storm share: its options, and the counts of what the kernel granted. */
 
 #ifndef LAB_STORM_H
 #define LAB_STORM_H
@@ -10,7 +10,7 @@
 enum { MAX_TYPES = 16 };
 
 struct type {
-	/* sysfs file that makes a device, and the parent and the type in its path. */
+	/* sysfs file that creates a device, and the parent and the type in its path. */
 	const char *create;
 	char parent[64];
 	char name[64];
@@ -26,14 +26,16 @@ struct options {
 	bool kvm;
 	bool nested;
 	bool loop;
+	/* Pause of a worker after each round. */
+	unsigned int rest_ms;
 	/* Rounds of a worker that share one VM. */
 	unsigned long vms_every;
-	/* The last rounds of each worker, whose devices live until SIGTERM. */
+	/* The last rounds of each worker, whose devices are kept until SIGTERM. */
 	unsigned long keep;
 	int report;
 };
 
-/* An error is counted once, under the act that it made fail. */
+/* An error is counted once, under the operation that failed. */
 #define TOTALS(X) \
 	X(creates) X(createErrors) X(opens) X(openErrors) X(closes) \
 	X(vms) X(vmErrors) X(vmEnds) X(vcpus) X(references) X(referenceErrors) X(puts) \
@@ -52,14 +54,14 @@ struct worker {
 	unsigned int index;
 };
 
-/* Whether the worker was told to come to an end. */
+/* Whether the worker has to end. */
 bool storm_stopping(void);
 /* Whether the rounds that begin now are its last. */
 bool storm_finishing(void);
-/* Tells that all rounds are done, and waits until the worker is told to end. */
+/* Reports that all rounds are done, and waits until the worker has to end. */
 void storm_hold(void);
 
-void run_lives(struct worker *worker);
+void run_lifecycles(struct worker *worker);
 void run_kvm_loop(struct worker *worker);
 
 #endif

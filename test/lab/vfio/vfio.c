@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 int vfio_vm_create(void)
@@ -56,6 +58,53 @@ int vfio_container_open(void)
 int vfio_container_iommu(int container)
 {
 	return ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU);
+}
+
+static void *new_memory(uint64_t bytes)
+{
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static int map_memory(int container, void *memory, uint64_t iova, uint64_t bytes)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)memory,
+		.iova = iova,
+		.size = bytes,
+	};
+
+	return ioctl(container, VFIO_IOMMU_MAP_DMA, &map);
+}
+
+int vfio_container_map(int container, uint64_t iova, uint64_t bytes)
+{
+	void *memory = new_memory(bytes);
+
+	return memory == MAP_FAILED ? -1 : map_memory(container, memory, iova, bytes);
+}
+
+int vfio_container_loop(int container, uint64_t bytes, unsigned long times)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = { .argsz = sizeof(unmap), .size = bytes };
+	struct timespec begin, end;
+	void *memory = new_memory(bytes);
+
+	if (memory == MAP_FAILED)
+		return -1;
+	memset(memory, 1, bytes);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	for (unsigned long i = 0; i < times; i++) {
+		if (map_memory(container, memory, 0, bytes) < 0)
+			return -1;
+		unmap.size = bytes;
+		if (ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) < 0)
+			return -1;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	munmap(memory, bytes);
+	return (end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) / 1000;
 }
 
 static int group_of_device(const char *device, char target[static PATH_MAX])

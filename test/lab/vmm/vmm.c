@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A VMM without a guest: does to /dev/kvm and /dev/vfio what QEMU does, one order per line of
-// stdin, so that a test decides the sequence. Each order is answered by one line on stdout:
-// "ok VALUE" or "err ERRNO TEXT". The table of orders is at the end.
+// A VMM without a guest: does to /dev/kvm and /dev/vfio what QEMU does, one command per line of
+// stdin, so that a test decides the sequence. Each command is answered by one line on stdout:
+// "ok VALUE" or "err ERRNO TEXT". The table of commands is at the end.
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <linux/vfio.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,7 +25,7 @@
 
 enum { MAX_THINGS = 4096, MAX_WORDS = 8, NAME_SIZE = 64, LINE_SIZE = 256 };
 
-// Everything an order can name: a file descriptor, and the process at its other end for a fork.
+// Everything a command can name: a file descriptor, and the process at its other end for a fork.
 struct thing {
 	char name[NAME_SIZE];
 	int fd;
@@ -136,6 +139,22 @@ static int container_iommu(char **arg)
 	return container < 0 ? -1 : vfio_container_iommu(container);
 }
 
+static int container_map(char **arg)
+{
+	int container = fd_of(arg[0]);
+	uint64_t iova = strtoull(arg[1], NULL, 0), bytes = strtoull(arg[2], NULL, 0);
+
+	return container < 0 ? -1 : vfio_container_map(container, iova, bytes);
+}
+
+static int container_loop(char **arg)
+{
+	int container = fd_of(arg[0]);
+	uint64_t bytes = strtoull(arg[1], NULL, 0);
+
+	return container < 0 ? -1 : vfio_container_loop(container, bytes, strtoul(arg[2], NULL, 0));
+}
+
 static int group_open(char **arg)
 {
 	return keep(arg[0], vfio_group_open(arg[1]));
@@ -160,6 +179,32 @@ static int device_open(char **arg)
 	int group = fd_of(arg[1]);
 
 	return group < 0 ? -1 : keep(arg[0], vfio_device_open(group, arg[2]));
+}
+
+// The options follow the name, as QEMU passes a VF token.
+static int device_open_with(char **arg)
+{
+	int group = fd_of(arg[1]);
+	char name[LINE_SIZE];
+
+	snprintf(name, sizeof(name), "%s %s", arg[2], arg[3]);
+	return group < 0 ? -1 : keep(arg[0], vfio_device_open(group, name));
+}
+
+// Maps the first region of the device. The mapping stays when its descriptor is closed, until the
+// process ends.
+static int device_map(char **arg)
+{
+	int device = fd_of(arg[0]);
+	struct vfio_region_info region = {
+		.argsz = sizeof(region),
+		.index = VFIO_PCI_BAR0_REGION_INDEX,
+	};
+
+	if (device < 0 || ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &region) < 0)
+		return -1;
+	void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, device, region.offset);
+	return memory == MAP_FAILED ? -1 : 0;
 }
 
 // The child holds all descriptors until the parent closes its end of the pipe, or ends.
@@ -230,14 +275,14 @@ static int quit(char **)
 
 static int execute(char *line);
 
-// Executes orders in which %1$s stands for a name and %2$s for a device.
-static int sequence(const char *const orders[], const char *name, const char *device, bool go_on)
+// Executes commands in which %1$s stands for a name and %2$s for a device.
+static int sequence(const char *const commands[], const char *name, const char *device, bool keep_going)
 {
 	char line[LINE_SIZE];
 	int error = 0;
 
-	for (; *orders && (go_on || !error); orders++) {
-		snprintf(line, sizeof(line), *orders, name, device);
+	for (; *commands && (keep_going || !error); commands++) {
+		snprintf(line, sizeof(line), *commands, name, device);
 		if (execute(line) < 0)
 			error = errno;
 	}
@@ -246,7 +291,7 @@ static int sequence(const char *const orders[], const char *name, const char *de
 
 static int start(char **arg)
 {
-	static const char *const orders[] = {
+	static const char *const commands[] = {
 		"vm create %1$s.vm",
 		"vcpu create %1$s.vm %1$s.vcpu 0",
 		"container open %1$s.container",
@@ -258,12 +303,12 @@ static int start(char **arg)
 		"device open %1$s.device %1$s.group %2$s",
 		NULL,
 	};
-	return sequence(orders, arg[0], arg[1], false);
+	return sequence(commands, arg[0], arg[1], false);
 }
 
 static int stop(char **arg)
 {
-	static const char *const orders[] = {
+	static const char *const commands[] = {
 		"close %1$s.device",
 		"kvmvfio del %1$s.kvmvfio %1$s.group",
 		"close %1$s.kvmvfio",
@@ -274,14 +319,14 @@ static int stop(char **arg)
 		"close %1$s.vm",
 		NULL,
 	};
-	return sequence(orders, arg[0], "", true);
+	return sequence(commands, arg[0], "", true);
 }
 
-// Words in capitals are arguments.
-static const struct order {
+// Names in capitals are arguments.
+static const struct command {
 	const char *words;
 	int (*run)(char **arg);
-} orders[] = {
+} commands[] = {
 	{ "vm create VM", vm_create },
 	{ "vcpu create VM VCPU INDEX", vcpu_create },
 	{ "kvmvfio create VM KVMVFIO", kvmvfio_create },
@@ -289,10 +334,14 @@ static const struct order {
 	{ "kvmvfio del KVMVFIO GROUP", kvmvfio_del },
 	{ "container open CONTAINER", container_open },
 	{ "container iommu CONTAINER", container_iommu },
+	{ "container map CONTAINER IOVA BYTES", container_map },
+	{ "container loop CONTAINER BYTES TIMES", container_loop },
 	{ "group open GROUP NUMBER-OR-DEVICE", group_open },
 	{ "group attach GROUP CONTAINER", group_attach },
 	{ "group detach GROUP", group_detach },
 	{ "device open DEVICE GROUP UUID-OR-PCI", device_open },
+	{ "device open DEVICE GROUP UUID-OR-PCI OPTIONS", device_open_with },
+	{ "device map DEVICE", device_map },
 	{ "close THING", close_thing },
 	{ "dup THING NEW", dup_thing },
 	{ "fork start FORK", fork_start },
@@ -321,14 +370,14 @@ static int execute(char *line)
 	char *given[MAX_WORDS], *wanted[MAX_WORDS], words[LINE_SIZE];
 	int count = split(line, given);
 
-	for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
-		strcpy(words, orders[i].words);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		strcpy(words, commands[i].words);
 		int fixed = 0, expected = split(words, wanted);
 		while (fixed < expected && fixed < count && strcmp(given[fixed], wanted[fixed]) == 0)
 			fixed++;
 		bool all_fixed = fixed == expected || isupper((unsigned char)wanted[fixed][0]);
 		if (count == expected && all_fixed)
-			return orders[i].run(given + fixed);
+			return commands[i].run(given + fixed);
 	}
 	return fail(EINVAL);
 }

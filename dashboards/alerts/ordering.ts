@@ -1,0 +1,400 @@
+/** Alerts on ordering violations: steps of a lifecycle out of order, or by the wrong process. */
+import { type Alert, type AlertGroup, API, type Runbook, violations } from './alert.ts';
+import { CRITICAL, EVIDENCE, HOLDERS, ON_HOST, oneShot, ongoingOrOneShot } from './expressions.ts';
+import { oneShotSeries } from './test-series.ts';
+
+const REFUSED_OPENS = [
+  'open-failed',
+  'group-not-viable',
+  'dma-map-failed',
+  'kvm-used-twice',
+  'open-without-kvm',
+];
+const REFUSED_DEVICES = ['create-failed', 'bind-failed'];
+const MISMATCHES = [
+  ...['kvm-set-after-open', 'kvm-cleared-while-open', 'kvm-changed-while-open'],
+  ...['kvm-capture-refused', 'notifier-error-ignored', 'foreign-opener', 'nested-open'],
+];
+const MISHANDLED = [
+  ...['removed-by-another', 'remove-failed', 'remove-before-create-done'],
+  'open-during-unregister',
+];
+const UUIDS = ['duplicate-uuid', 'uuid-held-by-dying-device'];
+const WRONG_COUNTS = ['open-count-mismatch'];
+const WRONG_CALLS = ['vfio-double-register', 'vfio-double-init'];
+
+const PATCHED_KERNEL =
+  'Rules that depend on history are suppressed for objects that were not observed from their ' +
+  'beginning. A kernel with its own patches may still differ from what a rule assumes; the evidence ' +
+  'shows each step.';
+const DEFINED_DEVICES = {
+  shows: 'Which devices mdevctl and libvirt define.',
+  command: 'mdevctl list --defined; virsh nodedev-list --cap mdev',
+};
+
+const ALERTS: readonly Alert[] = [
+  {
+    name: 'VfioscopeMemoryAtRisk',
+    severity: 'critical',
+    for: 0,
+    rationale:
+      'One violation is enough: the kernel may crash, or give memory to two owners, at the next close. ' +
+      'The alert fires until the agent restarts, as it does on a reboot, because only a reboot makes ' +
+      'the host safe.',
+    expr: CRITICAL,
+    summary: `{{ $labels.rule }}: kernel memory on {{ $labels.instance }} is at risk`,
+    description: `A device or VM was handled in an order that can crash the kernel: {{ $labels.rule }} ${ON_HOST}. Do not close, remove or unload anything there before you have read the evidence.${HOLDERS}${EVIDENCE}`,
+    runbook: {
+      firstDo:
+        'Save the evidence (`curl …/api/v1/violations/ID > evidence.json`), then migrate or save the ' +
+        'other guests of the host.',
+      firstDont:
+        'Do not close, remove or unload anything, and do not stop the VM: the last close is what ' +
+        'crashes the kernel.',
+      confirm: [
+        {
+          shows: 'What happened, and which process holds the device.',
+          command: `curl -s '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message, device, holders}'`,
+        },
+        {
+          shows:
+            'What the kernel itself reported: refcount warnings, use after free, general protection faults.',
+          command: `journalctl -k -b | grep -E 'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio|mdev'`,
+        },
+      ],
+      fix:
+        'Reboot the host once its other guests are migrated or saved. Report the violation to the ' +
+        'vendor of the driver, with the evidence.',
+      why:
+        'The kernel was observed to do what it must never do: free what is in use, use what is freed, ' +
+        'or release what protects memory. It may run on for weeks, or crash at the next close.',
+      rules: [
+        ...['remove-order-violated', 'duplicate-uuid-live', 'removed-while-open', 'orphan-child'],
+        ...['child-outlives-parent', 'driver-gone-before-parent', 'vfio-double-init'],
+        ...['vfio-put-unbalanced', 'kvm-destroyed-while-captured', 'kvm-ref-underflow'],
+        ...['group-closed-with-open-device', 'container-detached-while-open'],
+        ...['open-during-unregister', 'remove-races-parent-unregister'],
+        'create-races-parent-unregister',
+      ],
+      falsePositives: `${PATCHED_KERNEL} If you decide after this not to reboot, silence the alert for that instance and rule.`,
+    },
+    fires: {
+      title: 'a device is torn down while a process has it open',
+      series: [oneShotSeries('removed-while-open', 'critical')],
+      at: 4,
+      labels: { rule: 'removed-while-open' },
+    },
+    doesNotFire: {
+      title: 'the counter of the rule exists and is 0',
+      series: ['vfioscope_violations_total{rule="removed-while-open",severity="critical"} 0x60'],
+      at: 30,
+    },
+  },
+  oneShotAlert('VfioscopeDeviceRefused', REFUSED_DEVICES, {
+    rationale:
+      'A VM does not get its device, because a driver or the kernel refused to set it up, and that does ' +
+      'not repair itself.',
+    summary: 'a device could not be created or bound',
+    description: 'A process asked for a device, or for its driver, and was refused',
+    runbook: {
+      firstDo:
+        'Read the message of the violation (step 1): it says who refused, how far the call got, and which ' +
+        'other devices the parent has. Then read what the driver logged (step 2).',
+      firstDont: 'Do not let a tool try again and again: it is refused for the same reason.',
+      confirm: [
+        violations(REFUSED_DEVICES),
+        { shows: 'What the driver logs.', command: 'journalctl -k -b --since -30m' },
+        {
+          shows: 'How many devices each parent still offers, by mdev type.',
+          command: 'grep . /sys/class/mdev_bus/*/mdev_supported_types/*/available_instances',
+        },
+        {
+          shows: 'Whether the device is in an IOMMU group (`ADDRESS` of a PCI device).',
+          command: 'readlink /sys/bus/pci/devices/ADDRESS/iommu_group',
+        },
+      ],
+      fix:
+        'ENOMEM and EIO mostly come from the hardware or its firmware; EINVAL and ENOSPC of a driver mostly ' +
+        'mean a type that cannot be combined with the existing devices. EINVAL of VFIO mostly means that ' +
+        'the device has no IOMMU group. See the documentation of the driver and the kernel log.',
+      why: 'A driver or the kernel refused to create a device, or to bind one to a driver of VFIO.',
+      rules: REFUSED_DEVICES,
+      falsePositives: 'A tool that tries which types a card accepts.',
+    },
+    fires: ['create-failed', 'warning'],
+    doesNotFire: ['instances-exhausted', 'info'],
+    similar: 'a parent has no more instances',
+  }),
+  oneShotAlert('VfioscopeOpenRefused', REFUSED_OPENS, {
+    rationale:
+      'A VM does not start because it did not get its device, and that does not repair itself.',
+    summary: 'a device could not be opened',
+    description:
+      'A VMM requested a device, or to map memory for it, and was refused, or its driver did not get the ' +
+      'VM that it needs',
+    runbook: {
+      firstDo: 'Read the message of the violation (step 1): it names the reason.',
+      firstDont: 'Do not restart the VM again and again: it fails for the same reason.',
+      confirm: [
+        violations(REFUSED_OPENS),
+        {
+          shows: 'Which processes have VFIO groups open: a group belongs to one process.',
+          command: `find /proc/[0-9]*/fd -lname '/dev/vfio/*' -printf '%p %l\\n' 2>/dev/null`,
+        },
+        {
+          shows:
+            'How much memory the process may lock (`PID`), which has to be more than its guest has.',
+          command: 'grep -i locked /proc/PID/limits',
+        },
+        {
+          shows: 'Whether all devices of its group are bound to VFIO (`ADDRESS` of the device).',
+          command: 'ls -l /sys/bus/pci/devices/ADDRESS/iommu_group/devices/*/driver',
+        },
+      ],
+      fix: 'Remove the reason that the message names.',
+      why: 'A process requested a device from VFIO and did not get it, or not as its driver needs it.',
+      rules: REFUSED_OPENS,
+      falsePositives:
+        'A management service that opens devices to probe or test them may expect the refusal.',
+    },
+    fires: ['open-failed', 'warning'],
+    doesNotFire: ['open-without-kvm', 'info'],
+    similar: 'DPDK opens a device without a VM, as intended',
+  }),
+  oneShotAlert('VfioscopeVmMismatch', MISMATCHES, {
+    rationale:
+      'No call fails, so nothing else reports it: what a driver does for the guest is missing, or is ' +
+      'done for the wrong VM, until the VM restarts. That can wait until today.',
+    summary: 'a device does not work for the right VM',
+    description:
+      'A device and its VM were connected or disconnected out of order, or by the wrong process',
+    runbook: {
+      firstDo: 'Find out which device belongs to which VM (steps 1 and 2).',
+      firstDont:
+        'Do not assume that the guest is well because no call failed: the driver may do nothing for it.',
+      confirm: [
+        violations(MISMATCHES),
+        {
+          shows: 'Which VM each device was observed with.',
+          command: `curl -s ${API}/api/v1/devices | jq '.devices[] | {id, state, vm, openedBy}'`,
+        },
+        {
+          shows: 'Which processes have the group and the VM: both should be the same process.',
+          command: `find /proc/[0-9]*/fd '(' -lname '*vfio*' -o -lname '*kvm-vm*' ')' -printf '%p %l\\n' 2>/dev/null`,
+        },
+      ],
+      fix:
+        'To repair a running VM, unplug the device and plug it in again. To repair the cause, change the ' +
+        'VMM: it has to add the group to kvm-vfio before it opens the device, and to remove the group ' +
+        'after it closed the device.',
+      why: 'VFIO, KVM and the driver disagree about the VM that a device works for, or about its user.',
+      rules: MISMATCHES,
+      falsePositives:
+        'A VMM of several processes may open devices in one process and VMs in another on purpose, with ' +
+        'a driver that permits it: `rules.drivers_needing_kvm`.',
+    },
+    fires: ['kvm-set-after-open', 'warning'],
+    doesNotFire: ['kvm-cleared-while-open', 'info'],
+    similar: 'the order does not matter on a kernel whose core holds the VM',
+  }),
+  oneShotAlert('VfioscopeRemovalMishandled', MISHANDLED, {
+    rationale:
+      'Tools work against each other, or one does not wait. The device is mostly gone already, so ' +
+      'there is nothing to wait for and nobody has to be paged.',
+    summary: 'a device was removed at the wrong time or by the wrong process',
+    description:
+      'The removal of a device was refused, came too early, or took the device from a process that uses it',
+    runbook: {
+      firstDo: 'Find out who removed the device, and who uses it (step 1).',
+      firstDont: 'Do not write to `remove` again before you know whether the device still exists.',
+      confirm: [
+        violations(MISHANDLED),
+        {
+          shows: 'Whether the device still exists and can be removed.',
+          command: 'ls -d /sys/bus/mdev/devices/*/remove',
+        },
+        DEFINED_DEVICES,
+      ],
+      fix: 'Let one tool own each device, and let it wait until the write to `create` returns.',
+      why: 'A process removed a device at the wrong time, or a device that another one created.',
+      rules: MISHANDLED,
+      falsePositives:
+        'An administrator who cleans up by hand what a service has created is a different process, on purpose.',
+    },
+    fires: ['removed-by-another', 'warning'],
+    doesNotFire: ['removed-by-another', 'info'],
+    similar: 'the device is open without a VM',
+  }),
+  oneShotAlert('VfioscopeUuidConflict', UUIDS, {
+    rationale:
+      'A VM cannot start, and whatever restarts it fails again, until somebody decides who owns the UUID.',
+    summary: 'a UUID is in use already',
+    description:
+      'A device could not be created, because its UUID is in use on another parent or by a device that is being removed',
+    runbook: {
+      firstDo:
+        'Find out which device uses the UUID (step 2), and whether it is being removed (step 1).',
+      firstDont: 'Do not remove the other device before you know who uses it.',
+      confirm: [
+        violations(UUIDS),
+        {
+          shows: 'On which parent the UUID is in use.',
+          command: 'ls -l /sys/bus/mdev/devices/',
+        },
+        DEFINED_DEVICES,
+      ],
+      fix: 'Give one of the two another UUID, or end what the removal of the old device waits for.',
+      why: 'Two owners use one UUID, or the previous device of that UUID is not released.',
+      rules: UUIDS,
+      falsePositives:
+        'A tool that creates devices on another parent by trying, and treats EEXIST as success.',
+    },
+    fires: ['uuid-held-by-dying-device', 'warning'],
+    doesNotFire: ['duplicate-uuid', 'info'],
+    similar: 'a create was repeated on the same parent',
+  }),
+  {
+    name: 'VfioscopeDriverFault',
+    severity: 'warning',
+    for: 0,
+    rationale:
+      'A driver or the VFIO core counts wrong. Nothing is lost yet (otherwise it would be critical), ' +
+      'but devices of that driver should not be assigned any more today.',
+    expr: ongoingOrOneShot(WRONG_COUNTS, WRONG_CALLS),
+    summary: `{{ $labels.rule }}: a driver on {{ $labels.instance }} misuses VFIO`,
+    description: `A driver registered, initialised or counted a device incorrectly: {{ $labels.rule }} ${ON_HOST}. Do not assign further devices of that driver.${EVIDENCE}`,
+    runbook: {
+      firstDo: 'Take the host out of scheduling.',
+      firstDont: 'Do not assign further devices of that driver.',
+      confirm: [
+        violations([...WRONG_COUNTS, ...WRONG_CALLS]),
+        {
+          shows: 'Warnings of the kernel with the stack of the driver.',
+          command: `journalctl -k -b | grep -A 20 'WARNING:.*vfio'`,
+        },
+        {
+          shows: 'The versions of the drivers and of the kernel.',
+          command: 'grep . /sys/module/*/version 2>/dev/null; uname -r',
+        },
+      ],
+      fix: 'Report it with the evidence, and go back to the previous version of the driver.',
+      why: 'A vendor driver, or the VFIO core, did what the VFIO interface forbids.',
+      rules: [...WRONG_COUNTS, ...WRONG_CALLS],
+      falsePositives: PATCHED_KERNEL,
+    },
+    fires: {
+      title: 'the first violation of an agent is a device that was registered twice',
+      series: ['vfioscope_violations_total{rule="vfio-double-register",severity="error"} 1x20'],
+      at: 3,
+      labels: { rule: 'vfio-double-register' },
+    },
+    doesNotFire: {
+      title: 'the violation was half an hour ago',
+      series: ['vfioscope_violations_total{rule="vfio-double-register",severity="error"} 1x60'],
+      at: 40,
+    },
+  },
+  {
+    name: 'VfioscopeManyNotices',
+    severity: 'info',
+    for: 0,
+    rationale:
+      'Correct software may cause single violations of severity info. More than ten within 15 minutes ' +
+      'come from a tool that repeats what does not work.',
+    expr: 'sum without (severity) (increase(vfioscope_violations_total{severity="info"}[15m])) > 10',
+    summary:
+      '{{ $labels.rule }}: {{ $value | printf "%.0f" }} times within 15 minutes on {{ $labels.instance }}',
+    description: `The rule {{ $labels.rule }} fired {{ $value | printf "%.0f" }} times within 15 minutes on {{ $labels.instance }}. Each of these violations is harmless by itself; this many come from a tool that repeats what does not work.${EVIDENCE}`,
+    runbook: {
+      firstDo: 'Find the process that causes them (step 1).',
+      firstDont:
+        'Do not treat a single violation of severity info as a fault: correct software may cause it.',
+      confirm: [
+        {
+          shows: 'Which process causes how many.',
+          command: `curl -s '${API}/api/v1/violations?severity=info' | jq -r '.violations[] | [.rule, .process.comm, .process.systemdUnit] | @tsv' | sort | uniq -c | sort -n`,
+        },
+        {
+          shows: 'What that process logs (`UNIT` from step 1).',
+          command: 'journalctl -b -u UNIT --since -30m',
+        },
+      ],
+      fix: 'Change the tool so that it checks before it tries, or waits longer before it tries again.',
+      why: 'One rule reported many violations of severity info.',
+      rules: [
+        ...[
+          'duplicate-uuid',
+          'instances-exhausted',
+          'create-serialised',
+          'open-without-kvm',
+          'dma-map-failed',
+        ],
+        ...['nested-open', 'unset-container-busy', 'vfio-module-pinned', 'kvm-cleared-while-open'],
+        ...['remove-races-parent-unregister', 'create-races-parent-unregister'],
+        ...['removed-by-another', 'foreign-opener', 'kvm-set-after-open', 'vm-pinned-by-device'],
+        'never-opened',
+      ],
+      falsePositives:
+        'User-space drivers such as DPDK open devices without a VM by design: silence open-without-kvm ' +
+        'there. A test that creates and removes devices all day.',
+    },
+    fires: {
+      title: 'a tool asks a full parent for devices again and again',
+      series: ['vfioscope_violations_total{rule="instances-exhausted",severity="info"} 0+2x30'],
+      at: 20,
+      labels: { rule: 'instances-exhausted' },
+    },
+    doesNotFire: {
+      title: 'it asks now and then',
+      series: [
+        'vfioscope_violations_total{rule="instances-exhausted",severity="info"} 0x4 1x9 2x20',
+      ],
+      at: 20,
+    },
+  },
+];
+
+/** Alerts on one-shot violations differ in their texts and rules only. */
+function oneShotAlert(
+  name: string,
+  rules: readonly string[],
+  entry: Pick<Alert, 'rationale'> & {
+    /** Follows the rule and the host, without a full stop. */
+    readonly summary: string;
+    /** A sentence without its full stop, because the rule and the host follow. */
+    readonly description: string;
+    readonly runbook: Runbook;
+    /** Rule and severity of a violation that raises the alert, and of one that does not. */
+    readonly fires: readonly [rule: string, severity: string];
+    readonly doesNotFire: readonly [rule: string, severity: string];
+    /** The title of the case that does not raise it. */
+    readonly similar: string;
+  },
+): Alert {
+  const [rule, severity] = entry.fires;
+  return {
+    name,
+    severity: 'warning',
+    for: 0,
+    rationale: `${entry.rationale} A one-shot violation is never resolved, so the alert fires for 15 minutes.`,
+    expr: oneShot(rules),
+    summary: `{{ $labels.rule }} on {{ $labels.instance }}: ${entry.summary}`,
+    description: `${entry.description}: {{ $labels.rule }} on {{ $labels.instance }}.${EVIDENCE}`,
+    runbook: entry.runbook,
+    fires: {
+      title: entry.summary,
+      series: [oneShotSeries(rule, severity)],
+      at: 4,
+      labels: { rule },
+    },
+    doesNotFire: { title: entry.similar, series: [oneShotSeries(...entry.doesNotFire)], at: 4 },
+  };
+}
+
+export const ORDERING: AlertGroup = {
+  title: 'Ordering violations',
+  description:
+    'One alert for each class of [rules](rules/README.md) that need the same response. One-shot ' +
+    'violations are never resolved, so their alerts fire for 15 minutes; only VfioscopeMemoryAtRisk stays.',
+  alerts: ALERTS,
+};

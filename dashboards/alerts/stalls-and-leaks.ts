@@ -1,0 +1,342 @@
+/** Alerts on ongoing violations: removals that wait, and devices, VMs or capacity that are leaked. */
+import { type Alert, type AlertGroup, API, violations } from './alert.ts';
+import { EVIDENCE, HOLDERS, OBJECT, ON_HOST, ongoing, ongoingOrOneShot } from './expressions.ts';
+import { DEVICE, deviceLabels, oneShotSeries, ongoingSeries } from './test-series.ts';
+
+const STALLS = ['remove-stall', 'request-ignored'];
+const CALL_STALLS = [
+  ...['open-stall', 'close-stall', 'create-stall', 'bind-stall', 'vm-destroy-stall'],
+  'call-stall',
+];
+const PARENT_STALLS = ['parent-unregister-stall'];
+const DEVICE_LEAKS = [
+  ...['remove-file-lost', 'failed-create-leak', 'mdev-release-delayed', 'mdev-driverless'],
+  ...['vfio-release-missing', 'vfio-never-registered', 'release-wait-stall'],
+  'child-outlives-parent',
+];
+/** Those that may also be reported after the fact, as one-shot violations. */
+const DEVICE_LEAKS_ONE_SHOT = ['failed-create-leak', 'mdev-driverless'];
+const VM_LEAKS = ['kvm-ref-leak', 'vm-pinned-by-device', 'kvm-destroyed-while-captured'];
+const VM_LEAKS_ONE_SHOT = ['device-kvm-refs-unbalanced'];
+const CAPACITY_LEAKS = ['instances-exhausted'];
+
+const INTENDED_WAIT =
+  'The alert is right, but the wait is intended: somebody migrates the guest away, or unplugs the ' +
+  'device by hand. The alert then clears by itself; silence it for that host until then.';
+const AVAILABLE_INSTANCES =
+  'grep . /sys/class/mdev_bus/*/mdev_supported_types/*/available_instances';
+
+const ALERTS: readonly Alert[] = [
+  {
+    name: 'VfioscopeRemovalStalled',
+    severity: 'warning',
+    for: 60,
+    rationale:
+      'The agent itself waits for ten seconds (`rules.remove_stall_seconds`). A further minute gives a ' +
+      'VMM whose device was requested back the time to unplug it. Nobody is paged: no guest is harmed, ' +
+      'but the host cannot be drained.',
+    expr: ongoing(STALLS),
+    summary: `The removal of ${OBJECT} is waiting for its users`,
+    description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device waits for the processes that have it open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${EVIDENCE}`,
+    runbook: {
+      firstDo:
+        'Unplug the device from the guest through the management interface of the VMM ' +
+        '(`virsh detach-device`, `device_del`), or stop the VM. The removal then ends by itself.',
+      firstDont:
+        'Do not kill the process that removes the device: the wait then becomes uninterruptible.',
+      confirm: [
+        violations(STALLS),
+        {
+          shows:
+            'The same without the agent: which processes have a VFIO device file open (`anon_inode:[vfio-device]`).',
+          command: `find /proc/[0-9]*/fd -lname '*vfio*' -printf '%p %l\\n' 2>/dev/null`,
+        },
+        {
+          shows: 'The blocked task: one in vfio_unregister_group_dev.',
+          command: 'grep -H vfio_unregister /proc/[0-9]*/stack 2>/dev/null',
+        },
+      ],
+      fix: 'Make every holder that step 1 names close the device.',
+      why:
+        'A device is being removed that a process has open. The kernel waits for the last close, and ' +
+        'until then nobody can use the device for anything else.',
+      rules: STALLS,
+      falsePositives: INTENDED_WAIT,
+    },
+    fires: {
+      title: 'a removal waits for minutes, and its severity rises after one',
+      series: [
+        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="warning",device="${DEVICE}",vm="vm3",parent="gpu0"} _ 1 stale`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="error",device="${DEVICE}",vm="vm3",parent="gpu0"} _ _ 1x12`,
+        'vfioscope_violations_open{rule="remove-stall",severity="error"} _ _ 1x12',
+      ],
+      // If the alert had the severity as a label, it would not fire before the third minute.
+      at: 2,
+      labels: { ...deviceLabels('remove-stall'), vm: 'vm3' },
+    },
+    doesNotFire: {
+      title: 'the guest releases the device within the minute',
+      series: ongoingSeries('remove-stall', 'warning', 1),
+      at: 5,
+    },
+  },
+  {
+    name: 'VfioscopeCallStalled',
+    severity: 'warning',
+    for: 60,
+    rationale:
+      'The agent itself waits for ten seconds, for a VM that is destroyed for thirty (`rules.open_stall_seconds` ' +
+      'and its neighbours). A device that does not come back from a reset is given up by the kernel after a ' +
+      'minute; what lasts longer needs somebody to look at it.',
+    expr: ongoing(CALL_STALLS),
+    summary: `{{ $labels.rule }}: a kernel call on ${OBJECT} does not return`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${EVIDENCE}`,
+    runbook: {
+      firstDo:
+        'Read which call it is, and where its thread is blocked (step 1): that names the driver or the ' +
+        'hardware that does not answer.',
+      firstDont:
+        'Do not kill the process, and do not unbind or remove the device meanwhile: both wait for the ' +
+        'same call, and one more task is stuck.',
+      confirm: [
+        {
+          shows: 'The calls in flight, oldest first, with the kernel stack of each.',
+          command: `curl -s ${API}/api/v1/operations | jq '.operations[]'`,
+        },
+        violations(CALL_STALLS),
+        {
+          shows: 'The same without the agent: all blocked tasks, in the kernel log.',
+          command: 'echo w > /proc/sysrq-trigger; journalctl -k -b --since -1m',
+        },
+        {
+          shows: 'What the driver and the PCI core log, such as "not ready after FLR; waiting".',
+          command: 'journalctl -k -b --since -30m',
+        },
+      ],
+      fix:
+        'In pci_dev_wait, wait until the open fails; then reset the slot or power-cycle the host. In a ' +
+        'vendor driver, follow its documentation for firmware that hangs. When nothing moves for ' +
+        'minutes, move the other guests away and reboot: no signal ends a task in state D.',
+      why: 'A call of mdev, VFIO or KVM has been running for longer than its threshold.',
+      rules: CALL_STALLS,
+      falsePositives:
+        'A VM with hundreds of gigabytes of memory that is pinned at open or freed at destroy, or a ' +
+        'driver that loads firmware. Raise the threshold of that operation.',
+    },
+    fires: {
+      title: 'an open hangs in a reset, and its severity rises after a minute',
+      series: [
+        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="warning",device="${DEVICE}",vm="vm3",parent="gpu0"} _ 1 stale`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="error",device="${DEVICE}",vm="vm3",parent="gpu0"} _ _ 1x12`,
+        'vfioscope_violations_open{rule="open-stall",severity="error"} _ _ 1x12',
+      ],
+      at: 3,
+      labels: { ...deviceLabels('open-stall'), vm: 'vm3' },
+    },
+    doesNotFire: {
+      title: 'a close takes twenty seconds',
+      series: ongoingSeries('close-stall', 'warning', 1),
+      at: 5,
+    },
+  },
+  {
+    name: 'VfioscopeParentUnregisterStalled',
+    severity: 'warning',
+    for: 60,
+    rationale:
+      'A parent with many devices takes a while to remove them all. After a minute, one of them is not ' +
+      'being released, and until it is, no device of that parent can be created or removed.',
+    expr: ongoing(PARENT_STALLS),
+    summary: `The unregistration of ${OBJECT} is waiting for a device`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a parent is being unregistered, because its driver is unbound or unloaded, and one of its devices is not released. Until then no device of that parent can be created or removed.${EVIDENCE}`,
+    runbook: {
+      firstDo:
+        'Find the device that the unregistration waits for (step 1), and unplug it from its guest or ' +
+        'stop the VM.',
+      firstDont:
+        'Do not create or remove devices of that parent meanwhile: the calls are refused, and a device ' +
+        'whose removal was refused loses its `remove` file.',
+      confirm: [
+        violations(PARENT_STALLS),
+        {
+          shows: 'Which task is blocked in the kernel, and where.',
+          command: 'grep -H mdev_unregister /proc/[0-9]*/stack 2>/dev/null',
+        },
+        {
+          shows: 'Which of its devices are left.',
+          command: 'ls -l /sys/bus/mdev/devices/',
+        },
+      ],
+      fix:
+        'Release the device as in [VfioscopeRemovalStalled](VfioscopeRemovalStalled.md). Next time, ' +
+        'remove the devices before you unload the driver.',
+      why: 'The unregistration of a parent of mediated devices does not return.',
+      rules: PARENT_STALLS,
+      falsePositives: INTENDED_WAIT,
+    },
+    fires: {
+      title: 'the unloading of a driver hangs',
+      series: [
+        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="error",device="",vm="",parent="gpu0"} _ 1x20',
+        'vfioscope_violations_open{rule="parent-unregister-stall",severity="error"} _ 1x20',
+      ],
+      at: 5,
+      labels: { rule: 'parent-unregister-stall', parent: 'gpu0' },
+    },
+    doesNotFire: {
+      title: 'sixteen devices take half a minute to be removed',
+      series: [
+        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="warning",device="",vm="",parent="gpu0"} _ 1 stale',
+      ],
+      at: 3,
+    },
+  },
+  {
+    name: 'VfioscopeDeviceLeaked',
+    severity: 'warning',
+    for: 300,
+    rationale:
+      'A leak does not get worse within five minutes, and what only looked like one (a slow driver, a ' +
+      'rebind that is not finished) is over by then.',
+    expr: ongoingOrOneShot(DEVICE_LEAKS, DEVICE_LEAKS_ONE_SHOT),
+    summary: `{{ $labels.rule }}: a device is leaked ${ON_HOST}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a device is in a state in which nobody can use it, remove it or create it again, so its instance on the parent is lost.${EVIDENCE}`,
+    runbook: {
+      firstDo: 'Find out which device it is, and which rule reports it (step 1).',
+      firstDont:
+        'Do not unbind the parent from its driver while you still need its other devices: they go with it.',
+      confirm: [
+        violations(DEVICE_LEAKS),
+        {
+          shows: 'Devices without a `remove` file, or without a driver.',
+          command: `for d in /sys/bus/mdev/devices/*; do [ -e $d/remove ] || echo "$d: no remove"; [ -e $d/driver ] || echo "$d: no driver"; done`,
+        },
+        {
+          shows: 'How many instances the parents have left, to compare with what they should have.',
+          command: AVAILABLE_INSTANCES,
+        },
+      ],
+      fix:
+        'See the rule below. Most leaks end when the parent is unbound from its driver and bound ' +
+        'again, once its other devices are not needed; a lost reference ends only with a reboot.',
+      why: 'A device, or what its driver keeps for it, is neither in use nor released.',
+      rules: DEVICE_LEAKS,
+      falsePositives:
+        'A driver that takes minutes to free a device (firmware, hardware that is being reset) looks ' +
+        'like one that never does. The alert then clears by itself. `rules.grace_seconds` makes the ' +
+        'agent wait longer.',
+    },
+    fires: {
+      title: 'a device lost its `remove` file',
+      series: ongoingSeries('remove-file-lost', 'error', 60),
+      at: 10,
+      labels: deviceLabels('remove-file-lost'),
+    },
+    doesNotFire: {
+      title: 'a driver takes three minutes to free a device',
+      series: ongoingSeries('mdev-release-delayed', 'error', 3),
+      at: 10,
+    },
+  },
+  {
+    name: 'VfioscopeVmLeaked',
+    severity: 'warning',
+    for: 300,
+    rationale:
+      'The memory of a guest is lost, which may be most of the host’s. It is lost already, however, and ' +
+      'the teardown of large guests takes minutes without being a leak.',
+    expr: ongoingOrOneShot(VM_LEAKS, VM_LEAKS_ONE_SHOT),
+    summary: `{{ $labels.rule }}: a VM on {{ $labels.instance }} is leaked`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a VM exists although its process released it, so the memory of its guest stays allocated.${HOLDERS}${EVIDENCE}`,
+    runbook: {
+      firstDo: 'Find out whether a process still holds a device of the VM (steps 1 and 2).',
+      firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
+      confirm: [
+        violations([...VM_LEAKS, ...VM_LEAKS_ONE_SHOT]),
+        {
+          shows: 'VMs without a file descriptor, their references and their holders.',
+          command: `curl -s ${API}/api/v1/vms | jq '.vms[] | select(.fdClosed) | {id, createdBy, usersCount, devices, holders}'`,
+        },
+        {
+          shows:
+            'The same without the agent: directories of VMs (PID-FD) whose process no longer exists.',
+          command:
+            'ls /sys/kernel/debug/kvm | grep - | while IFS=- read pid fd; do [ -d /proc/$pid ] || echo $pid-$fd; done',
+        },
+      ],
+      fix:
+        'If a device file holds the VM, end the process that has it open. If nothing holds it, the ' +
+        'reference is lost, and only a reboot frees the memory.',
+      why: 'A VM that nobody uses is not freed, or a driver did not put its references on one.',
+      rules: [...VM_LEAKS, ...VM_LEAKS_ONE_SHOT],
+      falsePositives:
+        'A process that keeps a device open on purpose to pass it to the next VMM. A process that reads ' +
+        'debugfs files of a VM holds that VM as well; the agent takes those into account.',
+    },
+    fires: {
+      title: 'a VM is not freed although nothing holds it',
+      series: [
+        'vfioscope_violation_info{violation_id="v1-0",rule="kvm-ref-leak",severity="error",device="",vm="vm3",parent=""} _ 1x20',
+        'vfioscope_violations_open{rule="kvm-ref-leak",severity="error"} _ 1x20',
+      ],
+      at: 10,
+      labels: { rule: 'kvm-ref-leak', vm: 'vm3' },
+    },
+    doesNotFire: {
+      title: 'a VMM exits slowly, with the device still open',
+      series: ongoingSeries('vm-pinned-by-device', 'info', 60),
+      at: 20,
+    },
+  },
+  {
+    name: 'VfioscopeCapacityLost',
+    severity: 'warning',
+    for: 300,
+    rationale:
+      'A driver may update its count late when many devices are removed at once. What has not come back ' +
+      'after five minutes does not come back. The host works on, with less capacity.',
+    expr: ongoing(CAPACITY_LEAKS),
+    summary: `${OBJECT} has fewer instances than it had before`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a parent without devices has fewer instances available than it had before without devices. Its driver lost count, and each further device may cost another instance.${EVIDENCE}`,
+    runbook: {
+      firstDo: 'Compare what the parent has available with a parent of the same kind (step 2).',
+      firstDont:
+        'Do not unbind the parent from its driver while it has devices: they are removed with it.',
+      confirm: [
+        violations(CAPACITY_LEAKS),
+        {
+          shows: 'How many instances it has available now.',
+          command: AVAILABLE_INSTANCES,
+        },
+      ],
+      fix:
+        'When the parent has no devices, unbind it from its driver and bind it again, which resets the ' +
+        'count. Report the unusual lifecycle before it to the vendor of the driver.',
+      why: 'Instances of a parent are leaked.',
+      rules: CAPACITY_LEAKS,
+      falsePositives:
+        'Something else uses the capacity on purpose: types of one parent share it, and so do virtual ' +
+        'functions of some cards. The administrator of the card may have changed its configuration.',
+    },
+    fires: {
+      title: 'an empty parent has fewer instances than before, and objects have no series',
+      series: ['vfioscope_violations_open{rule="instances-exhausted",severity="error"} _ 1x20'],
+      at: 10,
+      labels: { rule: 'instances-exhausted' },
+    },
+    doesNotFire: {
+      title: 'a full parent was asked for another device',
+      series: [oneShotSeries('instances-exhausted', 'info')],
+      at: 10,
+    },
+  },
+];
+
+export const STALLS_AND_LEAKS: AlertGroup = {
+  title: 'Stalls and leaks',
+  description:
+    'One alert for each class of [rules](rules/README.md) that need the same response. Their labels name ' +
+    'the device, VM or parent where it has series of its own (`metrics.per_device`), and they clear ' +
+    'when the violation is resolved.',
+  alerts: ALERTS,
+};

@@ -1,6 +1,0 @@
-/** When an alert fires, in words. @param seconds for which its expression has to hold */
-export function durationWords(seconds: number): string {
-  if (seconds === 0) return 'at once';
-  const minutes = seconds / 60;
-  return `after ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}`;
-}

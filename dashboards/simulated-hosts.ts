@@ -1,0 +1,153 @@
+/**
+ * Three simulated hosts whose metrics fill every panel of every dashboard: scenarios run in the agent's
+ * own state, and real HTTP servers export the result to be scraped.
+ */
+
+import type { Host } from '../src/events/host.ts';
+import type { Scenario } from '../src/scenario/scenario.ts';
+import type { Actor, Opening, ScenarioParent } from '../src/scenario/types.ts';
+import type { MetricsSource } from '../src/telemetry/metrics/source.ts';
+import { SECOND } from '../src/units.ts';
+import type { MeasuredOptions } from '../test/kit/measured.ts';
+import { Served } from '../test/kit/served.ts';
+import type { Target } from '../test/time-series.ts';
+
+/** The device whose removal waits for its users; the Device dashboard shows it. */
+export const STALLED_DEVICE = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const QEMU: Actor = { pid: 4711, comm: 'qemu-system-x86', cgroup: 1 };
+const LEAKING_VMM: Actor = { pid: 4712, comm: 'vmm-leaky', cgroup: 2 };
+const UNITS = ['', 'machine-qemu-7-guest.scope', 'vmm-leaky.service'];
+const ENOSPC = 28;
+/** An error that happens only once. */
+const EACCES = 13;
+/** The step of the simulation in which it happens. */
+const EACCES_STEP = 10;
+/** How many of the devices that come and go exist at once. */
+const SHORT_LIVED_DEVICES = 4;
+/** Seconds of scenario time that have passed when the servers start. */
+const ELAPSED_AT_START = 90;
+/** Seconds on the clock of a scenario when it begins. */
+const SCENARIO_BEGIN = 1000;
+
+export class SimulatedHosts {
+  /** A removal is stalled, a VM is a zombie, and a parent is being unregistered. */
+  readonly #stalled = served();
+  /** Its agent loses events and has a probe that is not attached. */
+  readonly #blind = served({ source: this.#overloaded(), maxDevices: 5 });
+  /** Its agent answers until takeDown(). */
+  readonly #down = served();
+  #parent!: ScenarioParent;
+  #addresses: readonly string[] = [];
+  /** The open device files of the devices that come and go, oldest first. */
+  readonly #opens: Opening[] = [];
+  /** How often advance() was called. */
+  #steps = 0;
+
+  /** What an agent that cannot keep up measures. */
+  #overloaded(): Partial<MetricsSource> {
+    return {
+      cpuCounters: () => [{ cpu: 0, attempts: 1000 * this.#steps, dropped: 3 * this.#steps }],
+      ring: () => ({ bytes: 1 << 20, backlog: 700_000 }),
+      now: () => this.#blind.world.now + 2.5 * SECOND,
+      probes: () => [
+        { point: 'kvm.vm.create', state: 'attached', method: 'kprobe', missed: this.#steps },
+        { point: 'mdev.create', state: 'failed', missed: 0 },
+      ],
+      logLinesDropped: () => 7 * this.#steps,
+    };
+  }
+
+  get targets(): Target[] {
+    return this.#addresses.map((address, i) => ({
+      address,
+      labels: { cluster: 'lab', instance: `kvm0${i + 1}:10055` },
+    }));
+  }
+
+  /** Sets up the hosts and starts their servers. */
+  async start(): Promise<void> {
+    this.#parent = this.#stalled.run((scenario) => {
+      const parent = scenario.parent({ name: 'gpu0', driver: 'nvidia' });
+      const leaky = scenario.createVm({ as: LEAKING_VMM });
+      scenario.open(scenario.create(parent), { vm: leaky, as: LEAKING_VMM });
+      scenario.closeVm(leaky);
+      const device = scenario.create(parent, { uuid: STALLED_DEVICE });
+      scenario.open(device, { vm: scenario.createVm({ as: QEMU }), as: QEMU });
+      scenario.bindPci('0000:3b:00.0');
+      scenario.parentUnregisterBegins(scenario.parent({ name: 'nic0', driver: 'mlx5' }));
+      scenario.wait(ELAPSED_AT_START - 15);
+      scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+      scenario.wait(15);
+      return parent;
+    });
+    this.#addresses = await Promise.all(
+      [this.#stalled, this.#blind, this.#down].map(async ({ server }) =>
+        (await server.listen({ host: '127.0.0.1', port: 0 })).slice('http://'.length),
+      ),
+    );
+  }
+
+  /** Runs one step on each host that still answers: devices and VMs come and go, and events are lost. */
+  advance(): void {
+    const as: Actor = { pid: 5000 + this.#steps++, comm: 'qemu-system-x86' };
+    this.#stalled.run((scenario) => {
+      const vm = scenario.createVm({ as });
+      const creation = scenario.createBegins(this.#parent);
+      if (this.#steps % 3 === 0) scenario.wait(1);
+      this.#opens.push(scenario.open(scenario.createEnds(creation), { vm, as }));
+      const oldest = this.#opens.length > SHORT_LIVED_DEVICES && this.#opens.shift();
+      if (oldest) release(scenario, oldest);
+      scenario.createFails(this.#parent, ENOSPC);
+      if (this.#steps === EACCES_STEP) scenario.createFails(this.#parent, EACCES);
+      // A driver does not unregister its device, which is a critical violation.
+      const notUnregistered = scenario.create(this.#parent);
+      scenario.unbindWithoutUnregister(scenario.removeBegins(notUnregistered, { idle: true }));
+      scenario.freeMdev(notUnregistered);
+    });
+    this.#blind.run((scenario) => {
+      const vm = scenario.createVm({ as });
+      scenario.getKvm(vm);
+      scenario.steps.push('loss');
+      scenario.closeVm(vm);
+      scenario.exit(as);
+      scenario.wait(9);
+    });
+    this.#blind.lost.ring_full += 3;
+    const { world, metrics } = this.#blind;
+    metrics.snapshot({ reason: 'loss', began: world.now, lasted: 0.02 * SECOND, problems: [] });
+  }
+
+  /** Stops the server of the third host for good. */
+  async takeDown(): Promise<void> {
+    await this.#down.server.close();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#stalled, this.#blind, this.#down].map(({ server }) => server.close()));
+  }
+}
+
+/** The VMM exits, and the device is removed, which takes a second. */
+function release(scenario: Scenario, opening: Opening): void {
+  const { device, task } = opening;
+  const { vm } = device;
+  scenario.close(opening);
+  if (vm) scenario.closeVm(vm, { as: task });
+  const removal = scenario.removeBegins(device);
+  scenario.wait(1);
+  scenario.removeEnds(removal);
+}
+
+function served(options: MeasuredOptions = {}): Served {
+  const booted = Date.now() / 1000 - SCENARIO_BEGIN - ELAPSED_AT_START;
+  const host: Host = {
+    kernel: [6, 12],
+    pidsWithKvmFiles: () => runner.scenario.kvmPids,
+    availableInstances: () => new Map([['gpu0-1', 3]]),
+    controlGroup: ({ cgroup }) => ({ path: `/${UNITS[cgroup]}`, unit: UNITS[cgroup] }),
+  };
+  const source = { sinceEpoch: (at: number) => booted + at / SECOND, ...options.source };
+  const runner = new Served({ ...options, host, source, traceIdOf: () => TRACE });
+  return runner;
+}

@@ -1,0 +1,97 @@
+/** A rule described in sections, for docs/rules and `vfioscope explain`. */
+
+import type { KernelVersion } from '../events/host.ts';
+import { code } from '../markdown.ts';
+import { SECOND } from '../units.ts';
+import { OCCURRENCE_WINDOW } from './found.ts';
+import type { Kernels, Rule } from './rule.ts';
+import { pointsNeeded } from './rule.ts';
+import { capital, uncapital } from './words.ts';
+
+export interface Section {
+  readonly title: string;
+  readonly paragraphs: readonly string[];
+}
+
+const BASIS: Readonly<Record<Rule['basis'], string>> = {
+  event: 'The events at hand prove it, so it fires for any object, whatever its quality.',
+  state:
+    'It follows from the state of the object. After a loss of events (quality `unverified`) it is ' +
+    'suppressed until a host snapshot has resynchronised the state.',
+  history:
+    'It follows from earlier events, or from their absence. For an object that existed before the ' +
+    'agent, or about which events may be lost (quality `partial` or `unverified`), it is suppressed ' +
+    'and counted in `vfioscope_findings_suppressed_total`.',
+};
+
+const BY: Readonly<Record<Rule['provocation']['by'], string>> = {
+  user: 'By system calls alone.',
+  driver: 'By a driver with a fault (test/kmod).',
+  nothing: 'Not on a real kernel; only its examples are played.',
+};
+
+/** The kernels on which a rule can fire, in a few words. */
+export function whereWords({ from, before }: Omit<Kernels, 'because'> = {}): string {
+  const text = ([major, minor]: KernelVersion) => `${major}.${minor}`;
+  if (from && before) return `on kernels from ${text(from)} on and before ${text(before)}`;
+  if (from) return `on kernels from ${text(from)} on`;
+  return before ? `on kernels before ${text(before)}` : 'on all kernels';
+}
+
+/** Everything but the examples, which belong to the last section. */
+export function sectionsOf(rule: Rule): Section[] {
+  const { severity, severityVaries, description, remediation, references, evidence, provocation } =
+    rule;
+  return [
+    { title: 'Severity', paragraphs: [`${capital(severity)}. ${severityVaries ?? ''}`.trimEnd()] },
+    { title: 'When it fires', paragraphs: whenItFires(rule) },
+    { title: 'What is wrong', paragraphs: [description] },
+    { title: 'What to do', paragraphs: [remediation, `Evidence: ${uncapital(evidence)}`] },
+    { title: 'References', paragraphs: [`${references}.`] },
+    { title: 'How to reproduce', paragraphs: [`${BY[provocation.by]} ${provocation.how}`] },
+  ];
+}
+
+function whenItFires({ basis, blindSpot, ...rule }: Rule): string[] {
+  const { kernels, needsStep = [], occurrences } = rule;
+  const where = [`${capital(whereWords(kernels))}.`];
+  if (kernels) where.push(`It cannot happen on others: ${kernels.because}.`);
+  if (needsStep.length > 0) {
+    const steps = needsStep.map(code).join(' and ');
+    where.push(
+      `It needs a kernel function of its own for ${steps}, not a point inferred from another.`,
+    );
+  }
+  const points = pointsNeeded(rule).map(code);
+  const needs = `It needs the ${points.length === 1 ? 'point' : 'points'} ${points.join(', ')}.`;
+  return [
+    where.join(' '),
+    `${BASIS[basis]} ${needs}`,
+    ...(occurrences
+      ? [
+          `Findings within ${OCCURRENCE_WINDOW / (3600 * SECOND)} h of each other are one violation with a count if they have in common ` +
+            `${occurrences}.`,
+        ]
+      : []),
+    ...(blindSpot ? [`Not visible: ${uncapital(blindSpot)}`] : []),
+  ];
+}
+
+/**
+ * Breaks a paragraph into lines.
+ * @param width in characters; longer words stay whole
+ * @param hang what lines after the first begin with
+ */
+export function wrapped(text: string, width: number, hang = ''): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${hang}${word}`;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}

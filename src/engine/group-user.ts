@@ -1,0 +1,79 @@
+/** Who has a VFIO group open: only one process at a time can. */
+import { type FileOwner, isAtLeast } from '../events/host.ts';
+import type { Task } from '../events/task.ts';
+import type { Group } from '../lifecycle/objects.ts';
+import type { RuleContext } from './rule.ts';
+import { hadIt, openerWords, seconds, who } from './words.ts';
+
+/** How many processes and how many devices are named. */
+const MOST = 3;
+
+/** A group that could not be opened because it was open, as it was at that time. */
+export interface BusyGroup {
+  readonly id: number;
+  /** When it could not be opened, ns on the boot-time clock. */
+  readonly at: number;
+  /** Who could not open it. */
+  readonly task: Task;
+  readonly user: Task | undefined;
+  /** 0 when the open of {@link user} was not observed. */
+  readonly openedAt: number;
+  /** Which of its devices were open, as a sentence without its full stop. */
+  readonly devices: string;
+}
+
+export function busyGroup(group: Group, task: Task, at: number): BusyGroup {
+  const { id, user, openedAt } = group;
+  return { id, at, task, user, openedAt, devices: devicesWords(group, user) };
+}
+
+/** The processes that have its file open. @returns undefined when that is not known; false while it may become known */
+export function usersOf(
+  { id, at }: BusyGroup,
+  { host, now, thresholds }: Pick<RuleContext, 'host' | 'now' | 'thresholds'>,
+): readonly FileOwner[] | undefined | false {
+  if (!host.fileOwners) return undefined;
+  const owners = host.fileOwners(at);
+  if (!owners) return now - at < thresholds.grace ? false : undefined;
+  return owners.filter(({ groupFiles }) => groupFiles.some(({ group }) => group === id));
+}
+
+/** Who has the group open, since when, and whether a device of it is open; follows "because". */
+export function userWords(busy: BusyGroup, context: RuleContext): string {
+  const { at, task, user, openedAt, devices } = busy;
+  const owners = usersOf(busy, context) || [];
+  if (!user) {
+    if (owners.length > 0) return `${namesOf(owners)} has it open. ${devices}`;
+    const isOld = !isAtLeast(context.host.kernel, [6, 0]);
+    return (
+      'it is already open. Only one process at a time can have a group open' +
+      (isOld ? ', and none while a device file keeps its container' : '')
+    );
+  }
+  const since = openedAt > 0 ? `for ${seconds(at - openedAt)}` : 'since before the agent started';
+  if (user.pid === task.pid) return `the same process has had it open ${since}. ${devices}`;
+  const isPassedOn = owners.length > 0 && !owners.some(({ pid }) => pid === user.pid);
+  if (isPassedOn) {
+    const ago = openedAt > 0 ? ` ${seconds(at - openedAt)} before` : '';
+    return `${who(user)}, ${hadIt(openedAt)}${ago}, has passed it on: ${namesOf(owners)} has it open. ${devices}`;
+  }
+  return `${who(user)} has had it open ${since}. ${devices}`;
+}
+
+function namesOf(owners: readonly FileOwner[]): string {
+  const names = owners.slice(0, MOST).map(who);
+  if (owners.length > MOST) names.push(`${owners.length - MOST} more`);
+  return names.join(', ');
+}
+
+/** @param user who has the group, where that is known */
+function devicesWords({ devices }: Group, user: Task | undefined): string {
+  const open = [...devices].filter(({ opens, openCount }) => opens.length > 0 || openCount > 0);
+  if (open.length === 0) return 'Only the group is open, and none of its devices';
+  const words = open.slice(0, MOST).map(({ name, opens }) => {
+    const others = opens.filter(({ task }) => task.pid !== user?.pid).map(openerWords);
+    return others.length > 0 ? `${name}, opened by ${others.join(', ')}` : name;
+  });
+  if (open.length > MOST) words.push(`${open.length - MOST} more`);
+  return `Of its devices ${words.join('; ')} ${open.length === 1 ? 'is' : 'are'} open`;
+}

@@ -1,0 +1,124 @@
+/** Sentences about who keeps a device, made of the attribution of the same violation. */
+
+import type { Host } from '../events/host.ts';
+import type { Device } from '../lifecycle/objects.ts';
+import { OWNERS_LAST } from './holders.ts';
+import type { Attribution, Holder } from './violation.ts';
+import { isLockWait, waitWords } from './wait-cycle.ts';
+import { driverWords, hadIt, inWords, seconds, who } from './words.ts';
+
+/** So many holders are named in a sentence; the violation has all of them. */
+const MOST_NAMED = 3;
+
+type Holders = readonly Holder[];
+
+/** "is still held open by qemu (pid 12)", for a sentence whose subject is the device. */
+export function heldOpen(device: Device, holders: Holders, now: number): string {
+  const own = holders.filter((holder) => holder.device === device.name || !holder.device);
+  const users = own.filter(({ how, holds }) => how !== 'may hold' && holds !== 'group');
+  const closing = users.filter(({ how }) => how === 'closing');
+  const sure = users.filter(({ how }) => how === 'opened' || how === 'holds' || how === 'exiting');
+  const former = users.filter(
+    (one) =>
+      !closing.includes(one) &&
+      // Whoever has opened the device twice, or duplicated its descriptor, is among them, too.
+      !sure.some(({ task }) => task.pid === one.task.pid),
+  );
+  if (sure.length > 0) {
+    const others = former.length > 0 ? `; ${named(former, formerWords)}` : '';
+    return `is still held open by ${named(sure, holderOf)}${others}`;
+  }
+  if (closing.length > 0)
+    return `is still being closed by ${named(closing, closerOf(device, now))}`;
+  const perhaps = own.filter(({ how, holds }) => how === 'may hold' && holds !== 'group');
+  const before =
+    former.length > 0
+      ? `is still open, but ${named(former, formerWords)}`
+      : 'is still open, and was opened before the agent started or unobserved';
+  if (perhaps.length === 0) return `${before}; which process has it now is not known`;
+  const probably = perhaps.length === 1 ? 'it is probably held by' : 'it may be held by any of';
+  return `${before}; ${probably} ${named(perhaps, holderOf)}`;
+}
+
+/**
+ * Why the removal of a device waits that nobody has open: "nobody has it open, but …". Only a cdev that
+ * is not bound, or before 6.0 the device's group in a container, may keep it registered.
+ */
+export function keptRegistered(device: Device, holders: Holders, host: Host, now: number): string {
+  const cdevs = holders.filter(({ holds }) => holds === 'cdev');
+  const groups = holders.filter(({ holds }) => holds === 'group');
+  if (cdevs.length > 0) {
+    const isSure = cdevs.some(({ how }) => how === 'holds');
+    return (
+      `it is not open for DMA, but ${isSure ? '' : 'probably '}${named(cdevs, whoHolds)} ` +
+      'has its cdev open, which keeps it registered until that is closed'
+    );
+  }
+  if (groups.length > 0 && host.kernel[0] < 6) {
+    return (
+      `nobody has it open, but ${named(groups, whoHolds)} has its group ${device.groupId} open, so it ` +
+      'probably waits until that group is in no container'
+    );
+  }
+  if (host.fileOwners?.(now - OWNERS_LAST) === undefined)
+    return 'nobody was observed to have it open, so what keeps it registered is not known';
+  return (
+    'nobody has it or its cdev open, so a reference on its registration was probably taken and never ' +
+    `put, which is a fault of its driver ${driverWords(device)}; only a reboot ends that`
+  );
+}
+
+/** A sentence for each holder that waits itself, else nothing. */
+export function stuckHolders({ holders, blocked }: Attribution): string {
+  const stuck = holders.filter(({ inKernel }) => inKernel !== undefined);
+  const sentences = new Set(
+    stuck.slice(0, MOST_NAMED).map((holder) => {
+      const { task, inKernel } = holder;
+      const where = inKernel ? waitWords(inKernel) : '';
+      if (blocked && inKernel && isLockWait(inKernel)) {
+        return (
+          ` ${who(task)} itself waits${where} for the lock of a device, which ${who(blocked.task)} ` +
+          'probably holds: they wait for each other, and killing either does not end that. Only if ' +
+          'another thread of the holder closes the device does it end, else by a reboot.'
+        );
+      }
+      return (
+        ` A thread of ${who(task)} is blocked itself${where}, and no signal wakes it: find out ` +
+        'what it waits for before you kill anything.'
+      );
+    }),
+  );
+  return [...sentences].join('');
+}
+
+function named(holders: Holders, words: (holder: Holder) => string): string {
+  const names = [...new Set(holders.map(words))];
+  const more = names.length - MOST_NAMED;
+  if (more <= 0) return inWords(names);
+  return `${names.slice(0, MOST_NAMED).join(', ')} and ${more} more`;
+}
+
+function whoHolds({ task }: Holder): string {
+  return who(task);
+}
+
+function holderOf({ task, holds, how }: Holder): string {
+  if (how === 'exiting') return `${who(task)}, which is exiting`;
+  if (holds === 'mapping') return `${who(task)} by a memory mapping`;
+  if (holds === 'cdev') return `${who(task)} by a device cdev`;
+  return how === 'may hold' ? `${who(task)}, which has a device file` : who(task);
+}
+
+function formerWords({ task, how, since }: Holder): string {
+  const process = `${who(task)}, ${hadIt(since)},`;
+  if (how === 'gone') return `${process} is gone`;
+  return `${process} has ${how === 'passed on' ? 'passed it on' : 'closed its descriptor'}`;
+}
+
+function closerOf({ opens }: Device, now: number): (holder: Holder) => string {
+  return ({ task, fd, since }) => {
+    const began = opens.find((open) => open.fd === fd && open.openedAt === since)?.closeBegan ?? 0;
+    const ago = began > 0 ? ` began ${seconds(now - began)} ago and` : '';
+    return `${who(task)}, whose call that closes it${ago} has not returned from the driver`;
+  };
+}

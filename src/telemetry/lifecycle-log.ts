@@ -1,0 +1,349 @@
+/** Lifecycles and violations as log lines: JSON fields for machines, one sentence for people. */
+import type { Logger } from 'pino';
+import { attributionLines } from '../engine/attribution-lines.ts';
+import { errnoName } from '../engine/errno.ts';
+import { evidenceLines } from '../engine/evidence.ts';
+import {
+  shownBlocked,
+  shownHolder,
+  shownParty,
+  shownProcesses,
+  shownWaiter,
+  shownWaiterCounts,
+} from '../engine/json.ts';
+import type { Severity } from '../engine/rule.ts';
+import type { Change, Sink } from '../engine/sink.ts';
+import type { Violation, Waiters } from '../engine/violation.ts';
+import { waiterLines } from '../engine/waiter-words.ts';
+import {
+  deviceWords,
+  occurrenceWords,
+  openWords,
+  seconds,
+  vmId,
+  vmWords,
+  who,
+} from '../engine/words.ts';
+import { type EventKind, kindIndexOf } from '../events/points.ts';
+import type { Task } from '../events/task.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
+import type { Transition } from '../lifecycle/transition.ts';
+import { SECOND } from '../units.ts';
+import type { PhaseName } from './phases.ts';
+import { RateLimit } from './rate-limit.ts';
+import { objectSpanId, phaseSpanId, type TraceIds } from './trace-ids.ts';
+
+/** Writes one line to a logger; `ids` gives the fields that identify an object and its trace. */
+type Write = (log: Logger, transition: Transition, ids: Ids) => void;
+
+const LEVEL: Readonly<Record<Severity, 'info' | 'warn' | 'error'>> = {
+  info: 'info',
+  warning: 'warn',
+  error: 'error',
+  critical: 'error',
+};
+
+const ON: Readonly<Partial<Record<EventKind, Write>>> = {
+  'mdev.parent.register:end': (log, { parent, event }) => {
+    if (!parent || event.ret < 0) return;
+    log.info(
+      { event: 'parent.registered', parent: parent.name, driver: parent.driver },
+      `parent   ${parent.name} registered by ${parent.driver}`,
+    );
+  },
+  'mdev.parent.unregister:end': (log, { parent, duration }) => {
+    if (!parent) return;
+    log.info(
+      { event: 'parent.unregistered', parent: parent.name, duration },
+      `parent   ${parent.name} unregistered${took(duration)}`,
+    );
+  },
+  'mdev.create:end': (log, { device, event, duration }, ids) => {
+    if (!device) return;
+    const by = who(device.creator);
+    if (event.ret < 0) {
+      log.info(
+        {
+          event: 'device.create_failed',
+          ...ids.device(device, 'vfio.device.create', device.createBegan),
+          errno: errnoName(-event.ret),
+        },
+        `failed   to create ${deviceWords(device)} on ${device.parentName}: ${errnoName(-event.ret)}, requested by ${by}`,
+      );
+    } else {
+      log.info(
+        {
+          event: 'device.created',
+          ...ids.device(device, 'vfio.device.create', device.createBegan),
+          duration,
+        },
+        `created  ${deviceWords(device)} on ${device.parentName} by ${by}${took(duration)}`,
+      );
+    }
+  },
+  'vfio.device.open:end': (log, { device, open, event }, ids) => {
+    if (!device || !open || event.ret < 0) return;
+    const vm = open.vm ? `, for ${vmWords(open.vm)}` : ', without a VM';
+    log.info(
+      {
+        event: 'device.opened',
+        ...ids.device(device, 'vfio.device.open', open.firstSeen),
+        process: taskFields(open.task),
+      },
+      `opened   ${deviceWords(device)} by ${who(open.task)}${vm}`,
+    );
+  },
+  'vfio.device.close:end': (log, { device, open, event }, ids) => {
+    if (!device || !open) return;
+    const after = open.openedAt ? ` after ${seconds(event.time - open.openedAt)}` : '';
+    log.info(
+      {
+        event: 'device.closed',
+        ...ids.device(device, 'vfio.device.open', open.firstSeen),
+        process: taskFields(open.task),
+      },
+      `closed   ${deviceWords(device)} by ${who(open.task)}${after}`,
+    );
+  },
+  'vfio.unregister:begin': (log, { device }, ids) => {
+    if (!device || device.openCount === 0) return;
+    log.info(
+      {
+        event: 'device.removal_waiting',
+        ...ids.device(device, 'vfio.device.wait_for_users', device.unregisterBegan),
+      },
+      `waiting  to remove ${deviceWords(device)}, requested by ${who(device.remover)}: it is ${openWords(device)}`,
+    );
+  },
+  'mdev.remove:end': logRemoved,
+  'mdev.remove_child:end': logRemoved,
+  'vfio.register:end': (log, { device, event }, ids) => {
+    if (!device || device.isMdev || event.ret < 0) return;
+    log.info(
+      { event: 'device.bound', ...ids.device(device) },
+      `bound    ${device.name} to ${device.driver}`,
+    );
+  },
+  'vfio.release:begin': (log, { device }, ids) => {
+    if (!device || device.isMdev) return;
+    log.info(
+      { event: 'device.released', ...ids.device(device) },
+      `released ${device.name} by ${device.driver}`,
+    );
+  },
+  'kvm.vm.create:end': (log, { vm, event }, ids) => {
+    if (!vm || event.ret < 0) return;
+    log.info({ event: 'vm.created', ...ids.vm(vm) }, `created  ${vmWords(vm)}`);
+  },
+  'kvm.vm.destroy:end': (log, { vm, event }, ids) => {
+    if (!vm) return;
+    const lived = vm.createdAt ? ` after ${seconds(event.time - vm.createdAt)}` : '';
+    log.info({ event: 'vm.destroyed', ...ids.vm(vm) }, `destroyed ${vmWords(vm)}${lived}`);
+  },
+};
+
+/** ns: repetitions of a one-shot violation within this time are counted in its next line. */
+const QUIET = 10 * SECOND;
+
+/** Writes transitions and violations to a logger. */
+export class LifecycleLog implements Sink {
+  readonly #log: Logger;
+  readonly #write: (Write | undefined)[] = [];
+  /** When a line about a violation was last written, in ns on the boot-time clock, and of how many devices. */
+  readonly #logged = new WeakMap<Violation, { readonly at: number; readonly devices: number }>();
+  readonly #ids: Ids;
+  readonly #limit = new RateLimit();
+
+  constructor(log: Logger, ids: TraceIds) {
+    this.#log = log;
+    this.#ids = new Ids(ids);
+    for (const [name, write] of Object.entries(ON)) {
+      this.#write[kindIndexOf(name as EventKind)] = write;
+    }
+  }
+
+  event(transition: Transition): void {
+    this.#write[transition.index]?.(this.#log, transition, this.#ids);
+  }
+
+  /** Lines about violations that were suppressed, by rule. */
+  get suppressed(): ReadonlyMap<string, number> {
+    return this.#limit.suppressed;
+  }
+
+  /** Logs how many lines were suppressed in each minute that is over. @param now ns on the boot-time clock */
+  tick(now: number): void {
+    for (const { rule, lines } of this.#limit.end(now)) {
+      this.#log.warn(
+        { event: 'violation.lines_suppressed', rule, lines },
+        `suppressed ${lines} log lines about ${rule} within a minute; /api/v1/violations?rule=${rule} lists all violations`,
+      );
+    }
+  }
+
+  /** Logs how many lines were suppressed in the minutes that are not over. */
+  end(): void {
+    this.tick(Number.POSITIVE_INFINITY);
+  }
+
+  /** A one-shot violation that is repeated gets a short line: for each further device, else not each time. */
+  violation(violation: Violation, change: Change): void {
+    const { rule, severity, id, lastSeen, message, devices } = violation;
+    const logged = this.#logged.get(violation);
+    const isKnown = logged !== undefined && devices.length === logged.devices;
+    if (change === 'repeated' && isKnown && lastSeen - logged.at < QUIET) return;
+    this.#logged.set(violation, { at: lastSeen, devices: devices.length });
+    this.tick(lastSeen);
+    if (!this.#limit.admits(rule, lastSeen)) return;
+    if (change === 'resolved') {
+      const { firstSeen, resolvedAt } = violation;
+      const { conclusion } = violation;
+      const fields = {
+        ...idFields(violation, change),
+        duration: resolvedAt - firstSeen,
+        ...(conclusion ? { message: conclusion } : {}),
+      };
+      this.#log.info(fields, resolvedWords(violation));
+      return;
+    }
+    const fields = { ...idFields(violation, change), ...attributionFields(violation) };
+    if (change === 'repeated') {
+      const { processes } = violation;
+      const { otherOccurrences } = processes;
+      this.#log[LEVEL[severity]](
+        { ...fields, processes: shownProcesses(processes), otherOccurrences },
+        `repeated ${id} ${rule} (${severity}), ${occurrenceWords(violation)}: ${message}`,
+      );
+    } else if (change === 'waiters_found') {
+      this.#log[LEVEL[severity]](fields, waitersText(violation));
+    } else {
+      const evidence = evidenceLines(violation.evidence);
+      this.#log[LEVEL[severity]]({ ...fields, evidence }, violationText(violation, change));
+    }
+  }
+}
+
+/** Identifies a violation, so that it can be found in the API. */
+function idFields(violation: Violation, change: Change) {
+  const { id, rule, severity, device, quality, count } = violation;
+  return {
+    event: `violation.${change}`,
+    violation: id,
+    ...{ rule, severity, device, quality, count },
+    vm: violation.vm?.id,
+    ...traceFields(violation.trace),
+  };
+}
+
+function attributionFields(violation: Violation) {
+  const { message, holders, blocked, waiters, creator, remover, kernelLog } = violation;
+  return {
+    message,
+    process: shownParty(violation.process),
+    holders: holders.map((one) => ({ ...shownHolder(one), since: one.since || undefined })),
+    blocked: shownBlocked(blocked),
+    waiters: waiters && loggedWaiters(waiters),
+    createdBy: shownParty(creator),
+    removedBy: shownParty(remover),
+    kernelLog,
+  };
+}
+
+/** Without their stacks, which are in the API: a line has a limit. */
+function loggedWaiters(waiters: Waiters) {
+  const tasks = waiters.listed.map((one) => ({
+    ...{ ...shownWaiter(one), stack: undefined },
+    callBegan: one.callBegan || undefined,
+  }));
+  return { ...shownWaiterCounts(waiters), tasks };
+}
+
+/** The title of the rule, the message of this violation, and its attribution. */
+function violationText(violation: Violation, change: Change): string {
+  const { id, rule, severity, title, message } = violation;
+  const word = change === 'escalated' ? 'ESCALATED' : 'VIOLATION';
+  return [
+    `${word} ${id} ${rule} (${severity}): ${title}`,
+    message,
+    ...attributionLines(violation),
+  ].join('\n  ');
+}
+
+/** The message, which counts those who wait behind a call, and a line for each. */
+function waitersText({ id, rule, severity, message, waiters, lastSeen }: Violation): string {
+  return [
+    `waiters  of ${id} ${rule} (${severity}): ${message}`,
+    ...waiterLines(waiters, lastSeen),
+  ].join('\n  ');
+}
+
+function resolvedWords(violation: Violation): string {
+  const { id, rule, device, vm, parent, firstSeen, resolvedAt, conclusion } = violation;
+  const about = device ?? vm?.id ?? parent;
+  const lasted = seconds(resolvedAt - firstSeen);
+  const result = conclusion ? `: ${conclusion}` : '';
+  return `resolved ${id} ${rule}${about ? ` of ${about}` : ''}, ${lasted} after it was raised${result}`;
+}
+
+function logRemoved(log: Logger, { device, event, duration }: Transition, ids: Ids): void {
+  if (!device) return;
+  const by = who(device.remover);
+  if (event.ret < 0) {
+    log.info(
+      {
+        event: 'device.remove_failed',
+        ...ids.device(device, 'vfio.device.remove', device.removeBegan),
+        errno: errnoName(-event.ret),
+      },
+      `failed   to remove ${deviceWords(device)}: ${errnoName(-event.ret)}, requested by ${by}`,
+    );
+    return;
+  }
+  const lived = device.createdAt
+    ? `, ${seconds(event.time - device.createdAt)} after its creation`
+    : '';
+  log.info(
+    {
+      event: 'device.removed',
+      ...ids.device(device, 'vfio.device.remove', device.removeBegan),
+      duration,
+    },
+    `removed  ${deviceWords(device)} by ${by}${took(duration)}${lived}`,
+  );
+}
+
+/** The fields that identify an object, its trace and its spans. */
+class Ids {
+  readonly #ids: TraceIds;
+
+  constructor(ids: TraceIds) {
+    this.#ids = ids;
+  }
+
+  /** @param phase that the line is about, and when it began; else the line is about the lifecycle */
+  device(device: Device, phase?: PhaseName, began = 0) {
+    const { name, type, parentName, serial } = device;
+    const trace = this.#ids.traceIdOf(device);
+    const spans = traceFields(trace, trace && phase && phaseSpanId(trace, phase, began));
+    return { device: name, mdevType: type, parent: parentName, incarnation: serial, ...spans };
+  }
+
+  vm(vm: Vm) {
+    const spans = traceFields(this.#ids.traceIdOf(vm));
+    return { vm: vmId(vm), process: taskFields(vm.task), ...spans };
+  }
+}
+
+/** Named as OpenTelemetry specifies for logs in other formats. */
+function traceFields(trace: string | undefined, span = trace && objectSpanId(trace)) {
+  return trace ? { trace_id: trace, span_id: span } : {};
+}
+
+function taskFields(task: Task | undefined) {
+  return task && { pid: task.pid, comm: task.comm };
+}
+
+/** @param ns -1 if unknown */
+function took(ns: number): string {
+  return ns < 0 ? '' : ` in ${ns < SECOND ? `${(ns / 1e6).toFixed(1)} ms` : seconds(ns)}`;
+}

@@ -1,0 +1,89 @@
+/**
+ * Series of single objects as text. A host has tens of thousands of them, so each is appended to the
+ * text directly, with a first label that is written once per object: prom-client takes five times as long.
+ */
+import { vmId } from '../../engine/words.ts';
+import type { Format } from './exposition.ts';
+import { type ObjectMetric, type Scrape, unitOf } from './metric.ts';
+import type { ObjectSamples } from './samples.ts';
+
+/** Characters that are collected before they are encoded: much faster than the whole text or each line. */
+const PIECE = 4096;
+
+/** One part of a document, in pieces. */
+export function writeObjects(
+  metrics: readonly ObjectMetric[],
+  scrape: Scrape,
+  format: Format,
+): Buffer[] {
+  const begun = metrics.map((metric) => ({ metric, samples: new ObjectSeries(metric, format) }));
+  for (const { metric, samples } of begun) metric.collect?.(scrape, samples);
+  const { devices, vms } = scrape;
+  const ofDevices = begun.filter(({ metric }) => metric.ofDevice);
+  for (const device of devices) {
+    const label = subject('device', device.name);
+    for (const { metric, samples } of ofDevices) metric.ofDevice?.(device, label, samples, scrape);
+  }
+  const ofVms = begun.filter(({ metric }) => metric.ofVm);
+  for (const vm of vms) {
+    const label = subject('vm', vmId(vm));
+    for (const { metric, samples } of ofVms) metric.ofVm?.(vm, label, samples, scrape);
+  }
+  return begun.flatMap(({ samples }) => samples.end());
+}
+
+/** One metric of a document. */
+export class ObjectSeries implements ObjectSamples {
+  readonly #name: string;
+  /** What stands in front of the value of each label. */
+  readonly #labels: readonly string[];
+  /** The same without the first. */
+  readonly #others: readonly string[];
+  readonly #pieces: Buffer[] = [];
+  #text: string;
+
+  constructor(metric: ObjectMetric, format: Format) {
+    const { name, type, labels, help } = metric;
+    this.#name = name;
+    this.#labels = labels.map((label, i) => `${i === 0 ? '{' : ','}${label}="`);
+    this.#others = this.#labels.slice(1);
+    const unit = unitOf(metric);
+    this.#text = unit && format === 'openmetrics' ? `# UNIT ${name} ${unit}\n` : '';
+    this.#text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+  }
+
+  show(value: number, labels: readonly string[]): void {
+    this.#line(this.#name, this.#labels, value, labels);
+  }
+
+  about(subject: string, value: number, others: readonly string[] = []): void {
+    this.#line(this.#name + subject, this.#others, value, others);
+  }
+
+  end(): readonly Buffer[] {
+    this.#pieces.push(Buffer.from(this.#text));
+    return this.#pieces;
+  }
+
+  #line(name: string, names: readonly string[], value: number, labels: readonly string[]): void {
+    let line = name;
+    for (let i = 0; i < names.length; i++) line += `${names[i]}${escaped(labels[i])}"`;
+    this.#text += line;
+    this.#text += `} ${value}\n`;
+    if (this.#text.length < PIECE) return;
+    this.#pieces.push(Buffer.from(this.#text));
+    this.#text = '';
+  }
+}
+
+/** A first label, as {@link ObjectSamples.about} takes it for all series of one object. */
+function subject(label: string, value: string): string {
+  return `{${label}="${escaped(value)}"`;
+}
+
+const SPECIAL = /["\\\n]/;
+
+function escaped(value: string): string {
+  if (!SPECIAL.test(value)) return value;
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}

@@ -1,0 +1,45 @@
+/** What the agent provides for the metrics. */
+import type { RuleEngine } from '../../engine/engine.ts';
+import type { LossReason, PointStatus } from '../../events/source.ts';
+import type { Device, Vm } from '../../lifecycle/objects.ts';
+import type { World } from '../../lifecycle/world.ts';
+import type { ExportCounts } from '../export-counts.ts';
+
+/** The state and the functions that the metrics are read from. */
+export interface MetricsSource {
+  readonly version: string;
+  readonly world: World;
+  readonly rules: RuleEngine;
+  /** Events lost, by reason. */
+  readonly lost: Readonly<Record<LossReason, number>>;
+  /** ns on the boot-time clock when a loss of events was last detected, 0 for never. */
+  lastLossAt(): number;
+  /** Seconds since 1970 of a time in ns on the boot-time clock. */
+  sinceEpoch(at: number): number;
+  /** ns on the boot-time clock. */
+  now(): number;
+  /** Records missing from the sequence numbers that were read, by CPU. */
+  sequenceGaps(): readonly number[];
+  cpuCounters(): readonly { cpu: number; attempts: number; dropped: number }[];
+  ring(): { readonly bytes: number; readonly backlog: number };
+  /** What all agents have read from a pinned ring, by index of the event kind; undefined if it is not pinned. */
+  pinned(): { readonly lost: number; readonly counts: Float64Array } | undefined;
+  probes(): readonly Pick<PointStatus, 'point' | 'state' | 'symbol' | 'method' | 'missed'>[];
+  ruleStates(): readonly {
+    readonly id: string;
+    readonly active: boolean;
+    /** Why its violation cannot occur on this kernel. */
+    readonly impossible?: string;
+  }[];
+  /** How many more mdevs of each type can be created on a parent, as far as its driver has answered. */
+  availableInstances(parent: string): ReadonlyMap<string, number> | undefined;
+  logLinesDropped(): number;
+  /** Log lines that the rate limit of a rule suppressed, by its id. */
+  readonly logLinesSuppressed: ReadonlyMap<string, number>;
+  /** Records of the kernel's log that were not read, because there were too many. */
+  kernelLogSkipped(): number;
+  /** Spans and log records for a collector, by outcome; undefined if none is configured. */
+  readonly exported: ExportCounts | undefined;
+  /** Trace id of a device or VM, 32 hexadecimal digits; undefined while there is none. */
+  traceIdOf(object: Device | Vm): string | undefined;
+}

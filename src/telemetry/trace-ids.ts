@@ -1,0 +1,70 @@
+/**
+ * The ids of traces and spans, in traces, logs, metrics and API. They are derived from facts that the
+ * kernel reports about the object, so that every agent, restart and replay gives the same ids.
+ */
+import { hash } from 'node:crypto';
+import { Device, type Vm } from '../lifecycle/objects.ts';
+import type { World } from '../lifecycle/world.ts';
+
+export class TraceIds {
+  readonly #bootId: string;
+  readonly #world: Pick<World, 'vms'>;
+  /** An id that has been used stays the same, whatever is learnt about the object later. */
+  readonly #traces = new WeakMap<Device | Vm, string>();
+
+  /** @param bootId of the kernel that the events are of, see `bootId()` */
+  constructor(bootId: string, world: Pick<World, 'vms'>) {
+    this.#bootId = bootId;
+    this.#world = world;
+  }
+
+  /** @returns 32 hexadecimal digits; undefined while the object cannot be identified yet */
+  readonly traceIdOf = (object: Device | Vm): string | undefined => {
+    const known = this.#traces.get(object);
+    if (known) return known;
+    const identity = object instanceof Device ? identityOf(object) : this.#identityOfVm(object);
+    if (identity === undefined) return undefined;
+    const id = digest(`${this.#bootId} ${identity}`, 32);
+    this.#traces.set(object, id);
+    return id;
+  };
+
+  /**
+   * A VM has no name: it is identified by the thread that created it, which rarely creates more than
+   * one, and by how many VMs that thread is known to have created before.
+   */
+  #identityOfVm(vm: Vm): string {
+    if (vm.creatorTid === 0) return `vm seen ${vm.firstSeen}`;
+    const { vms } = this.#world;
+    const isEarlier = ({ creatorTid, serial }: Vm) =>
+      creatorTid === vm.creatorTid && serial < vm.serial;
+    const earlier = [...vms, ...vms.ended.list()].filter(isEarlier).length;
+    return `vm ${vm.creatorTid} ${earlier}`;
+  }
+}
+
+/** The id of the root span of a trace: 16 hexadecimal digits. */
+export function objectSpanId(traceId: string): string {
+  return digest(traceId, 16);
+}
+
+/** The id of the span of a phase. @param began ns on the boot-time clock */
+export function phaseSpanId(traceId: string, phase: string, began: number): string {
+  return digest(`${traceId} ${phase} ${began}`, 16);
+}
+
+/**
+ * Distinguishes a device from all others that had its name in this boot: an mdev by the inode of its
+ * directory in sysfs, which exists as long as the mdev, others by the time when they were first observed.
+ */
+function identityOf(device: Device): string | undefined {
+  const { bus, name, inode, state, probeBegan, createBegan, firstSeen } = device;
+  if (inode > 0) return `${bus} ${name} inode ${inode}`;
+  // The directory exists only when the driver is probed.
+  if (state === 'creating' && probeBegan === 0) return undefined;
+  return `${bus} ${name} at ${createBegan || firstSeen}`;
+}
+
+function digest(text: string, digits: number): string {
+  return hash('sha256', text).slice(0, digits);
+}

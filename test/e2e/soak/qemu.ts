@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A real QEMU inside the VM: its own VM runs on KVM, and gets devices by hot-plug. */
+import type { GuestExit, GuestProcess, Vm } from '../../lab/lab.ts';
+
+/**
+ * A slot from which a device is unplugged without the consent of a guest: with native hot-plug and the
+ * slot's power off, QEMU unplugs at once.
+ */
+const SLOT = 'slot0';
+const MACHINE = [
+  ...['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none'],
+  ...['-machine', 'q35', '-accel', 'kvm', '-cpu', 'host', '-m', '32', '-S'],
+  ...['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
+  ...['-device', `pcie-root-port,id=${SLOT},slot=1`, '-qmp', 'stdio'],
+];
+
+/** How devices are named to QEMU. */
+export const mdev = (uuid: string) => ({ sysfsdev: `/sys/bus/mdev/devices/${uuid}` });
+export const card = (address: string) => ({ host: address });
+export type Passed = ReturnType<typeof mdev> | ReturnType<typeof card>;
+
+interface Message {
+  readonly return?: unknown;
+  readonly error?: { readonly desc: string };
+  readonly event?: string;
+}
+
+export class Qemu {
+  readonly #process: GuestProcess;
+  readonly #answers: ((message: Message) => void)[] = [];
+  readonly #events = new Map<string, PromiseWithResolvers<void>>();
+  #said = '';
+
+  private constructor(vm: Vm, devices: readonly Passed[]) {
+    const more = devices.flatMap((device) => [
+      '-device',
+      ['vfio-pci', ...Object.entries(device).map(([key, value]) => `${key}=${value}`)].join(','),
+    ]);
+    let rest = '';
+    this.#process = vm.start([...MACHINE, ...more], {
+      onStdout: (chunk) => {
+        const lines = (rest + chunk.toString()).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) this.#hear(JSON.parse(line) as Message);
+      },
+      onStderr: (chunk) => {
+        this.#said += chunk.toString();
+      },
+    });
+  }
+
+  /** Starts it with devices plugged in, its guest stopped. */
+  static async start(vm: Vm, ...devices: readonly Passed[]): Promise<Qemu> {
+    const qemu = new Qemu(vm, devices);
+    await qemu.#order('qmp_capabilities');
+    return qemu;
+  }
+
+  /** Lets the guest run: firmware that finds nothing to boot. */
+  async run(): Promise<void> {
+    await this.#order('cont');
+  }
+
+  async plug(device: Passed): Promise<void> {
+    await this.#order('device_add', { driver: 'vfio-pci', id: 'passed', bus: SLOT, ...device });
+  }
+
+  async unplug(): Promise<void> {
+    const gone = this.unplugged();
+    await this.#order('device_del', { id: 'passed' });
+    await gone;
+  }
+
+  /** Settles when a device was unplugged, whoever requested it. */
+  unplugged(): Promise<void> {
+    return this.#until('DEVICE_DELETED');
+  }
+
+  async quit(): Promise<void> {
+    await this.#order('quit');
+    const { exitCode } = await this.#process.exit;
+    if (exitCode !== 0) throw new Error(`QEMU ended with ${exitCode}: ${this.#said}`);
+  }
+
+  kill(): Promise<GuestExit> {
+    this.#process.signal('SIGKILL');
+    return this.#process.exit;
+  }
+
+  #order(execute: string, parameters: object = {}): Promise<unknown> {
+    const answered = Promise.withResolvers<unknown>();
+    this.#answers.push(({ error, return: value }) => {
+      if (error) answered.reject(new Error(`QEMU: ${execute}: ${error.desc} ${this.#said}`));
+      else answered.resolve(value);
+    });
+    this.#process.write(`${JSON.stringify({ execute, arguments: parameters })}\n`);
+    return Promise.race([answered.promise, this.#ended(execute)]);
+  }
+
+  #until(event: string): Promise<void> {
+    const happened = Promise.withResolvers<void>();
+    this.#events.set(event, happened);
+    return Promise.race([happened.promise, this.#ended(event)]);
+  }
+
+  async #ended(waitedFor: string): Promise<never> {
+    const { exitCode } = await this.#process.exit;
+    // Its last output is still being delivered.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    throw new Error(`QEMU ended with ${exitCode} before ${waitedFor}: ${this.#said}`);
+  }
+
+  #hear(message: Message): void {
+    if (message.event) this.#events.get(message.event)?.resolve();
+    else if ('return' in message || message.error) this.#answers.shift()?.(message);
+  }
+}

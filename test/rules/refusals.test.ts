@@ -1,0 +1,177 @@
+/** What the rules say about refusals when the host can be asked: sysfs, /proc, IOMMU groups. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { RULES } from '../../src/catalogue.ts';
+import { EBUSY, EINVAL, EIO, ENOSPC } from '../../src/engine/errno.ts';
+import type { FileOwner, Host } from '../../src/events/host.ts';
+import { bindPciFails, duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
+import { ScenarioRunner } from '../kit/scenario-runner.ts';
+
+const SPDK = { pid: 700, comm: 'spdk' };
+
+function runnerWith(answers: Partial<Host>): ScenarioRunner {
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => new Set<number>(), ...answers };
+  return new ScenarioRunner({ rules: RULES, host });
+}
+
+function messages(runner: ScenarioRunner): string[] {
+  return runner.violations().map(({ rule, message }) => `${rule}: ${message}`);
+}
+
+function owner(pid: number, comm: string, group: number): FileOwner {
+  return {
+    ...{ pid, comm, uid: 0, startedAt: 0, kvmFiles: false, deviceFiles: [] },
+    ...{ groupFiles: [{ fd: 9, group }], cdevFiles: [], mappedDevices: [] },
+  };
+}
+
+describe('an instance that a driver does not return', () => {
+  it('is found missing although the driver was too slow for the first answer', () => {
+    // As the host: what was not answered in time is asked again only when a later answer is wanted.
+    type Offer = ReadonlyMap<string, number> | undefined;
+    let offer: Offer = new Map([['mtty-1', 2]]);
+    const asked: { at: number; offer: Offer }[] = [];
+    const runner = runnerWith({
+      availableInstances(_parent, notBefore) {
+        const last = asked.at(-1);
+        if (last && last.at >= notBefore) return last.offer;
+        asked.push({ at: notBefore, offer });
+        return undefined;
+      },
+    });
+    const parent = runner.run((scenario) => scenario.parent());
+    runner.run((scenario) => scenario.wait(5));
+    offer = undefined;
+    runner.run((scenario) => {
+      scenario.remove(scenario.create(parent));
+      scenario.wait(5);
+    });
+    assert.deepEqual(messages(runner), []);
+    offer = new Map([['mtty-1', 1]]);
+    runner.run((scenario) => scenario.wait(15));
+    assert.deepEqual(
+      runner.violations().map(({ rule, severity }) => [rule, severity]),
+      [['instances-exhausted', 'error']],
+    );
+  });
+});
+
+describe('a create refused with ENOSPC', () => {
+  for (const [offer, rule] of [
+    [1, 'create-failed'],
+    [0, 'instances-exhausted'],
+  ] as const) {
+    it(`is reported once, as ${rule}, when sysfs has answered that it offers ${offer}`, () => {
+      let answer: ReadonlyMap<string, number> | undefined;
+      const runner = runnerWith({ availableInstances: () => answer });
+      runner.run((scenario) => {
+        scenario.probeFails(scenario.createEnters(scenario.parent()), ENOSPC);
+      });
+      assert.deepEqual(messages(runner), []);
+      answer = new Map([['mtty-1', offer]]);
+      runner.run((scenario) => scenario.wait(1));
+      runner.run((scenario) => scenario.wait(5));
+      assert.deepEqual(
+        runner.violations().map((one) => [one.rule, one.count]),
+        [[rule, 1]],
+      );
+    });
+  }
+
+  it('is reported as instances-exhausted when the driver does not answer', () => {
+    const runner = runnerWith({ availableInstances: () => undefined });
+    runner.run((scenario) => {
+      scenario.probeFails(scenario.createEnters(scenario.parent()), ENOSPC);
+      scenario.wait(5);
+    });
+    assert.deepEqual(
+      runner.violations().map(({ rule }) => rule),
+      ['instances-exhausted'],
+    );
+  });
+
+  it('says of whose refusal nothing is known after a loss', () => {
+    const runner = runnerWith({});
+    runner.run((scenario) => {
+      const creation = scenario.createEnters(scenario.parent());
+      scenario.steps.push('loss');
+      scenario.probeFails(creation, EIO);
+    });
+    assert.match(messages(runner)[0], /^create-failed: .*events were lost/);
+  });
+});
+
+describe('a group that is open already', () => {
+  it('was opened before the agent started, as a snapshot shows', () => {
+    const runner = runnerWith({});
+    runner.run((scenario) => {
+      const device = scenario.bindPci('0000:01:00.0');
+      duringSnapshot(scenario, () =>
+        scenario.event('snapshot.group:begin', SPDK, { groupId: device.groupId }),
+      );
+      scenario.groupOpenFails(device, EBUSY);
+    });
+    const [message] = messages(runner);
+    assert.match(
+      message,
+      /because spdk \(pid 700\) has had it open since before the agent started/,
+    );
+    assert.match(message, /Only the group is open, and none of its devices\.$/);
+  });
+
+  it('is held by a process that only /proc shows, once that was read', () => {
+    let owners: readonly FileOwner[] | undefined;
+    const runner = runnerWith({ fileOwners: () => owners });
+    const { groupId } = runner.run((scenario) => {
+      const device = scenario.bindPci('0000:01:00.0');
+      scenario.groupOpenFails(device, EBUSY);
+      return device;
+    });
+    assert.deepEqual(messages(runner), []);
+    owners = [owner(700, 'spdk', groupId), owner(701, 'other', groupId + 1)];
+    runner.run((scenario) => scenario.wait(1));
+    const [message, ...others] = messages(runner);
+    assert.match(message, /EBUSY, because spdk \(pid 700\) has it open\./);
+    assert.doesNotMatch(message, /other/);
+    assert.deepEqual(others, []);
+  });
+
+  it('was passed on by the process that opened it', () => {
+    const runner = runnerWith({ fileOwners: () => [owner(701, 'helper', 1)] });
+    runner.run((scenario) => {
+      const device = scenario.bindPci('0000:01:00.0');
+      openGroup(scenario, { ...device, groupId: 1 }, { as: SPDK });
+      scenario.groupOpenFails({ ...device, groupId: 1 }, EBUSY);
+    });
+    assert.match(
+      messages(runner)[0],
+      /spdk \(pid 700\), which opened it .* helper \(pid 701\) has it/,
+    );
+  });
+});
+
+describe('a device that VFIO does not register', () => {
+  for (const [has, words] of [
+    [false, /because it has no IOMMU group/],
+    [true, /although it has an IOMMU group/],
+    [undefined, /probably because it has no IOMMU group/],
+  ] as const) {
+    it(`whose IOMMU group is ${has === undefined ? 'not known' : has ? 'there' : 'missing'}`, () => {
+      const runner = runnerWith({ hasIommuGroup: () => has });
+      runner.run((scenario) =>
+        bindPciFails(scenario, '0000:01:00.0', { error: EINVAL, at: 'register' }),
+      );
+      const found = messages(runner);
+      assert.equal(found.length, 1);
+      assert.match(found[0], words);
+    });
+  }
+});
+
+describe('a group without container', () => {
+  it('may not be viable where that is not known', () => {
+    const runner = runnerWith({});
+    runner.run((scenario) => scenario.getFdFails(scenario.bindPci('0000:01:00.0'), EINVAL));
+    assert.match(messages(runner)[0], /bound to a driver of the host, which is not known here/);
+  });
+});

@@ -1,0 +1,246 @@
+/**
+ * That no message says what is not true. Processes open devices, duplicate their descriptors, pass them
+ * on, map them, fork, execute, exit and get each other's ids, while devices are removed; one agent
+ * observes all of it, one starts late. Each process, wait and reason that they name is compared with
+ * what was done.
+ */
+import assert from 'node:assert/strict';
+import { after, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { RULES } from '../../src/catalogue.ts';
+import { RuleEngine } from '../../src/engine/engine.ts';
+import type { Holder, Violation } from '../../src/engine/violation.ts';
+import { EventCursor } from '../../src/events/cursor.ts';
+import type { Host } from '../../src/events/host.ts';
+import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
+import { World } from '../../src/lifecycle/world.ts';
+import type { Step } from '../../src/scenario/types.ts';
+import { SECOND } from '../../src/units.ts';
+import { cases } from '../kit/random.ts';
+import { ScenarioRunner } from '../kit/scenario-runner.ts';
+import {
+  applyAll,
+  keyOf,
+  seenSysfs,
+  snapshotBegins,
+  snapshotEnds,
+  snapshotRecord,
+} from '../kit/snapshot-records.ts';
+import { type DeviceFile, type Process, TrueHost } from '../kit/true-host.ts';
+
+/** Until every violation has been attributed again, s. */
+const ATTRIBUTED = 7;
+/** How old the time in a message may be, s. */
+const MESSAGE_AGE = 6;
+const PARTY = /([^\s(;]+) \(pid (\d+)\)/g;
+const ADMIN = 500;
+
+interface Named {
+  readonly comm: string;
+  readonly pid: number;
+}
+
+/** A descriptor of a process. */
+interface Place {
+  readonly process: Process;
+  readonly fd: number;
+}
+
+/** What an agent knows that may have started late. */
+class LateAgent {
+  readonly world = new World({ endedObjects: 1000 });
+  readonly engine: RuleEngine;
+  /** The files that were open when it started, and where it found them. */
+  readonly found = new Map<DeviceFile, Place>();
+  readonly #dispatcher = new Dispatcher(this.world);
+
+  constructor(host: Host) {
+    this.engine = new RuleEngine(this.world, { rules: RULES, host });
+  }
+
+  /** Takes its first host snapshot. @param full a world that got every event */
+  start(full: World, truth: TrueHost): void {
+    const { now } = full;
+    const records = [
+      snapshotBegins(now),
+      ...seenSysfs(full, now),
+      ...[...truth.files].flatMap((file) => this.#find(full, truth, file)),
+      snapshotEnds(now),
+    ];
+    for (const transition of applyAll(this.world, records)) this.engine.check(transition);
+  }
+
+  /** A host snapshot finds each file in the first process that has a descriptor of it. */
+  #find(full: World, { living }: TrueHost, file: DeviceFile): Uint8Array[] {
+    const device = full.devices.named(file.device.uuid);
+    for (const process of living.toSorted((one, other) => one.pid - other.pid)) {
+      const { pid, comm, descriptors } = process;
+      for (const [fd, held] of descriptors) {
+        if (held !== file || !device) continue;
+        this.found.set(file, { process, fd });
+        const { vdevLow, vdevHigh, openCount, groupId, name, bus, driver, parentName } = device;
+        const vdev = keyOf({ keyLow: vdevLow, keyHigh: vdevHigh });
+        const keys = { dev: keyOf(device), vdev, file: file.opening.key };
+        const names = { device: name, bus, driver, parent: parentName };
+        const fields = { ...keys, pid, tid: pid, comm, fd, openCount, groupId, names };
+        return [snapshotRecord('snapshot.open', full.now, fields)];
+      }
+    }
+    return [];
+  }
+
+  apply(step: Step): void {
+    if (typeof step === 'number') this.engine.tick(step);
+    else if (step instanceof Uint8Array)
+      this.engine.check(this.#dispatcher.apply(new EventCursor(step.buffer as ArrayBuffer)));
+  }
+}
+
+interface History {
+  readonly truth: TrueHost;
+  readonly agents: readonly Agent[];
+  readonly now: number;
+}
+
+interface Agent {
+  readonly name: string;
+  readonly engine: RuleEngine;
+  readonly found: ReadonlyMap<DeviceFile, Place>;
+}
+
+function play(steps: readonly number[], startsAt: number, showsDevice: boolean): History {
+  const holder: { host?: Host } = {};
+  // The host is made of the scenario, which the runner makes.
+  const host = new Proxy({} as Host, { get: (_, name) => Reflect.get(holder.host ?? {}, name) });
+  const runner = new ScenarioRunner({ rules: RULES, host });
+  const truth = new TrueHost(runner.scenario, () => runner.flush().world.now, showsDevice);
+  holder.host = truth.host();
+  const late = new LateAgent(host);
+  let applied = 0;
+  const flush = (isLate: boolean) => {
+    runner.flush();
+    const { steps: all } = runner.scenario;
+    if (isLate) for (const step of all.slice(applied)) late.apply(step);
+    applied = all.length;
+  };
+  for (const [i, choice] of steps.entries()) {
+    if (i === startsAt) late.start(runner.world, truth);
+    truth.step(choice);
+    flush(i >= startsAt);
+  }
+  for (let i = 0; i < ATTRIBUTED; i++) {
+    runner.scenario.wait(1);
+    flush(startsAt < steps.length);
+  }
+  histories++;
+  const agents = [
+    { name: 'all of it', engine: runner.engine, found: new Map() },
+    { name: 'a part of it', engine: late.engine, found: late.found },
+  ];
+  return { truth, agents, now: runner.world.now };
+}
+
+/** What in a violation is not true. */
+function untruths(violation: Violation, { truth, now }: History, { found }: Agent): string[] {
+  const { message, holders, rule, resolvedAt } = violation;
+  messages++;
+  const all = [...partiesIn(message), ...holders.map(({ task }) => task)];
+  const wrong = all
+    .filter((named) => !existed(truth, named))
+    .map(({ comm, pid }) => `${comm} (pid ${pid}) never existed`);
+  const device = truth.devices.find(({ uuid }) => uuid === violation.device);
+  if (resolvedAt !== 0 || !device || !['remove-stall', 'request-ignored'].includes(rule))
+    return wrong;
+  stalls++;
+  const holding = truth.holdersOf(device);
+  const isHolding = ({ pid }: Named) => holding.some((one) => one.pid === pid);
+  const hasSome = ({ pid }: Named) =>
+    truth.living.some((one) => one.pid === pid && one.descriptors.size + one.mapped.size > 0);
+  const claim = (what: string, clause: RegExp, isTrue: (named: Named) => boolean) =>
+    partiesIn(clause.exec(message)?.[1] ?? '')
+      .filter((named) => !isTrue(named))
+      .map(({ pid }) => `pid ${pid} ${what}`);
+  const places = [...truth.files]
+    .filter((file) => file.device === device)
+    .map((file) => {
+      const { process, fd } = found.get(file) ?? { process: file.opener, fd: file.fd };
+      return { file, process, fd };
+    });
+  const at = ({ pid }: Named) => places.filter(({ process }) => process.pid === pid);
+  const isGone = (named: Named) => at(named).some(({ process }) => process.endedAt > 0);
+  const hasClosed = (named: Named) =>
+    at(named).some(({ file, process, fd }) => process.descriptors.get(fd) !== file);
+  const hasOpened = (named: Named) => at(named).some(({ file }) => !found.has(file));
+  const had = (named: Named) => at(named).some(({ file }) => found.has(file));
+  const ONCE = 'which (?:opened it|had it when the agent first looked),';
+  wrong.push(
+    ...claim('does not hold it', /held open by ([^;:]+)/, isHolding),
+    ...claim('has no device file', /(?:probably held by|held by any of) ([^;:]+)/, hasSome),
+    ...claim('did not open it', /([^;,]+), which opened it,/, hasOpened),
+    ...claim('did not have it', /([^;,]+), which had it when/, had),
+    ...claim('is not gone', new RegExp(`([^;,]+), ${ONCE} is gone`), isGone),
+    ...claim('has not closed it', new RegExp(`([^;,]+), ${ONCE} has (?:closed|passed)`), hasClosed),
+    ...claim(
+      'has not passed it on',
+      new RegExp(`([^;,]+), ${ONCE} has passed`),
+      () => holding.length > 0,
+    ),
+    ...holders
+      .filter((one) => one.how === 'holds' && one.device === device.uuid && !isHolding(one.task))
+      .map((one) => `${describeHolder(one)} is not true`),
+    ...holders
+      .filter((one) => one.how === 'gone' && !isGone(one.task))
+      .map((one) => `${describeHolder(one)} is not true`),
+  );
+  if (/is not known/.test(message) && holding.length > 0) wrong.push('somebody has it');
+  const [, atLeast, said] = /waiting for (at least )?([\d.]+) s/.exec(message) ?? [];
+  if (said !== undefined) {
+    const waited = (now - (truth.removalBegan.get(device.uuid) ?? 0)) / SECOND;
+    const isTrue =
+      Number(said) <= waited + 0.1 && (atLeast || Number(said) >= waited - MESSAGE_AGE);
+    if (!isTrue) wrong.push(`it has waited for ${waited} s`);
+  }
+  return wrong.map((why) => `${why}: ${rule}: ${message}`);
+}
+
+function describeHolder({ task, how, holds, fd }: Holder): string {
+  return `holder pid ${task.pid}, ${how} ${holds} ${fd},`;
+}
+
+function partiesIn(text: string): Named[] {
+  return [...text.matchAll(PARTY)].map(([, comm, pid]) => ({ comm, pid: Number(pid) }));
+}
+
+function existed(truth: TrueHost, { comm, pid }: Named): boolean {
+  if (pid === ADMIN) return comm === 'admin';
+  return truth.processes.some((one) => one.pid === pid && one.names.has(comm));
+}
+
+let histories = 0;
+let messages = 0;
+let stalls = 0;
+
+describe('what is said of a host', () => {
+  after(() => {
+    console.log(`${histories} histories, ${messages} messages, ${stalls} of removals that wait`);
+    assert.ok(stalls > histories / 20, 'many removals had to wait');
+  });
+
+  it('is true', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.nat(1e6), { minLength: 10, maxLength: 60, size: 'max' }),
+        fc.nat(60),
+        fc.boolean(),
+        (steps, startsAt, showsDevice) => {
+          const history = play(steps, startsAt, showsDevice);
+          for (const agent of history.agents) {
+            const wrong = agent.engine.list().flatMap((one) => untruths(one, history, agent));
+            assert.deepEqual(wrong, [], `by the agent that observes ${agent.name}`);
+          }
+        },
+      ),
+      cases(500),
+    );
+  });
+});
