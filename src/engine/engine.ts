@@ -48,14 +48,16 @@ export interface EngineOptions {
   readonly limit?: number;
 }
 
-type Listener = (transition: Transition) => void;
-
 /** A rule, ready to be called. */
 interface Installed {
+  readonly rule: Rule;
   readonly found: FoundByRule;
-  /** By kindIndex(). */
-  readonly listeners: readonly (readonly [number, Listener])[];
-  readonly clock: (() => void) | undefined;
+  readonly context: RuleContext;
+}
+
+/** What a rule does at one event kind. */
+interface Listener extends Installed {
+  readonly listen: NonNullable<NonNullable<Rule['on']>[EventKind]>;
 }
 
 /** How often the attribution of an ongoing violation is renewed, ns. */
@@ -80,11 +82,10 @@ export class RuleEngine {
   evaluatedUntil = 0;
 
   readonly rules: readonly Rule[];
-  /** What each rule does, at which event kinds and as time passes. */
   readonly #installed: Installed[];
-  /** Of the active rules: by kindIndex(), and as time passes. */
+  #active: Installed[] = [];
+  /** Of the active rules, by kindIndex(). */
   #listeners: Listener[][] = [];
-  #clocks: (() => void)[] = [];
   readonly #store: ViolationStore;
   readonly #world: World;
   readonly #attributor: Attributor;
@@ -117,12 +118,12 @@ export class RuleEngine {
 
   /** From now on only these rules run: the others lack a point that they need. */
   activate(isActive: (rule: Rule) => boolean): void {
+    this.#active = this.#installed.filter(({ rule }) => isActive(rule));
     this.#listeners = Array.from({ length: KIND_COUNT }, () => []);
-    this.#clocks = [];
-    for (const { found, listeners, clock } of this.#installed) {
-      if (!isActive(found.rule)) continue;
-      for (const [index, listener] of listeners) this.#listeners[index].push(listener);
-      if (clock) this.#clocks.push(clock);
+    for (const installed of this.#active) {
+      for (const [kind, listen] of Object.entries(installed.rule.on ?? {})) {
+        this.#listeners[kindIndexOf(kind as EventKind)].push({ ...installed, listen });
+      }
     }
   }
 
@@ -130,7 +131,14 @@ export class RuleEngine {
   check(transition: Transition): void {
     if (this.#deferred.length > 0) this.#raiseDeferred();
     const listeners = this.#listeners[transition.index];
-    for (let i = 0; i < listeners.length; i++) listeners[i](transition);
+    for (let i = 0; i < listeners.length; i++) {
+      const { listen, context, rule } = listeners[i];
+      try {
+        listen(transition, context);
+      } catch (error) {
+        this.#reportError(rule, error);
+      }
+    }
   }
 
   /** Gives the time to the rules. @param now ns on the boot-time clock */
@@ -138,7 +146,13 @@ export class RuleEngine {
     if (now > this.#world.now) this.#world.now = now;
     if (this.#deferred.length > 0) this.#raiseDeferred();
     this.#attributor.prepare(this.#stalls());
-    for (const clock of this.#clocks) clock();
+    for (const { rule, context } of this.#active) {
+      try {
+        rule.onClock?.(context);
+      } catch (error) {
+        this.#reportError(rule, error);
+      }
+    }
     this.#memories.dropEnded();
     for (const { found } of this.#installed) {
       found.dropOver(now);
@@ -193,26 +207,14 @@ export class RuleEngine {
       resolve: (about) => this.#resolve(found, about),
       conclude: (finding) => this.#conclude(found, finding),
     };
-    const guarded =
-      <Args extends unknown[]>(call: (...args: Args) => void) =>
-      (...args: Args): void => {
-        try {
-          call(...args);
-        } catch (error) {
-          for (const sink of this.#sinks) sink.ruleError?.(rule, error);
-        }
-      };
     // From zero, so that the first violation is an increase, too.
     this.occurred.set(`${rule.id} ${rule.severity}`, 0);
-    const { onClock } = rule;
-    return {
-      found,
-      listeners: Object.entries(rule.on ?? {}).map(([name, listen]) => [
-        kindIndexOf(name as EventKind),
-        guarded((transition: Transition) => listen(transition, context)),
-      ]),
-      clock: onClock && guarded(() => onClock(context)),
-    };
+    return { rule, found, context };
+  }
+
+  /** One rule that fails does not stop the others. */
+  #reportError(rule: Rule, error: unknown): void {
+    for (const sink of this.#sinks) sink.ruleError?.(rule, error);
   }
 
   #report(by: FoundByRule, finding: Finding): void {

@@ -14,6 +14,7 @@ import {
 import type { Host } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { POINT } from '../events/wire.gen.ts';
+import type { Call } from '../lifecycle/calls.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import { inProgress } from '../lifecycle/operations.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -58,14 +59,14 @@ export const removeStall: Rule = {
     'vfio.unregister:begin'({ device, event, call }, context) {
       const { unbindBegan } = device ?? {};
       if (device && unbindBegan && isInRemoveCallback(device))
-        conclude(device, call?.task, event.time - unbindBegan, 'took', context);
+        conclude(device, call, event.time - unbindBegan, 'took', context);
     },
     'vfio.unregister:end'({ device, duration, call }, context) {
       // A wait that began before the agent has no duration, and one within a removal no other end.
-      if (device) conclude(device, call?.task, duration, 'waited', context);
+      if (device) conclude(device, call, duration, 'waited', context);
     },
     'mdev.unbind:end'({ device, call }, context) {
-      if (device) conclude(device, call?.task, inDriver(device), 'took', context);
+      if (device) conclude(device, call, inDriver(device), 'took', context);
     },
   },
   onClock(context) {
@@ -187,7 +188,7 @@ function inDriver(device: Device): number {
 /** A part of the removal has ended. @param lasted ns; negative when it is not known */
 function conclude(
   device: Device,
-  remover = device.remover,
+  call: Readonly<Call> | undefined,
   lasted: number,
   word: 'waited' | 'took',
   { thresholds, resolve, conclude }: RuleContext,
@@ -197,6 +198,7 @@ function conclude(
     resolve(device);
     return;
   }
+  const remover = call?.task ?? device.remover;
   const what = `The removal of ${deviceWords(device)} by ${byWhom(device, remover)}`;
   conclude({
     device,
