@@ -6,7 +6,7 @@ import type { EventCursor } from '../events/cursor.ts';
 import { COVERED } from '../events/wire.gen.ts';
 import { countKnownOpens, setHeldVm, updateUseState } from './associate.ts';
 import { endVmsWithoutKvm, newVm } from './kvm.ts';
-import type { Parent } from './objects.ts';
+import type { Parent, Vm } from './objects.ts';
 import {
   confirm,
   forgetUnregistration,
@@ -55,8 +55,7 @@ function sweepVms(world: World, snapshot: Snapshot, event: EventCursor, listed: 
     }
   }
   for (const vm of world.vms) {
-    const isUnheld = vm.adopted && vm.foundBy === snapshot.number && !snapshot.vmsWithFd.has(vm);
-    if (isUnheld && vm.state === 'running') {
+    if (vm.state === 'running' && hasNoFile(vm, snapshot)) {
       vm.state = 'zombie';
       vm.fdClosedAt = snapshot.began;
       vm.isCloseInferred = true;
@@ -66,6 +65,16 @@ function sweepVms(world: World, snapshot: Snapshot, event: EventCursor, listed: 
     vm.destroyBegan = event.time;
     world.vms.end(vm);
   }
+}
+
+/**
+ * Whether no process has the VM's own file. A VM that was first seen in this snapshot may have been
+ * created while the files were read, behind the place that the reader had reached: of such a VM, only the
+ * next snapshot can tell.
+ */
+function hasNoFile(vm: Vm, snapshot: Snapshot): boolean {
+  const isSought = vm.adopted && vm.foundBy === snapshot.number && vm.firstSeen < snapshot.began;
+  return isSought && !snapshot.vmsWithFd.has(vm);
 }
 
 function sweepOpens(world: World, snapshot: Snapshot, event: EventCursor): void {

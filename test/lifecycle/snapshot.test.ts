@@ -146,13 +146,30 @@ describe('the host snapshot at the start', () => {
     ] as const) {
       const host = new Host();
       host.snapshot(found);
+      host.snapshot(found);
       assert.deepEqual([host.onlyVm().state, host.onlyVm().creatorTid], [state, 4242]);
+    }
+  });
+
+  it('takes no VM for closed that was created behind the place that the reader had reached', () => {
+    for (const found of [
+      [BOUND, OPEN, LISTED],
+      [['snapshot.vm_file', VM[1]], LISTED],
+      [LISTED],
+    ] as const) {
+      const host = new Host();
+      host.snapshot(found);
+      assert.equal(host.onlyVm().state, 'running');
+      host.snapshot([BOUND, OPEN, VM, LISTED]);
+      assert.deepEqual([host.onlyVm().state, host.onlyVm().fdClosedAt], ['running', 0]);
     }
   });
 
   it('distinguishes VMs of one thread by their count in debugfs', () => {
     const host = new Host();
-    host.snapshot([VM, LISTED, LISTED, ['snapshot.vm_entry', { vmPid: 9 }]]);
+    const found = [VM, LISTED, LISTED, ['snapshot.vm_entry', { vmPid: 9 }]] as const;
+    host.snapshot(found);
+    host.snapshot(found);
     const states = [...host.world.vms].map(({ creatorTid, state }) => `${creatorTid} ${state}`);
     assert.deepEqual(states.sort(), ['4242 running', '4242 zombie', '9 zombie']);
   });
@@ -160,6 +177,8 @@ describe('the host snapshot at the start', () => {
   it('turns a zombie back into a running VM when it finds the file of the VM', () => {
     const host = new Host();
     host.snapshot([['snapshot.vm_file', VM[1]], LISTED]);
+    host.snapshot([['snapshot.vm_file', VM[1]], LISTED]);
+    assert.equal(host.onlyVm().state, 'zombie');
     host.snapshot([VM, LISTED]);
     assert.deepEqual([host.onlyVm().state, host.onlyVm().fdClosedAt], ['running', 0]);
   });
