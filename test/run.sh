@@ -15,6 +15,8 @@ step 'layers, import circles, retired words'
 node test/check/main.ts
 step 'generated files'
 bash test/generated.sh --check
+step 'CONTRIBUTING.md, followed literally'
+node test/check/contributing.ts
 step 'the programs that are started, and their packages'
 node test/programs/check.ts
 step 'the pictures of the dashboards'
@@ -23,9 +25,8 @@ step 'unit tests and the lab, on this machine'
 # The lab boots a VM for some of its tests; two at a time are enough for two cores.
 node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'dashboards/**/*.test.ts' 'test/bench/**/*.test.ts' 'test/generate/*.test.ts' 'test/programs/*.test.ts' 'test/rules/*.test.ts' 'test/lifecycle/*.test.ts' 'test/check/*.test.ts' 'test/kit/*.test.ts' 'test/lab/**/*.test.ts'
 
-# A VM keeps one core busy, so the tests that boot some, one after the other, leave the other to these.
+# What needs no VM runs beside those tests that do, which must not wait for it.
 beside() {
-  # The tests that need a VM must not wait for these.
   renice -n 10 "$BASHPID" >/dev/null
   step 'traces, to a real collector and to failing ones'
   node --test --test-concurrency=1 'test/collector/*.test.ts'
@@ -40,11 +41,13 @@ beside() {
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 beside >"$log" 2>&1 &
+beside=$!
+# Each VM keeps one core busy, so two run at a time.
 step 'end to end on 6.12'
 failed=0
-node --test --test-concurrency=1 'test/e2e/*.test.ts' || failed=1
-wait $! || failed=1
-cat "$log"
+node --test --test-concurrency=2 'test/e2e/*.test.ts' || failed=1
 step 'end to end on 5.10, which has no module BTF'
-VFIOSCOPE_KERNEL=5.10 node --test --test-concurrency=1 test/e2e/{scenario,loss,trace}.e2e.test.ts || failed=1
+VFIOSCOPE_KERNEL=5.10 node --test --test-concurrency=2 test/e2e/{scenario,loss,trace}.e2e.test.ts || failed=1
+wait "$beside" || failed=1
+cat "$log"
 exit "$failed"

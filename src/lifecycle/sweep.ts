@@ -69,8 +69,8 @@ function sweepVms(world: World, snapshot: Snapshot, event: EventCursor, listed: 
 
 /**
  * Whether no process has the VM's own file. A VM that was first seen in this snapshot may have been
- * created while the files were read, behind the place that the reader had reached: of such a VM, only the
- * next snapshot can tell.
+ * created while the files were read, behind the place that the reader had reached, so only the next
+ * snapshot decides.
  */
 function hasNoFile(vm: Vm, snapshot: Snapshot): boolean {
   const isSought = vm.adopted && vm.foundBy === snapshot.number && vm.firstSeen < snapshot.began;

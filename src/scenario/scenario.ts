@@ -6,11 +6,9 @@
  * (…Begins, …Ends) other steps may happen.
  */
 
-import { encodeRecord, type RecordFields } from '../events/encoder.ts';
-import { type EventKind, POINTS, type PointName } from '../events/points.ts';
 import { FLAG } from '../events/wire.gen.ts';
-import { SECOND } from '../units.ts';
 import { mdevNames, namedMdev, namedVfio, plainMdev, plainVfio } from './fields.ts';
+import { Steps } from './steps.ts';
 import type {
   Actor,
   Creation,
@@ -19,55 +17,29 @@ import type {
   ScenarioDevice,
   ScenarioParent,
   ScenarioVm,
-  Step,
   Unregistering,
 } from './types.ts';
 
 const SHELL: Actor = { pid: 500, comm: 'mdevctl' };
 const VMM: Actor = { pid: 600, comm: 'qemu' };
-const STEP = 10_000;
 /** The value of a refcount_t after an underflow: include/linux/refcount.h. */
 const REFCOUNT_SATURATED = -0x40000000;
 
-export class Scenario {
-  readonly steps: Step[] = [];
+export class Scenario extends Steps {
   /** The processes that have KVM files after the last step. */
   readonly kvmPids = new Set<number>();
-  #time = 1000e9;
-  #seq = 0;
-  #keys = 0;
-
-  /** Lets time pass, with a tick every second. */
-  wait(seconds: number): void {
-    for (let i = 0; i < seconds; i++) {
-      this.#time += SECOND;
-      this.steps.push(this.#time);
-    }
-  }
-
-  /** Lets time pass without a tick, as between two of them on a busy machine. */
-  pass(seconds: number): void {
-    this.#time += seconds * SECOND;
-  }
-
-  /** An event by its kind; steps that few scenarios need are functions in mdev.ts and vfio.ts. */
-  event(kind: EventKind, task: Actor, fields: Partial<RecordFields>): void {
-    const split = kind.lastIndexOf(':');
-    const flag = kind.endsWith(':end') ? FLAG.EVENT_END : 0;
-    this.#emit(kind.slice(0, split) as PointName, task, fields, flag);
-  }
 
   /** @param options at: a parent that was unregistered, whose address this one gets */
   parent({
     name = 'mtty',
     driver = 'mtty',
     type = '',
-    at = { key: this.#key() },
+    at = { key: this.key() },
   } = {}): ScenarioParent {
     const parent = { key: at.key, name, driver, type: type || `${name}-1` };
     const fields = { parent: parent.key, names: { parent: name, driver } };
-    this.#begin('mdev.parent.register', SHELL, fields);
-    this.#end('mdev.parent.register', SHELL, { parent: parent.key });
+    this.begin('mdev.parent.register', SHELL, fields);
+    this.end('mdev.parent.register', SHELL, { parent: parent.key });
     return parent;
   }
 
@@ -78,61 +50,61 @@ export class Scenario {
   /** The device is in sysfs, but its driver's probe has not been called. */
   createEnters(parent: ScenarioParent, { uuid = this.#uuid(), as = SHELL } = {}): Creation {
     const device: ScenarioDevice = {
-      key: this.#key(),
+      key: this.key(),
       uuid,
       parent,
-      groupId: this.#keys,
+      groupId: this.keys,
       openCount: 0,
       groupVm: undefined,
       vm: undefined,
     };
     const names = { ...mdevNames(device), device: '' };
-    this.#begin('mdev.create', as, { parent: parent.key, names: { ...names, uuid } });
+    this.begin('mdev.create', as, { parent: parent.key, names: { ...names, uuid } });
     return { device, task: as };
   }
 
   /** The driver sets it up. */
   probeBegins(creation: Creation): Creation {
     const { device, task } = creation;
-    this.#begin('mdev.probe', task, namedMdev(device));
+    this.begin('mdev.probe', task, namedMdev(device));
     this.initialise(device, task);
-    this.#begin('vfio.register_emulated', task, { ...namedVfio(device), groupId: -1 });
-    this.#end('vfio.register_emulated', task, plainVfio(device));
+    this.begin('vfio.register_emulated', task, { ...namedVfio(device), groupId: -1 });
+    this.end('vfio.register_emulated', task, plainVfio(device));
     return creation;
   }
 
   /** Its driver allocates a vfio_device for it. */
   initialise(device: ScenarioDevice, task: Actor = SHELL): void {
     const { key: dev } = device;
-    this.#begin('vfio.init', task, { ...namedVfio(device), vdev: 0, openCount: -1, groupId: -1 });
-    this.#end('vfio.init', task, { dev, vdev: dev });
+    this.begin('vfio.init', task, { ...namedVfio(device), vdev: 0, openCount: -1, groupId: -1 });
+    this.end('vfio.init', task, { dev, vdev: dev });
   }
 
   /** The driver refuses it after having allocated a vfio_device, and cleans up. */
   probeFails({ device, task }: Creation, errno: number): void {
-    this.#begin('mdev.probe', task, namedMdev(device));
+    this.begin('mdev.probe', task, namedMdev(device));
     this.initialise(device, task);
     this.freeVdev(device, task);
-    this.#end('mdev.probe', task, { ...plainMdev(device), ret: -errno });
+    this.end('mdev.probe', task, { ...plainMdev(device), ret: -errno });
     this.freeMdev(device, task);
-    this.#end('mdev.create', task, { parent: device.parent?.key ?? 0, ret: -errno });
+    this.end('mdev.create', task, { parent: device.parent?.key ?? 0, ret: -errno });
   }
 
   /** The last reference on its vfio_device is put. */
   freeVdev(device: ScenarioDevice, task: Actor = SHELL): void {
-    this.#begin('vfio.release', task, namedVfio(device));
-    this.#end('vfio.release', task, { dev: device.key, vdev: device.key });
+    this.begin('vfio.release', task, namedVfio(device));
+    this.end('vfio.release', task, { dev: device.key, vdev: device.key });
   }
 
   /** Its last reference is put. */
   freeMdev(device: ScenarioDevice, task: Actor = SHELL): void {
-    this.#begin('mdev.release', task, namedMdev(device));
-    this.#end('mdev.release', task, plainMdev(device));
+    this.begin('mdev.release', task, namedMdev(device));
+    this.end('mdev.release', task, plainMdev(device));
   }
 
   createEnds({ device, task }: Creation): ScenarioDevice {
-    this.#end('mdev.probe', task, plainMdev(device));
-    this.#end('mdev.create', task, { parent: device.parent?.key ?? 0 });
+    this.end('mdev.probe', task, plainMdev(device));
+    this.end('mdev.create', task, { parent: device.parent?.key ?? 0 });
     return device;
   }
 
@@ -147,13 +119,13 @@ export class Scenario {
   ): void {
     const { name, driver, type } = parent;
     const names = { uuid, type, parent: name, driver };
-    this.#begin('mdev.create', as, { parent: parent.key, names });
-    this.#end('mdev.create', as, { parent: parent.key, ret: -errno });
+    this.begin('mdev.create', as, { parent: parent.key, names });
+    this.end('mdev.create', as, { parent: parent.key, ret: -errno });
   }
 
   /** @param options idle: the kernel has entered the call, but has not begun the teardown */
   removeBegins(device: ScenarioDevice, { as = SHELL, idle = false } = {}): Removal {
-    this.#begin('mdev.remove', as, namedMdev(device));
+    this.begin('mdev.remove', as, namedMdev(device));
     const removal = { device, task: as, idle: true };
     if (!idle) this.#unregisterBegins(removal);
     return removal;
@@ -167,7 +139,7 @@ export class Scenario {
 
   removeEnds(removal: Removal, { error = 0 } = {}): void {
     if (!removal.idle) this.#unregisterEnds(removal);
-    this.#end('mdev.remove', removal.task, { ...plainMdev(removal.device), ret: -error });
+    this.end('mdev.remove', removal.task, { ...plainMdev(removal.device), ret: -error });
   }
 
   remove(device: ScenarioDevice, { as = SHELL } = {}): void {
@@ -176,70 +148,70 @@ export class Scenario {
 
   /** The driver's remove callback does not call vfio_unregister_group_dev(). */
   unbindWithoutUnregister({ device, task }: Removal): void {
-    this.#begin('mdev.unbind', task, namedMdev(device));
-    this.#end('mdev.unbind', task, plainMdev(device));
+    this.begin('mdev.unbind', task, namedMdev(device));
+    this.end('mdev.unbind', task, plainMdev(device));
   }
 
   parentUnregisterBegins(parent: ScenarioParent): Unregistering {
     const names = { parent: parent.name, driver: parent.driver };
-    this.#begin('mdev.parent.unregister', SHELL, { parent: parent.key, names });
+    this.begin('mdev.parent.unregister', SHELL, { parent: parent.key, names });
     return { parent, task: SHELL };
   }
 
   childRemoved({ task }: Unregistering, device: ScenarioDevice): void {
-    this.#begin('mdev.remove_child', task, namedMdev(device));
+    this.begin('mdev.remove_child', task, namedMdev(device));
     this.teardown({ device, task, idle: true });
-    this.#end('mdev.remove_child', task, plainMdev(device));
+    this.end('mdev.remove_child', task, plainMdev(device));
   }
 
   parentUnregisterEnds({ parent, task }: Unregistering): void {
-    this.#end('mdev.parent.unregister', task, { parent: parent.key });
+    this.end('mdev.parent.unregister', task, { parent: parent.key });
   }
 
   /** A device is bound to vfio-pci. */
   bindPci(address: string): ScenarioDevice {
     const device: ScenarioDevice = {
-      key: this.#key(),
+      key: this.key(),
       uuid: address,
       parent: undefined,
-      groupId: this.#keys,
+      groupId: this.keys,
       openCount: 0,
       groupVm: undefined,
       vm: undefined,
     };
     this.initialise(device);
-    this.#begin('vfio.register', SHELL, { ...namedVfio(device), groupId: -1 });
-    this.#end('vfio.register', SHELL, plainVfio(device));
+    this.begin('vfio.register', SHELL, { ...namedVfio(device), groupId: -1 });
+    this.end('vfio.register', SHELL, plainVfio(device));
     return device;
   }
 
   unbindPciBegins(device: ScenarioDevice): void {
     // vfio-pci has a request callback.
-    this.#begin('vfio.unregister', SHELL, {
+    this.begin('vfio.unregister', SHELL, {
       ...namedVfio(device),
       flags: FLAG.EVENT_ASKS,
     });
   }
 
   unbindPciEnds(device: ScenarioDevice): void {
-    this.#end('vfio.unregister', SHELL, plainVfio(device));
+    this.end('vfio.unregister', SHELL, plainVfio(device));
     this.freeVdev(device);
   }
 
   /** @param options at: a VM that was destroyed, whose address this one gets */
   createVm({ as = VMM, at }: { as?: Actor; at?: ScenarioVm } = {}): ScenarioVm {
-    const vm = { key: at?.key ?? this.#key(), task: as, users: 1 };
+    const vm = { key: at?.key ?? this.key(), task: as, users: 1 };
     this.takesKvmFile(as);
-    this.#begin('kvm.vm.create', as, {});
-    this.#begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
-    this.#end('kvm.vm.init', as, this.#kvm(vm));
-    this.#end('kvm.vm.create', as, { ret: 11 });
+    this.begin('kvm.vm.create', as, {});
+    this.begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
+    this.end('kvm.vm.init', as, this.#kvm(vm));
+    this.end('kvm.vm.create', as, { ret: 11 });
     return vm;
   }
 
   /** Something gets a reference, which it has to put later. */
   getKvm(vm: ScenarioVm, { as = vm.task } = {}): void {
-    this.#begin('kvm.get', as, this.#kvm(vm));
+    this.begin('kvm.get', as, this.#kvm(vm));
     vm.users++;
   }
 
@@ -249,9 +221,9 @@ export class Scenario {
   }
 
   closeVm(vm: ScenarioVm, { as = vm.task } = {}): void {
-    this.#begin('kvm.vm.fd_close', as, this.#kvm(vm));
+    this.begin('kvm.vm.fd_close', as, this.#kvm(vm));
     this.#putKvm(vm, as);
-    this.#end('kvm.vm.fd_close', as, { kvm: vm.key });
+    this.end('kvm.vm.fd_close', as, { kvm: vm.key });
   }
 
   /** The process gets a file of a VM. */
@@ -268,20 +240,20 @@ export class Scenario {
 
   setKvm(device: ScenarioDevice, vm: ScenarioVm): void {
     device.groupVm = vm;
-    this.#begin('vfio.group.set_kvm', vm.task, { ...this.#kvm(vm), groupId: device.groupId });
+    this.begin('vfio.group.set_kvm', vm.task, { ...this.#kvm(vm), groupId: device.groupId });
   }
 
   clearKvm(device: ScenarioDevice, { as = VMM, exiting = false } = {}): void {
     device.groupVm = undefined;
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
-    this.#begin('vfio.group.set_kvm', as, { groupId: device.groupId, flags });
+    this.begin('vfio.group.set_kvm', as, { groupId: device.groupId, flags });
   }
 
   /** On 5.10 only: the drivers that registered a notifier for the VM of the group return NOTIFY_*. */
   notified(device: ScenarioDevice, answer: number, { as = VMM } = {}): void {
     const { groupId, groupVm } = device;
     const fields = { ...(groupVm ? this.#kvm(groupVm) : {}), groupId, ret: answer };
-    this.#end('vfio.group.notify', as, fields);
+    this.end('vfio.group.notify', as, fields);
   }
 
   openBegins(
@@ -289,15 +261,15 @@ export class Scenario {
     { vm, as = VMM }: { vm?: ScenarioVm; as?: Actor } = {},
   ): Opening {
     if (vm && device.groupVm !== vm) this.setKvm(device, vm);
-    this.#begin('vfio.device.get_fd', as, {
+    this.begin('vfio.device.get_fd', as, {
       groupId: device.groupId,
       names: { device: device.uuid },
     });
     if (device.openCount === 0) this.#capture(device, as);
-    const opening = { device, key: this.#key(), task: as };
+    const opening = { device, key: this.key(), task: as };
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
     const fields = { ...namedVfio(device), ...this.#file(opening), flags };
-    this.#begin('vfio.device.open', as, fields);
+    this.begin('vfio.device.open', as, fields);
     return opening;
   }
 
@@ -307,9 +279,9 @@ export class Scenario {
     if (!error) device.openCount++;
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
     const fields = { ...plainVfio(device), ...this.#file(opening), flags, ret: -error };
-    this.#end('vfio.device.open', task, fields);
+    this.end('vfio.device.open', task, fields);
     if (error && device.openCount === 0) this.#drop(device, task);
-    this.#end('vfio.device.get_fd', task, {
+    this.end('vfio.device.get_fd', task, {
       groupId: device.groupId,
       ret: error ? -error : fd,
     });
@@ -328,14 +300,14 @@ export class Scenario {
     vm.users++;
     device.vm = vm;
     device.openCount++;
-    return { device, key: this.#key(), task: vm.task };
+    return { device, key: this.key(), task: vm.task };
   }
 
   closeBegins(opening: Opening, { exiting = false } = {}): void {
     const { device, task } = opening;
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
     const fields = { ...namedVfio(device), ...this.#file(opening), flags };
-    this.#begin('vfio.device.close', task, fields);
+    this.begin('vfio.device.close', task, fields);
   }
 
   closeEnds(opening: Opening, { exiting = false } = {}): void {
@@ -343,7 +315,7 @@ export class Scenario {
     const flags = exiting ? FLAG.EVENT_EXITING : 0;
     device.openCount--;
     const fields = { ...plainVfio(device), ...this.#file(opening), flags };
-    this.#end('vfio.device.close', task, fields);
+    this.end('vfio.device.close', task, fields);
     if (device.openCount === 0) this.#drop(device, task);
   }
 
@@ -357,60 +329,60 @@ export class Scenario {
   getFdFails(device: ScenarioDevice, errno: number, { as = VMM, hasOptions = false } = {}): void {
     const { groupId } = device;
     const flags = hasOptions ? FLAG.EVENT_OPTIONS : 0;
-    this.#begin('vfio.device.get_fd', as, { groupId, flags, names: { device: device.uuid } });
-    this.#end('vfio.device.get_fd', as, { groupId, ret: -errno });
+    this.begin('vfio.device.get_fd', as, { groupId, flags, names: { device: device.uuid } });
+    this.end('vfio.device.get_fd', as, { groupId, ret: -errno });
   }
 
   groupOpenFails(device: ScenarioDevice, errno: number, { as = VMM } = {}): void {
-    this.#begin('vfio.group.open', as, { groupId: device.groupId });
-    this.#end('vfio.group.open', as, { groupId: device.groupId, ret: -errno });
+    this.begin('vfio.group.open', as, { groupId: device.groupId });
+    this.end('vfio.group.open', as, { groupId: device.groupId, ret: -errno });
   }
 
   #capture(device: ScenarioDevice, task: Actor): void {
     const vm = device.groupVm;
     const base = plainVfio(device);
-    this.#begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+    this.begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
     device.vm = vm && vm.users > 0 ? vm : undefined;
     if (vm) {
-      this.#begin('kvm.get_safe', task, this.#kvm(vm));
+      this.begin('kvm.get_safe', task, this.#kvm(vm));
       if (device.vm) vm.users++;
-      this.#end('kvm.get_safe', task, { ...this.#kvm(vm), ret: device.vm ? 1 : 0 });
+      this.end('kvm.get_safe', task, { ...this.#kvm(vm), ret: device.vm ? 1 : 0 });
     }
     const held = device.vm ? this.#kvm(device.vm) : {};
-    this.#end('vfio.device.kvm_capture', task, { ...base, ...held });
+    this.end('vfio.device.kvm_capture', task, { ...base, ...held });
   }
 
   #drop(device: ScenarioDevice, task: Actor): void {
     const { vm } = device;
     device.vm = undefined;
     const kvm = vm ? this.#kvm(vm) : {};
-    this.#begin('vfio.device.kvm_drop', task, { ...plainVfio(device), ...kvm });
+    this.begin('vfio.device.kvm_drop', task, { ...plainVfio(device), ...kvm });
     if (vm) this.#putKvm(vm, task);
   }
 
   #putKvm(vm: ScenarioVm, task: Actor): void {
-    this.#begin('kvm.put', task, this.#kvm(vm));
+    this.begin('kvm.put', task, this.#kvm(vm));
     if (vm.users <= 0) {
       vm.users = REFCOUNT_SATURATED;
       return;
     }
     if (--vm.users > 0) return;
-    this.#begin('kvm.vm.destroy', task, this.#kvm(vm));
-    this.#end('kvm.vm.destroy', task, { kvm: vm.key });
+    this.begin('kvm.vm.destroy', task, this.#kvm(vm));
+    this.end('kvm.vm.destroy', task, { kvm: vm.key });
   }
 
   #unregisterBegins(removal: Removal): void {
     removal.idle = false;
-    this.#begin('mdev.unbind', removal.task, namedMdev(removal.device));
-    this.#begin('vfio.unregister', removal.task, namedVfio(removal.device));
+    this.begin('mdev.unbind', removal.task, namedMdev(removal.device));
+    this.begin('vfio.unregister', removal.task, namedVfio(removal.device));
   }
 
   #unregisterEnds(removal: Removal): void {
     const { device, task } = removal;
     removal.idle = true;
-    this.#end('vfio.unregister', task, plainVfio(device));
+    this.end('vfio.unregister', task, plainVfio(device));
     this.freeVdev(device, task);
-    this.#end('mdev.unbind', task, plainMdev(device));
+    this.end('mdev.unbind', task, plainMdev(device));
     this.freeMdev(device, task);
   }
 
@@ -422,40 +394,8 @@ export class Scenario {
     return { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid };
   }
 
-  #begin(point: PointName, task: Actor, fields: Partial<RecordFields>): void {
-    this.#emit(point, task, fields, 0);
-  }
-
-  #end(point: PointName, task: Actor, fields: Partial<RecordFields>): void {
-    this.#emit(point, task, fields, FLAG.EVENT_END);
-  }
-
-  #emit(point: PointName, task: Actor, fields: Partial<RecordFields>, flag: number): void {
-    this.#time += STEP;
-    const flags = (fields.flags ?? 0) | flag;
-    this.steps.push(
-      encodeRecord({
-        ...fields,
-        time: this.#time,
-        // Records of a host snapshot have no place in the sequence of a CPU.
-        seq: flags & FLAG.EVENT_SNAPSHOT ? 0 : this.#seq++,
-        point: POINTS[point],
-        flags,
-        pid: task.pid,
-        tid: task.tid ?? task.pid,
-        comm: task.comm,
-        uid: task.uid ?? 0,
-        cgroup: task.cgroup ?? 0,
-      }),
-    );
-  }
-
-  #key(): number {
-    return ++this.#keys;
-  }
-
   #uuid(): string {
-    return `00000000-0000-4000-8000-${(this.#keys + 1).toString(16).padStart(12, '0')}`;
+    return `00000000-0000-4000-8000-${(this.keys + 1).toString(16).padStart(12, '0')}`;
   }
 }
 
