@@ -25,6 +25,8 @@ export interface ApiViolation extends ReportedWait {
   readonly blocked?: ApiTask;
   readonly waiters?: { readonly tasks: readonly (ApiTask & { readonly how: string })[] };
   readonly message: string;
+  /** How often it occurred: what occurs again within an hour is the same violation. */
+  readonly count: number;
   readonly kernelLog?: readonly string[];
   readonly evidence: readonly {
     readonly ns: number;
@@ -67,19 +69,27 @@ export function wrongs(
   reported: readonly ApiViolation[],
   evidence: Readonly<Record<string, readonly EventKind[]>>,
 ): string[] {
-  const rest = [...reported];
+  const rest = new Set(reported);
+  const occurrences = new Map(reported.map((one) => [one, one.count]));
   const missing = expected.filter(({ rule, severity, device }) => {
-    const at = rest.findIndex(
-      (one) => one.rule === rule && one.severity === severity && subjectOf(one) === device,
+    const match = [...rest, ...reported].find(
+      (one) =>
+        one.rule === rule &&
+        one.severity === severity &&
+        subjectOf(one) === device &&
+        (occurrences.get(one) ?? 0) > 0,
     );
-    if (at >= 0) rest.splice(at, 1);
-    return at < 0;
+    if (!match) return true;
+    rest.delete(match);
+    occurrences.set(match, (occurrences.get(match) ?? 0) - 1);
+    return false;
   });
   return [
     ...missing.map(
       ({ rule, severity, device }) => `not reported: ${severity} ${rule} of ${device}`,
     ),
-    ...rest.map(
+    ...Array.from(
+      rest,
       (one) => `unexpected: ${one.severity} ${one.rule} of ${subjectOf(one)}: ${one.message}`,
     ),
     ...reported
