@@ -181,6 +181,10 @@ union thread_union {
 	unsigned long stack[1];
 };
 
+struct irq_stack {
+	char stack[1];
+};
+
 struct task_struct {
 	void *stack;
 	unsigned int flags;

@@ -14,17 +14,23 @@
 /* Where the arguments of all three have the number of bytes. */
 #define BYTES 24
 
-/* bpf_task_pt_regs() is of 5.15. Before, the registers are at the end of the stack, on x86. */
+/*
+ * bpf_task_pt_regs() is of 5.15. Before, the registers are at the end of the stack, on x86. Whether the BTF
+ * has the type of that depends on the pahole that the kernel was built with; the stack of interrupts has
+ * the same size: arch/x86/include/asm/page_64_types.h.
+ */
 static __always_inline const struct pt_regs *registers_of_caller(void)
 {
 	const struct task_struct *task;
+	unsigned long size;
 
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
 		return (const void *)bpf_task_pt_regs(bpf_get_current_task_btf());
 #ifdef __TARGET_ARCH_x86
 	task = (void *)bpf_get_current_task();
-	return BPF_CORE_READ(task, stack) + bpf_core_type_size(union thread_union) -
-	       sizeof(struct pt_regs);
+	size = bpf_core_type_exists(union thread_union) ? bpf_core_type_size(union thread_union) :
+							  bpf_core_type_size(struct irq_stack);
+	return BPF_CORE_READ(task, stack) + size - sizeof(struct pt_regs);
 #else
 	return NULL;
 #endif
