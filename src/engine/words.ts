@@ -35,7 +35,8 @@ export function openWords(device: Device): string {
 /** "qemu (pid 12), qemu (pid 13)" of those who opened the device and whose files are open. */
 export function openers(device: Device): string {
   if (device.opens.length === 0) return 'a process that opened it before the agent started';
-  return device.opens.map(openerWords).join(', ');
+  // A process that has it open twice is named once.
+  return [...new Set(device.opens.map(openerWords))].join(', ');
 }
 
 /** Who opened a file of a device; one that was open already may have been passed to whoever had it. */

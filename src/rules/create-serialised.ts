@@ -30,7 +30,7 @@ export const createSerialised: Rule = {
     'on what is serialised when 128 devices are created; mdev_list_lock in mdev_device_create()',
   evidence:
     'How long the creation took before and after its driver was called, how many that had ' +
-    'begun before ended meanwhile, and how many were still to come; the events of the creation ' +
+    'begun before ended meanwhile, and how many were still in progress; the events of the creation ' +
     'itself and of the last eight that were ahead of it.',
   blindSpot: 'A queue on one parent while creations on other parents are as slow.',
   provocation: {
@@ -172,8 +172,8 @@ function check(transition: ObservedTransition, { world, thresholds, report }: Ru
     message:
       `The creation of ${deviceWords(device)} on ${parent.name} by ${who(device.creator)} took ` +
       `${seconds(duration)}: ${seconds(toProbe)} until its driver's probe, and ` +
-      `${seconds(duration - toProbe)} from there. Of those that had begun before, ${ahead.length} ended ` +
-      `meanwhile, and ${behind || 'none'} ${behind === 1 ? 'was' : 'were'} still to come.`,
+      `${seconds(duration - toProbe)} from there. Of the creations that had begun before it, ` +
+      `${ahead.length} ended meanwhile, and ${behind || 'none'} ${behind === 1 ? 'was' : 'were'} still in progress.`,
   });
 }
 

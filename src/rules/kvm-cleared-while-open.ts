@@ -1,9 +1,10 @@
 import { isBeingLeft } from '../engine/exiting.ts';
 import type { MemoryDeclaration } from '../engine/memory.ts';
 import type { Rule, RuleContext, Severity } from '../engine/rule.ts';
-import { deviceWords, openWords } from '../engine/words.ts';
+import { capital, deviceWords, openWords, who } from '../engine/words.ts';
+import type { EventCursor } from '../events/cursor.ts';
 import { isAtLeast, type KernelVersion } from '../events/host.ts';
-import { type Task, taskOf } from '../events/task.ts';
+import { taskOf } from '../events/task.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 import { duringSnapshot } from '../scenario/vfio.ts';
 
@@ -12,7 +13,8 @@ interface Clearing {
   /** ns. */
   readonly at: number;
   readonly vm?: Vm;
-  readonly task?: Task;
+  /** Undefined for a process that exited. */
+  readonly event?: EventCursor;
 }
 
 /** The clearings by processes that exit, by device of the group. */
@@ -54,7 +56,7 @@ export const kvmClearedWhileOpen: Rule = {
         else clearings.forget(device);
       }
       if (isByExit || group.vm || !vmBefore) return;
-      const clearing = { at: event.time, vm: vmBefore, task: taskOf(event) };
+      const clearing = { at: event.time, vm: vmBefore, event };
       for (const device of group.devices) reportIfOpen(device, clearing, context);
     },
     'vfio.device.close:end'({ device }, { resolve }) {
@@ -162,10 +164,12 @@ export const kvmClearedWhileOpen: Rule = {
 /** Reports a device that was open when the VM of its group was cleared. */
 function reportIfOpen(
   device: Device,
-  { at, vm, task }: Clearing,
+  { at, vm, event }: Clearing,
   { host, report }: RuleContext,
 ): void {
   if (!device.opens.some((open) => open.firstSeen < at) || !hadIt(device, vm)) return;
+  const task = event && taskOf(event);
+  const group = `the VM of group ${device.groupId}`;
   report({
     device,
     vm: device.vm ?? vm,
@@ -173,8 +177,8 @@ function reportIfOpen(
     severity: severityOn(host.kernel),
     stillOpen: true,
     message:
-      `The VM of group ${device.groupId} was cleared while ${deviceWords(device)} was ` +
-      `${openWords(device)}.`,
+      `${task ? `${who(task)} cleared ${group}` : `${capital(group)} was cleared`} while ` +
+      `${deviceWords(device)} was ${openWords(device)}.`,
   });
 }
 

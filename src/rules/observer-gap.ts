@@ -34,8 +34,10 @@ export const observerGap: Rule = {
     report({
       ongoing: true,
       message:
-        `Events were found lost ${times === 1 ? 'once' : `${times} times`} in the last ` +
-        `${seconds(now - unverifiedSince)}, and no host snapshot has resynchronised the state since.`,
+        `Events were found lost ${times === 1 ? 'once' : `${times} times`} ` +
+        // Before the first event, the clock of the state has no time.
+        `${unverifiedSince > 0 ? `in the last ${seconds(now - unverifiedSince)}` : 'since the agent started'}, ` +
+        'and no host snapshot has resynchronised the state since.',
     });
   },
   examples: {

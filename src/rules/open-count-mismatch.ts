@@ -42,9 +42,9 @@ export const openCountMismatch: Rule = {
         task: device.opens[0]?.task,
         ongoing: true,
         message:
-          `The kernel counts ${times(device.openCount)} of ${deviceWords(device)}, but there ` +
-          `${seen === 1 ? 'was one' : `were ${seen || 'none'}`}` +
-          `${seen > 0 ? `: by ${openers(device)}` : ' that was not closed again'}.`,
+          `The kernel counts ${times(device.openCount)} of ${deviceWords(device)}, but ` +
+          `${seen || 'none'} ${seen > 1 ? 'were' : 'was'} observed that ${seen > 1 ? 'are' : 'is'} not closed` +
+          `${seen > 0 ? `: by ${openers(device)}` : ''}.`,
       });
     }
   },

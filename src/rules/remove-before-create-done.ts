@@ -35,8 +35,8 @@ export const removeBeforeCreateDone: Rule = {
         device,
         task: device.remover,
         message:
-          `${who(device.remover)} removed ${deviceWords(device)} ` +
-          `${seconds(device.removeBegan - device.createBegan)} after ${who(device.creator)} began to ` +
+          `${who(device.remover)} tried to remove ${deviceWords(device)} ` +
+          `${seconds(device.removeBegan - device.createBegan)} after ${who(device.creator)} had begun to ` +
           'create it, and before that had finished. The kernel refused with EAGAIN.',
       });
     },

@@ -29,8 +29,8 @@ export interface Trials {
   readonly rules: Readonly<Record<string, Trial>>;
 }
 
-const WIDTH = 100;
-const NOTE = '<!-- Generated from src/rules by `npm run generate`. Do not edit. -->';
+export const WIDTH = 100;
+export const NOTE = '<!-- Generated from src/rules by `npm run generate`. Do not edit. -->';
 
 /** All files, by name in docs/rules. */
 export function ruleDocuments(
@@ -133,6 +133,7 @@ function index(topics: readonly Topic[], trials: readonly Trials[]): string {
     ...(releases.length > 0 ? [wrapped(`${releases.join(', ')}.`, WIDTH).join('\n')] : []),
     countText(topics, trials),
     ...topics.flatMap((topic) => topicText(topic, trials)),
+    'What the violations of all of them say is on [one page](messages.md).',
     '## Why not provoked',
     `${reasons(topics, trials)}\n`,
   ].join('\n\n');

@@ -8,10 +8,12 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { TOPICS } from '../../src/catalogue.ts';
 import { readSupport } from '../e2e/support.ts';
 import { readMatrix } from '../lab/kernels.ts';
+import { messagesDocument } from './messages-document.ts';
 import { ruleDocuments, type Trial, type Trials } from './rules-document.ts';
 
 const directory = new URL('../../docs/rules/', import.meta.url);
 const documents = ruleDocuments(TOPICS, Object.keys(readMatrix().kernels).map(trialsOn));
+documents.set('messages.md', messagesDocument(TOPICS));
 
 mkdirSync(directory, { recursive: true });
 const stray = readdirSync(directory).filter((name) => !documents.has(name));
