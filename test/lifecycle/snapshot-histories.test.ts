@@ -140,6 +140,8 @@ class Comparison {
     const ends = snapshotEnds(this.#now());
     this.advance(end, isLost);
     for (const record of [...inSysfs, ...open, ...listed, ends]) late.apply(record);
+    // That a VM is closed is known only if an earlier snapshot has found it, too.
+    if (zombies(full.world) > zombies(late.world)) this.isSnapshotDue = true;
   }
 
   snapshotAgain(): void {
@@ -182,6 +184,10 @@ class Comparison {
     if (this.#missing) this.late.world.lose();
     this.#missing = false;
   }
+}
+
+function zombies(world: World): number {
+  return [...world.vms].filter(({ state }) => state === 'zombie').length;
 }
 
 /** The live objects and their states, by name or key. */
