@@ -20,6 +20,64 @@ async function openWithoutVm(session: ProvocationSession, comm: string, type: 'm
 export const HOLDING: readonly Provocation[] = [
   {
     rules: ['remove-stall'],
+    how: 'a process has a device open and waits for the lock that the remover of the device holds',
+    async run(session) {
+      const { device, vmm } = await openWithoutVm(session, 'qemu-cyclic', 'mtty');
+      const driver = await session.driverOf(device);
+      const unbinding = session.by('admin', `echo ${device} > ${driver}/unbind`);
+      await session.untilWaiting(device);
+      await vmm.command(`thread start resetter write /sys/bus/mdev/devices/${device}/remove 1`);
+      await session.expect(
+        'remove-stall',
+        { device },
+        {
+          severity: 'warning',
+          evidence: ['vfio.device.open:end', 'mdev.unbind:begin', 'vfio.unregister:begin'],
+          blocked: 'admin',
+          holders: ['qemu-cyclic'],
+          message:
+            /qemu-cyclic \(pid \d+\) itself waits in device_del \(D \(disk sleep\)\) for the lock of a device, which admin \(pid \d+\) probably holds: they wait for each other, and killing either does not end that\. Only if another thread/,
+        },
+      );
+      // As the message says: its other thread ends what a signal would not.
+      await vmm.command('close d');
+      await unbinding;
+      await runCommands(vmm, ['thread end', 'quit']);
+      await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
+    rules: ['remove-stall'],
+    how: 'a device is removed that a thread with a name of its own opened, in a process that has called exec since',
+    async run(session) {
+      const { uuid: device } = await session.lab.create('mtty');
+      const vmm = await session.openGroup('qemu-starter', device);
+      await runCommands(vmm, [`thread start worker device open d g ${device}`, 'thread end']);
+      await session.expect(
+        'open-without-kvm',
+        { device },
+        { severity: 'info', evidence: ['vfio.device.open:end'], process: 'qemu-starter' },
+      );
+      await vmm.command('exec qemu-renamed');
+      const removal = session.remove(device);
+      await session.expect(
+        'remove-stall',
+        { device },
+        {
+          severity: 'warning',
+          evidence: ['vfio.device.open:end', 'vfio.unregister:begin'],
+          blocked: 'admin',
+          holders: ['qemu-renamed'],
+          message: /is still held open by qemu-renamed \(pid \d+\)/,
+        },
+      );
+      await vmm.command('quit');
+      await removal;
+      await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
+    rules: ['remove-stall'],
     how: 'a device is removed whose opener has ended, after it sent its files to another process',
     async run(session) {
       const { device, vmm: giver } = await openWithoutVm(session, 'qemu-giver', 'mtty');
