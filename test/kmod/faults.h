@@ -21,6 +21,8 @@ static unsigned int parents = 2;
 module_param(parents, uint, 0444);
 MODULE_PARM_DESC(parents, "Number of parent devices (default 2)");
 
+FAULT(long_names, 0444, "The names of the parents are longer than 39 bytes, and begin alike");
+
 /* Creating. */
 DELAY(probe_ms, "A create takes that many milliseconds");
 FAULT(hold_probe, 0644, "A create does not end before this is switched off");

@@ -20,6 +20,7 @@
 #include "faults.h"
 
 #define NAME "faulty"
+#define LONG_NAME NAME "-parent-with-a-name-of-more-than-39-bytes"
 
 enum { MAX_PARENTS = 64, INSTANCES = 16 };
 
@@ -286,9 +287,11 @@ static int __init faulty_init(void)
 	ret = register_driver();
 	if (ret)
 		return ret;
+	if (long_names)
+		parent_driver.driver.name = LONG_NAME;
 	ret = platform_driver_register(&parent_driver);
 	for (i = 0; !ret && i < parents; i++) {
-		parent_devices[i] = platform_device_register_simple(NAME, i, NULL, 0);
+		parent_devices[i] = platform_device_register_simple(parent_driver.driver.name, i, NULL, 0);
 		ret = PTR_ERR_OR_ZERO(parent_devices[i]);
 	}
 	if (!ret)
