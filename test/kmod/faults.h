@@ -25,7 +25,7 @@ FAULT(long_names, 0444, "The names of the parents are longer than 39 bytes, and 
 
 /* Creating. */
 DELAY(probe_ms, "A create takes that many milliseconds");
-FAULT(hold_probe, 0644, "A create does not end before this is switched off");
+FAULT(hold_probe, 0644, "A create or a binding does not end before this is switched off");
 FAULT(under_lock, 0644, "A create sleeps with the lock that all others need");
 FAULT(fail_probe, 0644, "A create fails with EIO, after the device was set up");
 FAULT(double_init, 0644, "A vfio_device is initialised twice");

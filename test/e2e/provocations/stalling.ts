@@ -4,6 +4,9 @@ import { randomUUID } from 'node:crypto';
 import type { Provocation } from './provocation.ts';
 import { SECOND } from './session.ts';
 
+/** QEMU's test device, which no driver of the host takes. */
+const TEST_DEVICE = '0x1b36:0x0005';
+
 export const STALLING: readonly Provocation[] = [
   {
     rules: ['open-stall', 'close-stall'],
@@ -61,6 +64,43 @@ export const STALLING: readonly Provocation[] = [
       await created;
       await session.expectEnd('create-stall', { device });
       await session.remove(device);
+    },
+  },
+  {
+    rules: ['bind-stall'],
+    how: 'a driver does not return when a PCI device is bound to it, and the device is unbound meanwhile',
+    kernels: {
+      from: [6, 1],
+      because: 'VFIO calls no driver there while it sets a device up',
+    },
+    async run(session) {
+      const device = (
+        await session.sh(
+          `for d in /sys/bus/pci/devices/*; do [ "$(cat $d/vendor):$(cat $d/device)" = ${TEST_DEVICE} ] && break; done; ` +
+            'echo faulty > $d/driver_override; basename $d',
+        )
+      ).trim();
+      const driver = '/sys/bus/pci/drivers/faulty';
+      let calls: Promise<unknown>[] = [];
+      await session.faulty({ hold_probe: 1 }, async () => {
+        const binding = session.by('admin', `echo ${device} > ${driver}/bind`);
+        await session.sh(`until [ -e ${driver}/${device} ]; do sleep 0.1; done`);
+        calls = [binding, session.by('operator', `echo ${device} > ${driver}/unbind`)];
+        await session.expect(
+          'bind-stall',
+          { device },
+          {
+            severity: 'warning',
+            evidence: ['vfio.init:begin'],
+            process: 'admin',
+            blocked: 'admin',
+            waiters: { operator: 'probably waits' },
+            message: /^The set-up of \S+ by its driver.* for admin \(pid \d+, .* has been running/,
+          },
+        );
+      });
+      await Promise.all(calls);
+      await session.expectEnd('bind-stall', { device });
     },
   },
 ];
