@@ -41,6 +41,7 @@ FAULT(leak_kvm, 0644, "An open takes a reference on the VM that its close does n
 FAULT(extra_put, 0644, "An open puts a reference on a VM that has none");
 FAULT(notify_bad, 0644, "The group's notifier refuses a VM with NOTIFY_BAD");
 FAULT(leak_use, 0644, "An open takes a reference on the registration that its close does not put");
+FAULT(hold_memory, 0644, "An opener's exit, when it frees its memory, does not end before this is switched off");
 FAULT(no_owner, 0444, "An open device does not keep the module from being unloaded");
 
 /* Removing. */

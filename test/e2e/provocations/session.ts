@@ -194,10 +194,12 @@ export class ProvocationSession {
     return AgentInVm.startAt(this.lab.vm, LATE_PORT, '--config', SETTINGS, ...flags);
   }
 
-  /** One more agent, which does not wait for hours before it reports a device that was never opened. */
+  /** One more agent, with waits that are too short for what others do at the same time. */
   async impatientAgent(): Promise<AgentInVm> {
     const file = '/tmp/impatient.yaml';
-    await this.sh(`printf 'rules:\\n  never_opened_seconds: 1\\n' > ${file}`);
+    await this.sh(
+      `printf 'rules:\\n  never_opened_seconds: 1\\n  vm_destroy_stall_seconds: 1\\n' > ${file}`,
+    );
     return AgentInVm.startAt(this.lab.vm, LATE_PORT, '--config', file);
   }
 

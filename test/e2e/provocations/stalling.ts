@@ -103,4 +103,40 @@ export const STALLING: readonly Provocation[] = [
       await session.expectEnd('bind-stall', { device });
     },
   },
+  {
+    rules: ['vm-destroy-stall'],
+    how: "a driver does not return when the memory of a process is released, and another process's VM is destroyed",
+    async run(session) {
+      const device = await session.create();
+      const impatient = await session.impatientAgent();
+      const other = session.vmm('qemu-waiting');
+      await other.command('vm create v');
+      const vm = { vm: await other.command('pid') };
+      let call: Promise<unknown> = Promise.resolve();
+      await session.faulty({ hold_memory: 1 }, async () => {
+        const leaving = await session.openFor('qemu-leaving', device);
+        const stack = `/proc/${await leaving.command('pid')}/stack`;
+        await leaving.command('quit');
+        await session.sh(`until grep -q memory_released ${stack}; do sleep 0.1; done`);
+        call = other.command('close v');
+        await session.expect(
+          'vm-destroy-stall',
+          vm,
+          {
+            severity: 'warning',
+            evidence: ['kvm.vm.init:end', 'kvm.vm.destroy:begin'],
+            process: 'qemu-waiting',
+            blocked: 'qemu-waiting',
+            message:
+              /^The destruction of the VM of qemu-waiting \(pid \d+\).*, blocked in \w+ \(D\)/,
+          },
+          impatient,
+        );
+      });
+      await call;
+      await other.command('quit');
+      await impatient.stop();
+      await session.remove(device);
+    },
+  },
 ];
