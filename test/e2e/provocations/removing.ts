@@ -294,7 +294,8 @@ export const REMOVING: readonly Provocation[] = [
       const vmm = await session.openFor('qemu-closing', device);
       let [close, removal]: Promise<unknown>[] = [];
       await session.faulty({ hold_close: 1 }, async () => {
-        close = vmm.command('close a.device');
+        // On 5.10 the removal also waits until the group is in no container.
+        close = vmm.command('stop a');
         await session.lab.until('the close has begun', async () => {
           const path = `/api/v1/devices/${device}`;
           const found = await session.lab.api<{ device: { openedBy: { state: string }[] } }>(path);
