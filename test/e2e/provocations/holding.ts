@@ -39,8 +39,9 @@ export const HOLDING: readonly Provocation[] = [
             /qemu-cyclic \(pid \d+\) itself waits in device_del \(D \(disk sleep\)\) for the lock of a device, which admin \(pid \d+\) probably holds: they wait for each other, and killing either does not end that\. Only if another thread/,
         },
       );
-      // As the message says: its other thread ends what a signal would not.
-      await vmm.command('close d');
+      // The process has another thread, which ends what no signal does. Before 6.0 the removal also waits
+      // until the group is in no container.
+      await runCommands(vmm, ['close d', 'close g']);
       await unbinding;
       await runCommands(vmm, ['thread end', 'quit']);
       await session.expectEnd('remove-stall', { device });
