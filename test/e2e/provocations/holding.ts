@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Devices that are held by another process than their opener, or without a descriptor. */
 
+import assert from 'node:assert/strict';
+import { SECOND } from '../../../src/units.ts';
 import type { Provocation } from './provocation.ts';
 import { type ProvocationSession, runCommands } from './session.ts';
+
+/** s */
+const DAY = 86400;
 
 /** Opens a device without a VM, which could not outlive its opener. */
 async function openWithoutVm(session: ProvocationSession, comm: string, type: 'mtty' | 'mdpy') {
@@ -15,6 +20,27 @@ async function openWithoutVm(session: ProvocationSession, comm: string, type: 'm
     { severity: 'info', evidence: ['vfio.device.open:end'], process: comm },
   );
   return { device, vmm };
+}
+
+interface Dated {
+  readonly ns: number;
+  readonly at: string;
+}
+
+/** When the removal of a device was first seen to wait, and when that was over. */
+async function datesOf(session: ProvocationSession, uuid: string) {
+  interface Answer {
+    violations: { device?: string; firstSeen: Dated; resolved?: Dated }[];
+  }
+  const { violations } = await session.lab.api<Answer>('/api/v1/violations?rule=remove-stall');
+  const found = violations.find(({ device }) => device === uuid);
+  assert.ok(found);
+  return found;
+}
+
+/** Sets the wall clock of the VM, which takes some time and is exact to a second. */
+async function setClockAhead(session: ProvocationSession, days: number): Promise<void> {
+  await session.sh(`date -s @$(($(date +%s) + ${days} * ${DAY}))`);
 }
 
 export const HOLDING: readonly Provocation[] = [
@@ -127,6 +153,30 @@ export const HOLDING: readonly Provocation[] = [
       await vmm.command('quit');
       await removal;
       await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
+    rules: ['remove-stall'],
+    how: 'the wall clock is set ahead by a day while a removal waits',
+    async run(session) {
+      const { device, vmm } = await openWithoutVm(session, 'qemu-dated', 'mtty');
+      const removal = session.remove(device);
+      const evidence = ['vfio.device.open:end', 'vfio.unregister:begin'] as const;
+      const expected = { severity: 'warning', holders: ['qemu-dated'], evidence } as const;
+      await session.expect('remove-stall', { device }, expected);
+      const before = await datesOf(session, device);
+      await setClockAhead(session, 1);
+      await vmm.command('quit');
+      await removal;
+      await session.expectEnd('remove-stall', { device });
+      await setClockAhead(session, -1);
+      const { firstSeen, resolved } = await datesOf(session, device);
+      assert.deepEqual(firstSeen, before.firstSeen, 'its begin keeps its date');
+      assert.ok(resolved);
+      const lasted = (resolved.ns - firstSeen.ns) / SECOND;
+      const apart = (Date.parse(resolved.at) - Date.parse(firstSeen.at)) / 1000;
+      assert.ok(lasted > 0 && lasted < DAY / 24, `it lasted ${lasted} s`);
+      assert.ok(Math.abs(apart - lasted - DAY) < 60, `its end is dated ${apart} s after its begin`);
     },
   },
 ];
