@@ -79,7 +79,8 @@ export function stuckHolders({ holders, blocked }: Attribution): string {
         return (
           ` ${who(task)} itself waits${where} for the lock of a device, which ${who(blocked.task)} ` +
           'probably holds: they wait for each other, and killing either does not end that. Only if ' +
-          'another thread of the holder closes the device does it end, else by a reboot.'
+          'another thread of the holder closes the device, and before Linux 6.0 its group, does it end, ' +
+          'else by a reboot.'
         );
       }
       return (

@@ -7,6 +7,7 @@ import { taskOf } from '../events/task.ts';
 import { DEVICE_STATE } from '../events/wire.gen.ts';
 import type { Handlers } from './handler.ts';
 import { type Device, type KnownBy, Parent } from './objects.ts';
+import { inProgress } from './operations.ts';
 import { addDevice, adoptDevice, confirm } from './reconcile.ts';
 import type { World } from './world.ts';
 
@@ -24,9 +25,17 @@ function leavingDevice(world: World, event: EventCursor): Device {
   return device;
 }
 
-function findRemoval(device: Device, event: EventCursor): void {
-  // Its begin was observed, or an earlier snapshot found it.
-  if (device.remover) return;
+/** Whether a call that unbinds or removes the device was observed to begin, and not to end. */
+function isObserved(world: World, device: Device): boolean {
+  return inProgress(world, 'remove').some(
+    (call) => call.device === device && call.losses === world.losses,
+  );
+}
+
+function findRemoval(world: World, device: Device, event: EventCursor): void {
+  // An earlier snapshot found it. Of an unbinding no remover is kept, and tasks that wait for the lock
+  // of the device look like removers, too.
+  if (device.remover || isObserved(world, device)) return;
   device.state = 'removing';
   device.remover = taskOf(event);
   device.removeKnownBy = knownBy(event);
@@ -61,7 +70,7 @@ export const TEARDOWN_HANDLERS: Handlers = {
     const { snapshot } = world;
     if (!snapshot || snapshot.endedNames.has(event.name('device'))) return;
     const device = leavingDevice(world, event);
-    findRemoval(device, event);
+    findRemoval(world, device, event);
     confirm(device, snapshot);
     transition.device = device;
   },

@@ -24,7 +24,7 @@ export const bindStall: Rule = {
     'The part of the probe of a PCI driver before it allocates its vfio_device and after it has registered it.',
   provocation: {
     by: 'driver',
-    how: 'A driver waits in its probe callback when it is bound again.',
+    how: 'A driver does not return while it allocates its vfio_device, when a PCI device is bound to it.',
   },
   basis: 'state',
   ...stallOf({ operations: ['bind'], threshold: 'bindStall' }),

@@ -10,19 +10,24 @@ export const vmDestroyStall: Rule = {
   description:
     'The last reference on a VM is put, and KVM does not finish tearing it down: it frees the memory ' +
     'of the guest, waits for readers of its structures, or for a vCPU or a device that does not ' +
-    'stop. The process that put the reference, mostly the VMM or one that closed a device, is ' +
-    'blocked, and the memory of the guest stays allocated.',
+    'stop. It also waits for every MMU notifier on the host, so a driver that hangs in one while it ' +
+    'watches the memory of another process blocks the destruction of all VMs. The process that put the ' +
+    'reference, mostly the VMM or one that closed a device, is blocked, and the memory of the guest ' +
+    'stays allocated.',
   remediation:
     'Read where the thread is blocked. Some seconds are normal for a VM with much memory, and the ' +
-    'time should fall with the load of the host. If it stays in the same function for minutes, ' +
+    'time should fall with the load of the host. If several VMs are stuck in mmu_notifier_unregister(), ' +
+    'look for the thread that is in the notifier of a driver, such as one of a process that exits. If ' +
+    'it stays in the same function for minutes, ' +
     'save the kernel stack and the kernel log, and plan a reboot: nothing else frees the memory.',
-  references: 'kvm_destroy_vm() in virt/kvm/kvm_main.c',
+  references:
+    'kvm_destroy_vm() in virt/kvm/kvm_main.c; mmu_notifier_unregister() in mm/mmu_notifier.c',
   evidence:
     'Which call has not returned, who made it, since when, and where its thread is blocked in the kernel; the events of the VM.',
   blindSpot: 'How much of the memory of the guest is freed already.',
   provocation: {
-    by: 'nothing',
-    how: 'A correct kernel destroys a VM in milliseconds, and no driver is called within.',
+    by: 'driver',
+    how: 'A driver does not return from an MMU notifier, and the VM of another process is destroyed.',
   },
   basis: 'state',
   ...stallOf({ operations: ['vm_destroy'], threshold: 'vmDestroyStall' }),

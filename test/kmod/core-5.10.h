@@ -18,13 +18,14 @@ struct faulty {
 	struct kvm *kvm;
 };
 
-/* The name of a type's directory is that of its parent's driver, a dash, and its own. */
+/* The name of a type's directory is that of its parent's driver, which may have dashes, a dash, and its own. */
 static const struct kind *kind_of(struct kobject *type)
 {
+	const char *name = strrchr(type->name, '-') + 1;
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (strcmp(type->name + strlen(NAME "-"), kinds[i].name) == 0)
+		if (strcmp(name, kinds[i].name) == 0)
 			return &kinds[i];
 	return NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* The core since Linux 6.1: an mdev driver probes mdevs, and initialises their vfio_device itself. */
 #include <linux/completion.h>
+#include <linux/pci.h>
 
 struct registration {
 	struct mdev_parent parent;
@@ -262,16 +263,86 @@ static struct mdev_driver mdev_driver = {
 	.driver.name = NAME,
 };
 
+/* A PCI device that user space binds to the driver by a driver_override. Nobody can open it. */
+struct passed_through {
+	struct vfio_device vdev;
+};
+
+static int init_passed_through(struct vfio_device *vdev)
+{
+	while (READ_ONCE(hold_probe))
+		msleep(10);
+	return 0;
+}
+
+static void release_passed_through(struct vfio_device *vdev)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+	vfio_free_device(vdev);
+#endif
+}
+
+static const struct vfio_device_ops pci_ops = {
+	.name = NAME,
+	.init = init_passed_through,
+	.release = release_passed_through,
+};
+
+static int pci_probe(struct pci_dev *pci, const struct pci_device_id *id)
+{
+	struct passed_through *device = vfio_alloc_device(passed_through, vdev, &pci->dev, &pci_ops);
+	int ret;
+
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	ret = vfio_register_group_dev(&device->vdev);
+	if (ret)
+		vfio_put_device(&device->vdev);
+	else
+		pci_set_drvdata(pci, device);
+	return ret;
+}
+
+static void pci_remove(struct pci_dev *pci)
+{
+	struct passed_through *device = pci_get_drvdata(pci);
+
+	vfio_unregister_group_dev(&device->vdev);
+	vfio_put_device(&device->vdev);
+}
+
+static const struct pci_device_id any_by_override[] = {
+	{ PCI_DRIVER_OVERRIDE_DEVICE_VFIO(PCI_ANY_ID, PCI_ANY_ID) },
+	{}
+};
+
+static struct pci_driver pci_driver = {
+	.name = NAME,
+	.id_table = any_by_override,
+	.probe = pci_probe,
+	.remove = pci_remove,
+	.driver_managed_dma = true,
+};
+
 static int register_driver(void)
 {
+	int ret;
+
 	/* The core gets a reference on it for each device that is open. */
 	if (!no_owner)
 		mdev_driver.driver.owner = THIS_MODULE;
-	return mdev_register_driver(&mdev_driver);
+	ret = mdev_register_driver(&mdev_driver);
+	if (ret)
+		return ret;
+	ret = pci_register_driver(&pci_driver);
+	if (ret)
+		mdev_unregister_driver(&mdev_driver);
+	return ret;
 }
 
 static void unregister_driver(void)
 {
+	pci_unregister_driver(&pci_driver);
 	mdev_unregister_driver(&mdev_driver);
 }
 

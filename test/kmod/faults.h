@@ -21,9 +21,11 @@ static unsigned int parents = 2;
 module_param(parents, uint, 0444);
 MODULE_PARM_DESC(parents, "Number of parent devices (default 2)");
 
+FAULT(long_names, 0444, "The names of the parents are longer than 39 bytes, and begin alike");
+
 /* Creating. */
 DELAY(probe_ms, "A create takes that many milliseconds");
-FAULT(hold_probe, 0644, "A create does not end before this is switched off");
+FAULT(hold_probe, 0644, "A create or a binding does not end before this is switched off");
 FAULT(under_lock, 0644, "A create sleeps with the lock that all others need");
 FAULT(fail_probe, 0644, "A create fails with EIO, after the device was set up");
 FAULT(double_init, 0644, "A vfio_device is initialised twice");
@@ -39,6 +41,7 @@ FAULT(leak_kvm, 0644, "An open takes a reference on the VM that its close does n
 FAULT(extra_put, 0644, "An open puts a reference on a VM that has none");
 FAULT(notify_bad, 0644, "The group's notifier refuses a VM with NOTIFY_BAD");
 FAULT(leak_use, 0644, "An open takes a reference on the registration that its close does not put");
+FAULT(hold_memory, 0644, "An opener's exit, when it frees its memory, does not end before this is switched off");
 FAULT(no_owner, 0444, "An open device does not keep the module from being unloaded");
 
 /* Removing. */

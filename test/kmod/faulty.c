@@ -10,6 +10,7 @@
 #include <linux/kvm_host.h>
 #include <linux/list.h>
 #include <linux/mdev.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
@@ -20,6 +21,7 @@
 #include "faults.h"
 
 #define NAME "faulty"
+#define LONG_NAME NAME "-parent-with-a-name-of-more-than-39-bytes"
 
 enum { MAX_PARENTS = 64, INSTANCES = 16 };
 
@@ -40,6 +42,9 @@ struct faulty_parent;
 struct use {
 	struct list_head entry;
 	struct kvm *kvm;
+	/* Of the opener's memory, if it is watched. */
+	struct mmu_notifier notifier;
+	bool is_watched;
 };
 
 /* A reference that was not put. */
@@ -196,6 +201,18 @@ static void put_once_too_often(struct kvm *kvm)
 	refcount_set(&kvm->users_count, users);
 }
 
+/*
+ * The opener exits, and is in a read section that the destruction of every VM waits for, because KVM watches
+ * memory as well.
+ */
+static void memory_released(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	while (READ_ONCE(hold_memory))
+		msleep(10);
+}
+
+static const struct mmu_notifier_ops memory_ops = { .release = memory_released };
+
 /* The first open of a device. */
 static int begin_use(struct use *use, struct kvm *kvm)
 {
@@ -219,6 +236,10 @@ static int begin_use(struct use *use, struct kvm *kvm)
 	}
 	if (!ret && extra_put && kvm)
 		put_once_too_often(kvm);
+	if (!ret && hold_memory) {
+		use->notifier.ops = &memory_ops;
+		use->is_watched = mmu_notifier_register(&use->notifier, current->mm) == 0;
+	}
 	return ret;
 }
 
@@ -227,6 +248,9 @@ static void end_use(struct use *use)
 {
 	while (READ_ONCE(hold_close))
 		msleep(10);
+	if (use->is_watched)
+		mmu_notifier_unregister(&use->notifier, use->notifier.mm);
+	use->is_watched = false;
 	mutex_lock(&state);
 	list_del(&use->entry);
 	use->kvm = NULL;
@@ -286,9 +310,11 @@ static int __init faulty_init(void)
 	ret = register_driver();
 	if (ret)
 		return ret;
+	if (long_names)
+		parent_driver.driver.name = LONG_NAME;
 	ret = platform_driver_register(&parent_driver);
 	for (i = 0; !ret && i < parents; i++) {
-		parent_devices[i] = platform_device_register_simple(NAME, i, NULL, 0);
+		parent_devices[i] = platform_device_register_simple(parent_driver.driver.name, i, NULL, 0);
 		ret = PTR_ERR_OR_ZERO(parent_devices[i]);
 	}
 	if (!ret)

@@ -6,6 +6,7 @@ import type { Violation } from '../../src/engine/violation.ts';
 import type { Host } from '../../src/events/host.ts';
 import type { PointName } from '../../src/events/points.ts';
 import { DEVICE_STATE } from '../../src/events/wire.gen.ts';
+import { unbindBegins } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
   applyAll,
@@ -126,6 +127,24 @@ describe('a removal that began before the agent', () => {
     const names = { device: known.name, bus: 'mdev', parent: known.parentName };
     host.snapshot(['snapshot.removal', { ...BASH, deviceState: WAITING | INFERRED, names }]);
     assert.deepEqual([known.removeKnownBy, known.remover?.pid === BASH.pid], ['begin', false]);
+  });
+
+  it('is not what a thread does that waits for the lock of an unbinding that was observed', () => {
+    const host = new LateHost();
+    const admin = { pid: 600, comm: 'admin' };
+    const device = host.run((scenario) => scenario.create(scenario.parent()));
+    host.run((scenario) => unbindBegins(scenario, { device, task: admin, idle: false }));
+    const [known] = host.world.devices;
+    const names = { device: known.name, bus: 'mdev', parent: known.parentName };
+    host.snapshot(
+      ['snapshot.parent', { names: { parent: known.parentName } }],
+      ['snapshot.device', { deviceState: LEAVING, groupId: 7, names }],
+      ['snapshot.removal', { ...BASH, deviceState: 0, names }],
+    );
+    assert.deepEqual([known.removeKnownBy, known.remover], ['begin', undefined]);
+    const [{ blocked, message }] = host.after(11);
+    assert.equal(blocked?.task.comm, 'admin');
+    assert.match(message, /by admin \(pid 600\) has been in the driver \(mtty\) for \d+ s/);
   });
 });
 

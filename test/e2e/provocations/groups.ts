@@ -3,13 +3,14 @@
 import type { Provocation } from './provocation.ts';
 import type { ProvocationSession } from './session.ts';
 
-/** A bridge that isolates nothing, so that the two devices behind it are in one group. */
+/** A bridge that isolates nothing, so that the two devices behind it are in one group; and one on its own. */
 export const HARDWARE = {
   devices: [
     'intel-iommu,intremap=on',
     'pcie-pci-bridge,id=pb,addr=9',
     'edu,bus=pb,addr=1',
     'virtio-rng-pci,bus=pb,addr=2',
+    'pci-testdev,addr=a',
   ],
   append: ['intel_iommu=on'],
 } as const;

@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Violations when an mdev is removed or its parent is unregistered. */
 import assert from 'node:assert/strict';
+import { fittingName } from '../../../src/events/long-name.ts';
 import type { Provocation } from './provocation.ts';
-import { FIRST, SECOND } from './session.ts';
+import { FIRST, LONG_NAMED, SECOND } from './session.ts';
+
+interface ApiParent {
+  readonly name: string;
+  readonly state: string;
+  readonly devices: number;
+}
 
 export const OWN_MDEV_DRIVER = {
   from: [6, 1],
@@ -173,6 +180,50 @@ export const REMOVING: readonly Provocation[] = [
     },
   },
   {
+    rules: ['parent-unregister-stall'],
+    how: 'one of two parents is unregistered whose long names differ in their last byte, and its driver does not return',
+    async run(session) {
+      await session.unload();
+      await session.load('long_names=1');
+      const [other, parent] = LONG_NAMED;
+      const devices = [await session.create(other), await session.create(parent)];
+      let unregistration: Promise<unknown> = Promise.resolve();
+      const about = { parent: fittingName(parent) };
+      await session.faulty({ hold_remove: 1 }, async () => {
+        unregistration = session.unregister(parent);
+        await session.expect('parent-unregister-stall', about, {
+          severity: 'warning',
+          evidence: ['mdev.parent.unregister:begin'],
+          process: 'admin',
+        });
+        // On 5.10 the driver is called after it was unbound.
+        if (session.since(6, 1)) {
+          await session.expect(
+            'remove-stall',
+            { device: devices[1] },
+            { severity: 'warning', evidence: ['mdev.unbind:begin'], process: 'admin' },
+          );
+        }
+        const { parents } = await session.lab.api<{ parents: ApiParent[] }>('/api/v1/parents');
+        assert.deepEqual(
+          LONG_NAMED.map(fittingName).map((name) => {
+            const { state, devices } = parents.find((one) => one.name === name) ?? {};
+            return { state, devices };
+          }),
+          [
+            { state: 'registered', devices: 1 },
+            { state: 'unregistering', devices: 1 },
+          ],
+        );
+      });
+      await unregistration;
+      await session.expectEnd('parent-unregister-stall', about);
+      await session.remove(devices[0]);
+      await session.unload();
+      await session.load();
+    },
+  },
+  {
     rules: ['parent-unregister-stall', 'remove-stall'],
     how: 'a module without an owner for its driver is unloaded while a device of it is open',
     async run(session) {
@@ -243,7 +294,8 @@ export const REMOVING: readonly Provocation[] = [
       const vmm = await session.openFor('qemu-closing', device);
       let [close, removal]: Promise<unknown>[] = [];
       await session.faulty({ hold_close: 1 }, async () => {
-        close = vmm.command('close a.device');
+        // On 5.10 the removal also waits until the group is in no container.
+        close = vmm.command('stop a');
         await session.lab.until('the close has begun', async () => {
           const path = `/api/v1/devices/${device}`;
           const found = await session.lab.api<{ device: { openedBy: { state: string }[] } }>(path);

@@ -15,13 +15,16 @@ import type { Expectation, Subject } from './expectation.ts';
 
 export const SETTINGS = 'test/e2e/provocations/settings.yaml';
 const PARAMETERS = '/sys/module/faulty/parameters';
-const PLATFORM_DRIVER = '/sys/bus/platform/drivers/faulty';
 const LATE_PORT = 10056;
 /** The name of the process that writes to sysfs. */
 const ADMIN = 'admin';
 
 export const FIRST = 'faulty.0';
 export const SECOND = 'faulty.1';
+/** The parents of a driver that is loaded with `long_names`. */
+export const LONG_NAMED = [0, 1].map(
+  (index) => `faulty-parent-with-a-name-of-more-than-39-bytes.${index}`,
+);
 
 /** The agent of the lab session, or another beside it. */
 type Reporter = Pick<LabSession, 'api'>;
@@ -118,16 +121,16 @@ export class ProvocationSession {
 
   /** Unregisters a parent with all its devices; settles when they are removed. */
   unregister(parent: string): Promise<string> {
-    return this.by(ADMIN, `echo ${parent} > ${PLATFORM_DRIVER}/unbind`);
+    return this.by(ADMIN, `echo ${parent} > ${parentDriver(parent)}/unbind`);
   }
 
   async register(parent: string): Promise<void> {
-    await this.sh(`echo ${parent} > ${PLATFORM_DRIVER}/bind`);
+    await this.sh(`echo ${parent} > ${parentDriver(parent)}/bind`);
   }
 
   /** The type's directory below the parent's own: the link of its class goes as soon as it is unregistered. */
   typeOf(parent: string, type = 'single'): string {
-    return `/sys/devices/platform/${parent}/mdev_supported_types/faulty-${type}`;
+    return `/sys/devices/platform/${parent}/mdev_supported_types/${driverName(parent)}-${type}`;
   }
 
   /** @returns the device's UUID */
@@ -191,10 +194,12 @@ export class ProvocationSession {
     return AgentInVm.startAt(this.lab.vm, LATE_PORT, '--config', SETTINGS, ...flags);
   }
 
-  /** One more agent, which does not wait for hours before it reports a device that was never opened. */
+  /** One more agent, with waits that are too short for what others do at the same time. */
   async impatientAgent(): Promise<AgentInVm> {
     const file = '/tmp/impatient.yaml';
-    await this.sh(`printf 'rules:\\n  never_opened_seconds: 1\\n' > ${file}`);
+    await this.sh(
+      `printf 'rules:\\n  never_opened_seconds: 1\\n  vm_destroy_stall_seconds: 1\\n' > ${file}`,
+    );
     return AgentInVm.startAt(this.lab.vm, LATE_PORT, '--config', file);
   }
 
@@ -228,6 +233,15 @@ export class ProvocationSession {
       .map(asRaised)
       .filter((one) => one.rule === rule && subjectOf(one) === subject);
   }
+}
+
+/** A parent has the name of its driver, and a number. */
+function driverName(parent: string): string {
+  return parent.replace(/\.\d+$/, '');
+}
+
+function parentDriver(parent: string): string {
+  return `/sys/bus/platform/drivers/${driverName(parent)}`;
 }
 
 /** The shorter list of missing details; any list is better than no violation at all. */

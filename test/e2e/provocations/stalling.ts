@@ -4,6 +4,9 @@ import { randomUUID } from 'node:crypto';
 import type { Provocation } from './provocation.ts';
 import { SECOND } from './session.ts';
 
+/** QEMU's test device, which no driver of the host takes. */
+const TEST_DEVICE = '0x1b36:0x0005';
+
 export const STALLING: readonly Provocation[] = [
   {
     rules: ['open-stall', 'close-stall'],
@@ -60,6 +63,79 @@ export const STALLING: readonly Provocation[] = [
       });
       await created;
       await session.expectEnd('create-stall', { device });
+      await session.remove(device);
+    },
+  },
+  {
+    rules: ['bind-stall'],
+    how: 'a driver does not return when a PCI device is bound to it, and the device is unbound meanwhile',
+    kernels: {
+      from: [6, 1],
+      because: 'VFIO calls no driver there while it sets a device up',
+    },
+    async run(session) {
+      const device = (
+        await session.sh(
+          `for d in /sys/bus/pci/devices/*; do [ "$(cat $d/vendor):$(cat $d/device)" = ${TEST_DEVICE} ] && break; done; ` +
+            'echo faulty > $d/driver_override; basename $d',
+        )
+      ).trim();
+      const driver = '/sys/bus/pci/drivers/faulty';
+      let calls: Promise<unknown>[] = [];
+      await session.faulty({ hold_probe: 1 }, async () => {
+        const binding = session.by('admin', `echo ${device} > ${driver}/bind`);
+        await session.sh(`until [ -e ${driver}/${device} ]; do sleep 0.1; done`);
+        calls = [binding, session.by('operator', `echo ${device} > ${driver}/unbind`)];
+        await session.expect(
+          'bind-stall',
+          { device },
+          {
+            severity: 'warning',
+            evidence: ['vfio.init:begin'],
+            process: 'admin',
+            blocked: 'admin',
+            waiters: { operator: 'probably waits' },
+            message: /^The set-up of \S+ by its driver.* for admin \(pid \d+, .* has been running/,
+          },
+        );
+      });
+      await Promise.all(calls);
+      await session.expectEnd('bind-stall', { device });
+    },
+  },
+  {
+    rules: ['vm-destroy-stall'],
+    how: "a driver does not return when the memory of a process is released, and another process's VM is destroyed",
+    async run(session) {
+      const device = await session.create();
+      const impatient = await session.impatientAgent();
+      const other = session.vmm('qemu-waiting');
+      await other.command('vm create v');
+      const vm = { vm: await other.command('pid') };
+      let call: Promise<unknown> = Promise.resolve();
+      await session.faulty({ hold_memory: 1 }, async () => {
+        const leaving = await session.openFor('qemu-leaving', device);
+        const stack = `/proc/${await leaving.command('pid')}/stack`;
+        await leaving.command('quit');
+        await session.sh(`until grep -q memory_released ${stack}; do sleep 0.1; done`);
+        call = other.command('close v');
+        await session.expect(
+          'vm-destroy-stall',
+          vm,
+          {
+            severity: 'warning',
+            evidence: ['kvm.vm.init:end', 'kvm.vm.destroy:begin'],
+            process: 'qemu-waiting',
+            blocked: 'qemu-waiting',
+            message:
+              /^The destruction of the VM of qemu-waiting \(pid \d+\).*, blocked in \w+ \(D\)/,
+          },
+          impatient,
+        );
+      });
+      await call;
+      await other.command('quit');
+      await impatient.stop();
       await session.remove(device);
     },
   },

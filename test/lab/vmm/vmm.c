@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <linux/vfio.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +32,16 @@ struct thing {
 	int fd;
 	pid_t child;
 };
+
+// The thread beside the main one, at most one at a time, and what its command has returned.
+static struct {
+	bool is_started;
+	pthread_t id;
+	char comm[16];
+	char line[LINE_SIZE];
+	int result;
+	int error;
+} thread;
 
 static struct thing things[MAX_THINGS];
 static size_t thing_count;
@@ -257,6 +268,28 @@ static int receive_thing(char **arg)
 	return inbox < 0 ? -1 : keep(arg[1], inbox_receive(inbox));
 }
 
+static int write_file(char **arg)
+{
+	int fd = open(arg[0], O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -1;
+	ssize_t written = write(fd, arg[1], strlen(arg[1]));
+	int error = errno;
+	close(fd);
+	return written < 0 ? fail(error) : 0;
+}
+
+// Becomes another program, which has all descriptors and knows none by name.
+static int exec_as(char **arg)
+{
+	for (size_t i = 0; i < thing_count; i++)
+		if (fcntl(things[i].fd, F_SETFD, 0) < 0)
+			return -1;
+	puts("ok 0");
+	return execl("/proc/self/exe", "vmm", "--comm", arg[0], NULL);
+}
+
 static int sleep_for(char **arg)
 {
 	return usleep(1000 * strtoul(arg[0], NULL, 10));
@@ -274,6 +307,37 @@ static int quit(char **)
 }
 
 static int execute(char *line);
+
+static void *run_thread(void *)
+{
+	prctl(PR_SET_NAME, thread.comm);
+	thread.result = execute(thread.line);
+	thread.error = errno;
+	return NULL;
+}
+
+// Until it ends, the main thread may not use what its command opens or closes.
+static int thread_start(char **arg)
+{
+	if (thread.is_started)
+		return fail(EBUSY);
+	snprintf(thread.comm, sizeof(thread.comm), "%s", arg[0]);
+	thread.line[0] = '\0';
+	for (arg++; *arg; arg++)
+		snprintf(thread.line + strlen(thread.line), sizeof(thread.line) - strlen(thread.line), "%s ", *arg);
+	int error = pthread_create(&thread.id, NULL, run_thread, NULL);
+	thread.is_started = error == 0;
+	return error ? fail(error) : 0;
+}
+
+static int thread_end(char **)
+{
+	if (!thread.is_started)
+		return fail(ESRCH);
+	pthread_join(thread.id, NULL);
+	thread.is_started = false;
+	return thread.result < 0 ? fail(thread.error) : thread.result;
+}
 
 // Executes commands in which %1$s stands for a name and %2$s for a device.
 static int sequence(const char *const commands[], const char *name, const char *device, bool keep_going)
@@ -322,7 +386,7 @@ static int stop(char **arg)
 	return sequence(commands, arg[0], "", true);
 }
 
-// Names in capitals are arguments.
+// Names in capitals are arguments; with "..." any number of words follows.
 static const struct command {
 	const char *words;
 	int (*run)(char **arg);
@@ -351,32 +415,41 @@ static const struct command {
 	{ "receive INBOX NEW", receive_thing },
 	{ "start NAME UUID-OR-PCI", start },
 	{ "stop NAME", stop },
+	{ "write FILE TEXT", write_file },
+	{ "thread start COMM ...", thread_start },
+	{ "thread end", thread_end },
+	{ "exec COMM", exec_as },
 	{ "sleep MILLISECONDS", sleep_for },
 	{ "pid", print_pid },
 	{ "quit", quit },
 };
 
-static int split(char *line, char *words[MAX_WORDS])
+// The array ends with NULL, as that of main() does.
+static int split(char *line, char *words[MAX_WORDS + 1])
 {
 	int count = 0;
+	char *rest;
 
-	for (char *word = strtok(line, " \t\n"); word && count < MAX_WORDS; word = strtok(NULL, " \t\n"))
+	for (char *word = strtok_r(line, " \t\n", &rest); word && count < MAX_WORDS;
+	     word = strtok_r(NULL, " \t\n", &rest))
 		words[count++] = word;
+	words[count] = NULL;
 	return count;
 }
 
 static int execute(char *line)
 {
-	char *given[MAX_WORDS], *wanted[MAX_WORDS], words[LINE_SIZE];
+	char *given[MAX_WORDS + 1], *wanted[MAX_WORDS + 1], words[LINE_SIZE];
 	int count = split(line, given);
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
 		strcpy(words, commands[i].words);
 		int fixed = 0, expected = split(words, wanted);
+		bool is_open = strcmp(wanted[expected - 1], "...") == 0;
 		while (fixed < expected && fixed < count && strcmp(given[fixed], wanted[fixed]) == 0)
 			fixed++;
 		bool all_fixed = fixed == expected || isupper((unsigned char)wanted[fixed][0]);
-		if (count == expected && all_fixed)
+		if ((is_open ? count >= expected : count == expected) && all_fixed)
 			return commands[i].run(given + fixed);
 	}
 	return fail(EINVAL);
