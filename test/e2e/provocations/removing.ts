@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { fittingName } from '../../../src/events/long-name.ts';
 import type { Provocation } from './provocation.ts';
-import { FIRST, LONG_NAMED, SECOND } from './session.ts';
+import { FIRST, LONG_NAMED, runCommands, SECOND } from './session.ts';
 
 interface ApiParent {
   readonly name: string;
@@ -295,7 +295,7 @@ export const REMOVING: readonly Provocation[] = [
       let [close, removal]: Promise<unknown>[] = [];
       await session.faulty({ hold_close: 1 }, async () => {
         // On 5.10 the removal also waits until the group is in no container.
-        close = vmm.command('stop a');
+        close = runCommands(vmm, ['close a.device', 'quit']);
         await session.lab.until('the close has begun', async () => {
           const path = `/api/v1/devices/${device}`;
           const found = await session.lab.api<{ device: { openedBy: { state: string }[] } }>(path);
@@ -316,7 +316,6 @@ export const REMOVING: readonly Provocation[] = [
         );
       });
       await Promise.all([close, removal]);
-      await vmm.command('quit');
       await session.expectEnd('remove-stall', { device });
     },
   },

@@ -128,7 +128,7 @@ export const STALLING: readonly Provocation[] = [
             process: 'qemu-waiting',
             blocked: 'qemu-waiting',
             message:
-              /^The destruction of the VM of qemu-waiting \(pid \d+\).*, blocked in \w+ \(D\)/,
+              /^The destruction of the VM of qemu-waiting \(pid \d+\).*, blocked in \S+ \(D\)/,
           },
           impatient,
         );
