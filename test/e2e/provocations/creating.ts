@@ -135,7 +135,7 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['create-failed'],
     how: 'the driver refuses a device after it has registered it',
-    complaint: { pattern: /probe .*failed with error -5/ },
+    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1 }, () => session.createRefused());
       await expectRefusal(session, uuid);
@@ -144,7 +144,7 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['failed-create-leak', 'create-failed'],
     how: 'a create fails, and its driver keeps the mdev',
-    complaint: { pattern: /probe .*failed with error -5/ },
+    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1, leak_dev: 1 }, () =>
         session.createRefused(),
@@ -167,7 +167,7 @@ export const CREATING: readonly Provocation[] = [
     rules: ['failed-create-leak', 'create-failed'],
     how: 'a create fails, and its driver keeps the vfio_device',
     kernels: { from: [6, 1], because: 'a driver has no vfio_device there; vfio_mdev makes it' },
-    complaint: { pattern: /probe .*failed with error -5/ },
+    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1, leak_vdev: 1 }, () =>
         session.createRefused(),
