@@ -7,17 +7,25 @@
 import type { Host } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import type { World } from '../lifecycle/world.ts';
+import { SECOND } from '../units.ts';
 import { Holders, type Subject } from './holders.ts';
 import type { Finding } from './rule.ts';
 import type { Attribution, Blocked, Holder, Party, Waiters } from './violation.ts';
 import { type Stall, WaitingBehind } from './waiters.ts';
 
+/** From then on, ns, a call in flight may become a stall. */
+const LONG = 1 * SECOND;
+/** How many of these calls are looked at in one tick: each costs two reads of /proc. */
+const LOOKS = 20;
+
 export class Attributor {
+  readonly #world: World;
   readonly #host: Host;
   readonly #holders: Holders;
   readonly #waitingBehind: WaitingBehind;
 
   constructor(world: World, host: Host) {
+    this.#world = world;
     this.#host = host;
     this.#holders = new Holders(world, host);
     this.#waitingBehind = new WaitingBehind(world, host);
@@ -30,6 +38,18 @@ export class Attributor {
   prepare(stalls: readonly Stall[]): void {
     this.#holders.prepare();
     this.#waitingBehind.prepare(stalls);
+    this.#lookAtCalls();
+  }
+
+  /** The stack of a thread is read only when it was seen asleep before: see {@link Host.blockedTask}. */
+  #lookAtCalls(): void {
+    const { calls, now } = this.#world;
+    if (calls.size === 0) return;
+    let looks = LOOKS;
+    for (const { began, task } of calls) {
+      if (now - began < LONG || looks-- === 0) return;
+      this.#host.blockedTask?.(task);
+    }
   }
 
   of(finding: Finding): Attribution {

@@ -117,8 +117,10 @@ function judgeInFlight(context: RuleContext, options: StallOptions): void {
   }
 }
 
+/** Without a stack, the thread had not slept through before. */
 function isStale(asked: Asked | undefined, { tid }: Readonly<Call>, now: number): boolean {
-  return asked !== undefined && (asked.tid !== tid || now - asked.at >= FRESH);
+  if (asked === undefined) return false;
+  return asked.tid !== tid || !asked.inKernel?.stack || now - asked.at >= FRESH;
 }
 
 function judgeEnd(

@@ -139,7 +139,10 @@ export interface Host {
   availableInstances?(parent: string, notBefore: number): ReadonlyMap<string, number> | undefined;
   /** The control group of a task when it was observed; undefined where it is no longer known, as in a replay. */
   controlGroup?(task: Task): ControlGroup | undefined;
-  /** What a task waits for; undefined when it is gone, as in a replay. */
+  /**
+   * What a task waits for; undefined when it is gone, as in a replay. Its stack is there only if it has slept
+   * on since an earlier call.
+   */
   blockedTask?(task: Task): BlockedTask | undefined;
   /**
    * Whether a process exits and may still be closing its files, which takes as long as its devices

@@ -4,6 +4,7 @@ import type { BlockedTask } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { plain } from '../plain.ts';
 import { field, fieldsOf, hasHostPids, namesIn, said } from './proc.ts';
+import { sleepers } from './sleepers.ts';
 
 /** More than any wait of mdev, VFIO or KVM has below its system call. */
 const FRAMES = 32;
@@ -14,15 +15,20 @@ const ADDRESS = /\b(?:0x)?[0-9a-f]{8,}\b/gi;
 
 type Ids = Pick<Task, 'pid' | 'tid'>;
 
-/** @returns undefined when the task has ended, or its id is another's, or it cannot be read */
+/**
+ * The stack is read from the second call on, of a thread that has slept on since, see sleepers.ts.
+ * @returns undefined when the task has ended, or its id is another's, or it cannot be read
+ */
 export function blockedTask(ids: Ids, proc = '/proc'): BlockedTask | undefined {
   try {
     if (!hasHostPids(proc)) return undefined;
   } catch {
     return undefined;
   }
-  const task = withoutStack(ids, said(`${proc}/${ids.tid}/status`), proc);
-  return task && withStack(task, said(`${proc}/${ids.tid}/stack`));
+  const status = said(`${proc}/${ids.tid}/status`);
+  const task = withoutStack(ids, status, proc);
+  if (!task || !sleepers.hasSlept(ids.tid, status)) return task;
+  return withStack(task, said(`${proc}/${ids.tid}/stack`));
 }
 
 /** What a task waits for, without its stack. @param status of the task, as /proc/TID/status has it */

@@ -5,8 +5,10 @@
  */
 import { readlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { framesOf } from './blocked-task.ts';
 import { fieldsOf, hasHostPids, identityOf, namesIn, pidsIn, said } from './proc.ts';
+import { QUIET_MS, sleepers } from './sleepers.ts';
 import type { HostDevice, HostParent } from './sysfs.ts';
 import { pacer, targetName } from './sysfs-files.ts';
 
@@ -78,16 +80,41 @@ export interface FoundTeardowns {
 /** @returns none where pids here are not those of events, or stacks must not be read */
 export async function readTeardowns(root = ''): Promise<Teardown[]> {
   const proc = `${root}/proc`;
-  const found: Teardown[] = [];
-  const pause = pacer();
+  const blocked: Thread[] = [];
+  const pace = pacer();
+  let isAsleep = true;
   for (const pid of readable(() => (hasHostPids(proc) ? pidsIn(proc) : []))) {
     for (const tid of readable(() => namesIn(`${proc}/${pid}/task`))) {
-      const one = teardownOf(`${proc}/${pid}`, tid);
-      if (one) found.push(one);
-      await pause();
+      const thread = { process: `${proc}/${pid}`, tid };
+      if (mayBeBlocked(thread)) {
+        blocked.push(thread);
+        if (!hasSlept(thread)) isAsleep = false;
+      }
+      await pace();
     }
   }
+  if (!isAsleep) await pause(QUIET_MS);
+  const found: Teardown[] = [];
+  for (const thread of blocked) {
+    const one = teardownOf(thread);
+    if (one) found.push(one);
+    await pace();
+  }
   return found;
+}
+
+interface Thread {
+  /** Its process's directory in /proc. */
+  readonly process: string;
+  readonly tid: string;
+}
+
+function directoryOf({ process, tid }: Thread): string {
+  return `${process}/task/${tid}`;
+}
+
+function hasSlept(thread: Thread): boolean {
+  return sleepers.hasSlept(Number(thread.tid), said(`${directoryOf(thread)}/status`));
 }
 
 /** What can be read of a directory: the rest is hidden, as by the option hidepid of /proc. */
@@ -99,10 +126,10 @@ function* readable<Name>(names: () => Iterable<Name>): Generator<Name> {
   }
 }
 
-function teardownOf(directory: string, tid: string): Teardown | undefined {
-  const thread = `${directory}/task/${tid}`;
-  if (!mayBeBlocked(thread)) return undefined;
-  const frames = framesOf(said(`${thread}/stack`)).flatMap((line) => {
+function teardownOf(thread: Thread): Teardown | undefined {
+  if (!hasSlept(thread)) return undefined;
+  const { process: directory, tid } = thread;
+  const frames = framesOf(said(`${directoryOf(thread)}/stack`)).flatMap((line) => {
     const [, name, module = ''] = FRAME.exec(line) ?? [];
     return name === undefined ? [] : { name, module };
   });
@@ -133,9 +160,10 @@ function isInDriver(
 }
 
 /** By far the most threads sleep elsewhere: their stacks are not read. */
-function mayBeBlocked(thread: string): boolean {
-  const [state] = fieldsOf(said(`${thread}/stat`));
-  return state === 'D' || (state === 'S' && INTERRUPTIBLE_WAITS.has(said(`${thread}/wchan`)));
+function mayBeBlocked(thread: Thread): boolean {
+  const directory = directoryOf(thread);
+  const [state] = fieldsOf(said(`${directory}/stat`));
+  return state === 'D' || (state === 'S' && INTERRUPTIBLE_WAITS.has(said(`${directory}/wchan`)));
 }
 
 function removeFilesOf(directory: string): string[] {

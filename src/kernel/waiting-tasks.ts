@@ -1,6 +1,7 @@
 /** The threads of all processes that sleep where no signal wakes them, read from /proc beside the event loop. */
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { MissingTasks, WaitingTask, WaitingTasks } from '../events/host.ts';
 import { withoutStack, withStack } from './blocked-task.ts';
 import { PatientAsker } from './patience.ts';
@@ -14,6 +15,7 @@ import {
   said,
   unlessGone,
 } from './proc.ts';
+import { QUIET_MS, sleepers } from './sleepers.ts';
 import { pacer } from './sysfs-files.ts';
 
 /** Of how many threads the state is read. */
@@ -52,8 +54,9 @@ class Scan {
   readonly #pace = pacer();
   readonly #tasks: WaitingTask[] = [];
   readonly #missing = new Set<MissingTasks>();
+  /** Threads in state D. */
+  readonly #stuck: { readonly pid: number; readonly tid: number }[] = [];
   #threads = 0;
-  #stacks = 0;
 
   constructor(proc: string, limits: Limits) {
     this.#proc = proc;
@@ -65,6 +68,11 @@ class Scan {
     for (const pid of pidsIn(this.#proc)) {
       if (this.#isTruncated) break;
       await this.#process(pid);
+      await this.#pace();
+    }
+    await this.#untilAsleep();
+    for (const { pid, tid } of this.#stuck) {
+      await this.#read(pid, tid);
       await this.#pace();
     }
     const tasks = this.#tasks.sort((one, other) => one.tid - other.tid);
@@ -80,7 +88,7 @@ class Scan {
       for (const name of namesIn(`${this.#proc}/${pid}/task`)) {
         if (++this.#threads > this.#limits.threads) this.#missing.add('truncated');
         if (this.#isTruncated) return;
-        if (this.#isInD(pid, name)) await this.#stuck(pid, Number(name));
+        if (this.#isInD(pid, name)) this.#add(pid, Number(name));
         await this.#pace();
       }
     } catch {
@@ -95,17 +103,30 @@ class Scan {
     return state === 'D';
   }
 
-  async #stuck(pid: number, tid: number): Promise<void> {
-    if (++this.#stacks > this.#limits.stacks) {
-      this.#missing.add('truncated');
-      return;
+  #add(pid: number, tid: number): void {
+    if (this.#stuck.length < this.#limits.stacks) this.#stuck.push({ pid, tid });
+    else this.#missing.add('truncated');
+  }
+
+  /** A thread that has just fallen asleep may wake up while its stack is read. */
+  async #untilAsleep(): Promise<void> {
+    let isAsleep = true;
+    for (const { tid } of this.#stuck) {
+      if (!sleepers.hasSlept(tid, said(`${this.#proc}/${tid}/status`))) isAsleep = false;
+      await this.#pace();
     }
+    if (!isAsleep) await pause(QUIET_MS);
+  }
+
+  async #read(pid: number, tid: number): Promise<void> {
     const directory = `${this.#proc}/${tid}`;
     const status = said(`${directory}/status`);
     const task = withoutStack({ pid, tid }, status, this.#proc);
     // It may have been woken since.
     if (!task?.state.startsWith('D')) return;
-    const stack = await stacks.ask(`${directory}/stack`, (file) => readFile(file, 'utf8'));
+    const stack = sleepers.hasSlept(tid, status)
+      ? await stacks.ask(`${directory}/stack`, (file) => readFile(file, 'utf8'))
+      : undefined;
     const inKernel = withStack(task, stack ?? '');
     if (!inKernel.stack && inKernel.wchan === undefined) this.#missing.add('unreadable');
     this.#tasks.push({ pid, tid, ...identityOf(status), inKernel });

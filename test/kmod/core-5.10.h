@@ -59,8 +59,7 @@ static int remove(struct mdev_device *mdev)
 {
 	struct faulty *faulty = mdev_get_drvdata(mdev);
 
-	while (READ_ONCE(hold_remove))
-		msleep(10);
+	hold(&hold_remove);
 	return_instances(faulty->parent, faulty->kind);
 	kfree(faulty);
 	return 0;

@@ -241,8 +241,7 @@ static void remove(struct mdev_device *mdev)
 {
 	struct faulty *faulty = dev_get_drvdata(&mdev->dev);
 
-	while (READ_ONCE(hold_remove))
-		msleep(10);
+	hold(&hold_remove);
 	/* Without this call devres unregisters it, which happens after the bus has unbound it. */
 	if (faulty)
 		release_reference(faulty);
@@ -270,8 +269,7 @@ struct passed_through {
 
 static int init_passed_through(struct vfio_device *vdev)
 {
-	while (READ_ONCE(hold_probe))
-		msleep(10);
+	hold(&hold_probe);
 	return 0;
 }
 

@@ -158,8 +158,7 @@ static int take_instances(struct faulty_parent *parent, const struct kind *kind)
 		mutex_lock(&setup);
 	if (probe_ms)
 		msleep(probe_ms);
-	while (READ_ONCE(hold_probe))
-		msleep(10);
+	hold(&hold_probe);
 	if (is_serial)
 		mutex_unlock(&setup);
 	mutex_lock(&state);
@@ -207,8 +206,7 @@ static void put_once_too_often(struct kvm *kvm)
  */
 static void memory_released(struct mmu_notifier *notifier, struct mm_struct *mm)
 {
-	while (READ_ONCE(hold_memory))
-		msleep(10);
+	hold(&hold_memory);
 }
 
 static const struct mmu_notifier_ops memory_ops = { .release = memory_released };
@@ -219,8 +217,7 @@ static int begin_use(struct use *use, struct kvm *kvm)
 	struct use *other;
 	int ret = needs_kvm && !kvm ? -ESRCH : 0;
 
-	while (READ_ONCE(hold_open))
-		msleep(10);
+	hold(&hold_open);
 	mutex_lock(&state);
 	list_for_each_entry(other, &uses, entry)
 		if (one_kvm && kvm && other->kvm == kvm)
@@ -246,8 +243,7 @@ static int begin_use(struct use *use, struct kvm *kvm)
 /* The last close. */
 static void end_use(struct use *use)
 {
-	while (READ_ONCE(hold_close))
-		msleep(10);
+	hold(&hold_close);
 	if (use->is_watched)
 		mmu_notifier_unregister(&use->notifier, use->notifier.mm);
 	use->is_watched = false;

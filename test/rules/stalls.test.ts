@@ -166,10 +166,13 @@ describe('many stalls at once', () => {
         const device = scenario.bindPci(`0000:01:00.${i}`);
         scenario.openBegins(device, { as: { pid: 1000 + i, comm: 'qemu' } });
       }
-      scenario.wait(10);
+      scenario.wait(9);
     });
+    asked = 0;
+    runner.run((scenario) => scenario.wait(1));
     assert.equal(runner.violations().length, 100);
-    assert.ok(asked <= 40, `${asked} at the first tick`);
+    // Two for each call that is asked about, and one for those that may become stalls.
+    assert.ok(asked <= 60, `${asked} at the first tick`);
   });
 });
 
