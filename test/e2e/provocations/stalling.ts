@@ -117,7 +117,7 @@ export const STALLING: readonly Provocation[] = [
         const leaving = await session.openFor('qemu-leaving', device);
         const stack = `/proc/${await leaving.command('pid')}/stack`;
         await leaving.command('quit');
-        await session.sh(`until grep -q memory_released ${stack}; do sleep 0.1; done`);
+        await session.sh(`until grep -qF "[faulty]" ${stack}; do sleep 0.1; done`);
         call = other.command('close v');
         await session.expect(
           'vm-destroy-stall',
