@@ -35,7 +35,8 @@ export class Home {
 
 export class Daemon {
   readonly url: string;
-  readonly directory: string;
+  /** Its files: those that it reads again may be replaced. */
+  readonly home: Home;
   readonly address: string;
   /** Its latest warnings and errors. */
   output = '';
@@ -44,7 +45,7 @@ export class Daemon {
   private constructor(home: Home, child: ChildProcess) {
     this.url = `http://${home.address}`;
     this.address = home.address;
-    this.directory = home.directory;
+    this.home = home;
     this.#process = child;
     // Also when a test fails without stopping the server.
     process.on('exit', this.#abandon);
@@ -82,12 +83,12 @@ export class Daemon {
       await once(this.#process, 'exit');
     }
     process.off('exit', this.#abandon);
-    rmSync(this.directory, { recursive: true });
+    rmSync(this.home.directory, { recursive: true });
   }
 
   readonly #abandon = (): void => {
     this.#process.kill('SIGKILL');
-    rmSync(this.directory, { recursive: true, maxRetries: 3 });
+    rmSync(this.home.directory, { recursive: true, maxRetries: 3 });
   };
 }
 

@@ -77,21 +77,15 @@ export class TimeSeries {
   ): Promise<TimeSeries> {
     const { rules } = options;
     const scrapes = { scrape_configs: [job(targets, interval, options)] };
-    let configure = () => {};
-    const daemon = await Daemon.start('prometheus', (home) => {
-      configure = () => {
-        if (rules) home.file('config.yml', { ...ruleSettings(home, rules), ...scrapes });
-      };
-      return {
-        'config.file': home.file('config.yml', scrapes),
-        'storage.tsdb.path': `${home.directory}/data`,
-        ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
-        'enable-feature': 'exemplar-storage',
-        // Tests request a snapshot of its memory.
-        'web.enable-admin-api': true,
-        'web.enable-lifecycle': true,
-      };
-    });
+    const daemon = await Daemon.start('prometheus', (home) => ({
+      'config.file': home.file('config.yml', scrapes),
+      'storage.tsdb.path': `${home.directory}/data`,
+      ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
+      'enable-feature': 'exemplar-storage',
+      // Tests request a snapshot of its memory.
+      'web.enable-admin-api': true,
+      'web.enable-lifecycle': true,
+    }));
     const database = new TimeSeries(daemon);
     if (!rules) return database;
     try {
@@ -99,7 +93,7 @@ export class TimeSeries {
         const [scraped] = await database.query('count(up)');
         return scraped?.values[0] === targets.length;
       });
-      configure();
+      daemon.home.file('config.yml', { ...ruleSettings(daemon.home, rules), ...scrapes });
       const { ok } = await fetch(`${daemon.url}/-/reload`, { method: 'POST' });
       assert.ok(ok, `Prometheus does not load its rules: ${daemon.output}`);
     } catch (error) {

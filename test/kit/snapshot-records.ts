@@ -80,7 +80,7 @@ export function snapshotFiles(world: World, time = world.now): Uint8Array[] {
 }
 
 /** Parents and devices, parents last as they are read. */
-export function seenSysfs(world: World, time = world.now): Uint8Array[] {
+export function snapshotSysfs(world: World, time = world.now): Uint8Array[] {
   const removing = new Set(
     [...world.calls.at(POINTS['mdev.remove']), ...world.calls.at(POINTS['mdev.remove_child'])].map(
       ({ device }) => device,
@@ -122,7 +122,7 @@ function seenDevice(
 }
 
 /** The VMs that debugfs lists. */
-export function seenDebugfs(world: World, time = world.now): Uint8Array[] {
+export function snapshotDebugfs(world: World, time = world.now): Uint8Array[] {
   return [...world.vms]
     .filter(({ isGone }) => !isGone)
     .map(({ creatorTid, fd }) =>
@@ -135,9 +135,9 @@ export function wholeSnapshot(world: World, covered: number = ALL_COVERED): Uint
   const { now } = world;
   return [
     snapshotBegins(now),
-    ...(covered & COVERED.SYSFS ? seenSysfs(world) : []),
+    ...(covered & COVERED.SYSFS ? snapshotSysfs(world) : []),
     ...(covered & COVERED.FILES ? snapshotFiles(world) : []),
-    ...(covered & COVERED.DEBUGFS ? seenDebugfs(world) : []),
+    ...(covered & COVERED.DEBUGFS ? snapshotDebugfs(world) : []),
     snapshotEnds(now, covered),
   ];
 }

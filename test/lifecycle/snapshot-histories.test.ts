@@ -18,11 +18,11 @@ import { cases } from '../kit/random.ts';
 import {
   applyAll,
   keyOf,
-  seenDebugfs,
-  seenSysfs,
   snapshotBegins,
+  snapshotDebugfs,
   snapshotEnds,
   snapshotFiles,
+  snapshotSysfs,
 } from '../kit/snapshot-records.ts';
 
 // Shrinking a failure takes minutes; remove endOnFailure for it.
@@ -134,9 +134,9 @@ class Comparison {
     this.advance(files, isLost);
     const open = snapshotFiles(full.world, this.#now());
     this.advance(sysfs, isLost);
-    const inSysfs = seenSysfs(full.world, this.#now());
+    const inSysfs = snapshotSysfs(full.world, this.#now());
     this.advance(debugfs, isLost);
-    const listed = seenDebugfs(full.world, this.#now());
+    const listed = snapshotDebugfs(full.world, this.#now());
     const ends = snapshotEnds(this.#now());
     this.advance(end, isLost);
     for (const record of [...inSysfs, ...open, ...listed, ends]) late.apply(record);

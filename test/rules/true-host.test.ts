@@ -21,10 +21,10 @@ import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
   applyAll,
   keyOf,
-  seenSysfs,
   snapshotBegins,
   snapshotEnds,
   snapshotRecord,
+  snapshotSysfs,
 } from '../kit/snapshot-records.ts';
 import { type DeviceFile, type Process, TrueHost } from '../kit/true-host.ts';
 
@@ -63,7 +63,7 @@ class LateAgent {
     const { now } = full;
     const records = [
       snapshotBegins(now),
-      ...seenSysfs(full, now),
+      ...snapshotSysfs(full, now),
       ...[...truth.files].flatMap((file) => this.#find(full, truth, file)),
       snapshotEnds(now),
     ];

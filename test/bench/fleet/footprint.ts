@@ -51,14 +51,24 @@ function footprint(
 }
 
 /** Bytes of the write-ahead log. */
-export function logBytes({ daemons: [{ directory }] }: TimeSeries): number {
+export function logBytes({
+  daemons: [
+    {
+      home: { directory },
+    },
+  ],
+}: TimeSeries): number {
   return bytesIn(join(directory, 'data', 'wal'));
 }
 
 /** Bytes of a snapshot of all samples, as they would be stored. */
 export async function prometheusOnDisk({
   url,
-  daemons: [{ directory }],
+  daemons: [
+    {
+      home: { directory },
+    },
+  ],
 }: TimeSeries): Promise<OnDisk> {
   const response = await fetch(`${url}/api/v1/admin/tsdb/snapshot`, { method: 'POST' });
   const { data } = (await response.json()) as { data: { name: string } };
@@ -72,7 +82,11 @@ export async function prometheusOnDisk({
 export async function victoriaOnDisk(engine: TimeSeries): Promise<OnDisk> {
   const {
     url,
-    daemons: [{ directory }],
+    daemons: [
+      {
+        home: { directory },
+      },
+    ],
   } = engine;
   await fetch(`${url}/internal/force_flush`);
   await fetch(`${url}/internal/force_merge`);
