@@ -193,6 +193,7 @@ function untruths(violation: Violation, { truth, now }: History, { found }: Agen
       .map((one) => `${describeHolder(one)} is not true`),
   );
   if (/is not known/.test(message) && holding.length > 0) wrong.push('somebody has it');
+  wrong.push(...disagreements(violation, device.uuid));
   const [, atLeast, said] = /waiting for (at least )?([\d.]+) s/.exec(message) ?? [];
   if (said !== undefined) {
     const waited = (now - (truth.removalBegan.get(device.uuid) ?? 0)) / SECOND;
@@ -201,6 +202,28 @@ function untruths(violation: Violation, { truth, now }: History, { found }: Agen
     if (!isTrue) wrong.push(`it has waited for ${waited} s`);
   }
   return wrong.map((why) => `${why}: ${rule}: ${message}`);
+}
+
+/**
+ * Where message and list of holders disagree. API, log and metrics show the list.
+ * @param uuid of the device that the violation is about
+ */
+function disagreements({ message, holders }: Violation, uuid: string): string[] {
+  const said = new Set(
+    partiesIn(/held open by ([^;:]+)/.exec(message)?.[1] ?? '').map(({ pid }) => pid),
+  );
+  const listed = new Set(
+    holders
+      .filter(({ how, device }) => device === uuid && (how === 'opened' || how === 'holds'))
+      .map(({ task }) => task.pid),
+  );
+  const isCut = / more\b/.test(message);
+  return [
+    ...[...said].filter((pid) => !listed.has(pid)).map((pid) => `pid ${pid} is not listed`),
+    ...[...listed]
+      .filter((pid) => !said.has(pid) && !isCut)
+      .map((pid) => `pid ${pid} is listed, and not in the message`),
+  ];
 }
 
 function describeHolder({ task, how, holds, fd }: Holder): string {
