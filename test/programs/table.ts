@@ -30,7 +30,7 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   bash: 'bash',
   bsdutils: 'renice script',
   coreutils:
-    'basename cat chmod chroot cp cut dirname du env head id install ln ls mkdir mkfifo mktemp mv ' +
+    'basename cat chmod chroot cp cut date dirname du env head id install ln ls mkdir mkfifo mktemp mv ' +
     'readlink realpath rm sleep tail tee touch uname wc',
   dash: 'sh',
   dpkg: 'dpkg-deb dpkg-query',
