@@ -24,6 +24,8 @@ import { RingLoop, realWaits } from './ring-loop.ts';
 import { SnapshotSchedule } from './snapshot-schedule.ts';
 
 const TICK_MS = 1000;
+/** A module is loaded within milliseconds, unless the kernel waits for its hardware. */
+const TRANSIT_MS = 50;
 
 /** How far a pinned ring was read, by all agents together. */
 export interface PinnedAccount {
@@ -46,6 +48,8 @@ export class LiveSource {
   #stopping = false;
   #snapshotting: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** For modules that are being loaded or unloaded. */
+  #transitTimer: NodeJS.Timeout | undefined;
   /** Records that found a pinned ring full, and that earlier agents found lost. */
   readonly #lostBefore: number;
   /** Records that found the ring full, and whose loss a host snapshot has reconciled. */
@@ -134,6 +138,7 @@ export class LiveSource {
   async stop(): Promise<void> {
     this.#stopping = true;
     clearInterval(this.#timer);
+    clearTimeout(this.#transitTimer);
     await this.#loop.stop();
     await this.#snapshotting;
     this.#reportLosses();
@@ -207,7 +212,12 @@ export class LiveSource {
 
   #refresh(): void {
     this.#moduleLoaded = false;
-    if (this.#probes.refresh().length === 0) return;
+    clearTimeout(this.#transitTimer);
+    const changed = this.#probes.refresh();
+    if (this.#probes.isModuleInTransit && !this.#stopping) {
+      this.#transitTimer = setTimeout(() => this.#refresh(), TRANSIT_MS);
+    }
+    if (changed.length === 0) return;
     this.#listener?.watching(this.points());
     this.#schedule.want('module');
   }

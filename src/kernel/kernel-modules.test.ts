@@ -7,6 +7,7 @@ import { UserProblem } from '../problem.ts';
 import {
   holdersOf,
   isInImage,
+  isInTransit,
   type KernelModule,
   readKernelModules,
   whoHolds,
@@ -52,6 +53,22 @@ describe('the kernel modules', () => {
     assert.deepEqual(
       modules.find(({ name }) => name === 'mdev'),
       { name: 'mdev', loaded: true, builtin: false, references: 2, holders: ['mdpy', 'mtty'] },
+    );
+  });
+
+  it('are in transit while they are loaded or unloaded, which no part of the kernel image is', () => {
+    load({ kvm: [0], mdev: [0], vfio: [0] });
+    for (const [name, state] of [
+      ['kvm', 'coming'],
+      ['mdev', 'live'],
+      ['vfio', 'going'],
+    ])
+      writeFileSync(join(root, 'sys/module', name, 'initstate'), `${state}\n`);
+    mkdirSync(join(root, 'sys/module/kvm_amd'));
+    const names = ['kvm', 'mdev', 'vfio', 'kvm_amd', 'missing'];
+    assert.deepEqual(
+      names.filter((name) => isInTransit(name, root)),
+      ['kvm', 'vfio'],
     );
   });
 

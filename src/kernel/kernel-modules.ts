@@ -32,6 +32,12 @@ export function readKernelModules(root = ''): KernelModule[] {
   return [...names].sort().map((name) => readModule(name, image, root));
 }
 
+/** Whether a module is being loaded or unloaded: meanwhile some of its functions are not there. */
+export function isInTransit(name: string, root = ''): boolean {
+  const state = text(`${root}/sys/module/${name}/initstate`);
+  return state !== undefined && state !== 'live';
+}
+
 /** All modules that use this one, directly or by way of another. */
 export function holdersOf(module: string, root = ''): ReadonlySet<string> {
   const names = new Set([module]);

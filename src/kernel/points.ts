@@ -23,6 +23,7 @@ import {
 } from './attach.ts';
 import { choose } from './candidates.ts';
 import { kernelVersion } from './host.ts';
+import { isInTransit } from './kernel-modules.ts';
 import type { Attached, PinnedPoints } from './pinned-points.ts';
 import type { Unit } from './probe-loader.ts';
 import type { ProbeObject } from './probe-object.ts';
@@ -54,6 +55,11 @@ export class Points {
   /** Modules that have come or left, or are others than before. */
   changed(): ProbeModule[] {
     return PROBE_MODULES.filter((module) => loadingOf(module) !== this.#loaded.get(module));
+  }
+
+  /** Whether a module is being loaded or unloaded, so that {@link changed} will find it changed soon. */
+  get isModuleInTransit(): boolean {
+    return PROBE_MODULES.some((module) => isInTransit(module));
   }
 
   /** Modules with points that were refused for want of descriptors or memory: another attempt may succeed. */
@@ -118,7 +124,9 @@ export class Points {
       }
       const choice = choose(entry, using, kernel);
       if ('reason' in choice) {
-        const isWaiting = loadingOf(module) === undefined;
+        // One that has been loaded again since is found changed at the next refresh.
+        const loading = loadingOf(module);
+        const isWaiting = loading === undefined || loading !== this.#loaded.get(module);
         this.#states.set(
           point,
           isWaiting
@@ -295,8 +303,10 @@ function notLoaded(module: ProbeModule): string {
 
 /**
  * A number for this loading of a module: one that was unloaded and loaded again
- * between two checks has another, and none of the probes that it had before.
+ * between two checks has another, and none of the probes that it had before. Undefined also while the module
+ * is being loaded or unloaded.
  */
 function loadingOf(module: ProbeModule): number | undefined {
-  return statSync(`/sys/module/${module}`, { throwIfNoEntry: false })?.ino;
+  const loading = statSync(`/sys/module/${module}`, { throwIfNoEntry: false })?.ino;
+  return loading !== undefined && isInTransit(module) ? undefined : loading;
 }

@@ -119,6 +119,11 @@ export class Probes {
     return isOther ? modules : [];
   }
 
+  /** Whether another {@link refresh} is due soon. */
+  get isModuleInTransit(): boolean {
+    return this.#points.isModuleInTransit;
+  }
+
   /** Enough for the probes that are not attached now. What a module had that has left is taken at once. */
   #keepReserve(): void {
     this.#reserve.fill(OF_A_HOOK * this.#points.unattachedHooks() + OF_AN_OBJECT);

@@ -104,6 +104,11 @@ describe(`modules that are loaded and unloaded on ${KERNEL}`, { timeout: SUITE_M
     // Only probes in the module as it was loaded last observe that its parents are unregistered.
     const noticed = (await unregistrations()) - unregistered;
     assert.ok(noticed > CYCLES / 2, `${noticed} of ${CYCLES} reloads were noticed`);
+    // While a module comes or goes, some of its functions are missing, which is no failure.
+    assert.deepEqual(
+      agent.lines.filter(({ event }) => event === 'probes.failed'),
+      [],
+    );
     // A connection more or less is not a leak; one object of each cycle was.
     assert.ok(Math.max(...counts) - Math.min(...counts) < CYCLES, counts.join());
     await vm.sh('for m in mtty mdev vfio_iommu_type1 kvm_amd; do modprobe -r $m; done; true');
