@@ -41,12 +41,27 @@ export function plainProgram(hooks: readonly Hook[]): string {
 
 /** Prints what the agent's probes record. */
 export function fullProgram(hooks: readonly Hook[]): string {
-  return [READY, ...[...probeSites(hooks).values()].map(probe)].join('\n');
+  const sites = probeSites(hooks);
+  const probes = [...sites.values()].map((hook) =>
+    hook.atReturn && !sites.has(siteOf({ ...hook, atReturn: false }))
+      ? failureProbe(hook)
+      : probe(hook),
+  );
+  return [READY, ...probes].join('\n');
+}
+
+/** Of a function that is probed at its return only, the agent records failures. */
+function failureProbe({ symbol }: Hook): string {
+  return `kretprobe:${symbol} /(int64)retval < 0/ { printf("%llu %d %d %d %s %llu ${symbol} %d\\n", ${COMMON}, retval); }`;
 }
 
 /** Two points may share a probe site, at which bpftrace is attached only once. */
 export function probeSites(hooks: readonly Hook[]): Map<string, Hook> {
-  return new Map(hooks.map((hook) => [`${hook.symbol} ${hook.atReturn}`, hook]));
+  return new Map(hooks.map((hook) => [siteOf(hook), hook]));
+}
+
+function siteOf({ symbol, atReturn }: Hook): string {
+  return `${symbol} ${atReturn}`;
 }
 
 function probe(hook: Hook): string {
