@@ -81,7 +81,7 @@ clean_up() {
   local code=$?
   kill -KILL "$watcher" 2>/dev/null || true
   end_all
-  umount --recursive --quiet "$root"/{proc,sys,dev,root/.npm,var/cache/apt/archives} || true
+  umount --recursive --quiet "$root" || true
   rm -rf --one-file-system "$root"
   ((code == 0)) || printf 'fresh: failed\n' >&2
 }
@@ -157,6 +157,8 @@ mount_all() {
   local npm_cache
   npm_cache=$(cd / && npm config get cache)
   mkdir -p "$npm_cache" "$root/root/.npm"
+  # As the root directory of a machine: a mount point, or unshare cannot make a mount namespace in it.
+  mount --bind "$root" "$root"
   mount -t proc proc "$root/proc"
   mount --rbind /sys "$root/sys"
   mount --rbind /dev "$root/dev"

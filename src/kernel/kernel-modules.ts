@@ -1,5 +1,6 @@
 /** The kernel modules that mdev, VFIO and KVM consist of, and who keeps them loaded. */
 import { release } from 'node:os';
+import { said } from './proc.ts';
 import { exists, list, requireSysfs, text } from './sysfs-files.ts';
 
 export interface KernelModule {
@@ -32,10 +33,13 @@ export function readKernelModules(root = ''): KernelModule[] {
   return [...names].sort().map((name) => readModule(name, image, root));
 }
 
-/** Whether a module is being loaded or unloaded: meanwhile some of its functions are not there. */
+/**
+ * Whether a module is being loaded or unloaded: meanwhile some of its functions are not there. False where
+ * that cannot be read, as for want of a descriptor.
+ */
 export function isInTransit(name: string, root = ''): boolean {
-  const state = text(`${root}/sys/module/${name}/initstate`);
-  return state !== undefined && state !== 'live';
+  const state = said(`${root}/sys/module/${name}/initstate`);
+  return state !== '' && state !== 'live';
 }
 
 /** All modules that use this one, directly or by way of another. */
