@@ -46,7 +46,7 @@ export function keyOf({ keyLow, keyHigh }: { keyLow: number; keyHigh: number }):
   return keyLow === 0 && keyHigh === 0 ? 0 : (keyHigh ^ 0x5bd1e995) >>> 0;
 }
 
-function kvmOf(vm: Vm | undefined): SnapshotFields {
+export function kvmOf(vm: Vm | undefined): SnapshotFields {
   return vm ? { kvm: keyOf(vm), usersCount: vm.users, vmPid: vm.creatorTid } : {};
 }
 

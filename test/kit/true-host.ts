@@ -4,7 +4,13 @@
  */
 import type { FileOwner, Host } from '../../src/events/host.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
-import type { Actor, Opening, Removal, ScenarioDevice } from '../../src/scenario/types.ts';
+import type {
+  Actor,
+  Opening,
+  Removal,
+  ScenarioDevice,
+  ScenarioVm,
+} from '../../src/scenario/types.ts';
 
 /** An open file of a device, whose descriptors may be in several processes. */
 export interface DeviceFile {
@@ -15,6 +21,15 @@ export interface DeviceFile {
   readonly fd: number;
   /** Whether it is on its way through a socket, where no process has it. */
   inFlight: boolean;
+}
+
+/** A VM, and who has its file open. */
+export interface TrueVm {
+  readonly vm: ScenarioVm;
+  readonly creator: Process;
+  readonly owners: Set<Process>;
+  /** ns on the boot-time clock, 0 while somebody has it open. */
+  closedAt: number;
 }
 
 /** From its start to its end: another one may have its id afterwards. */
@@ -43,6 +58,7 @@ export class TrueHost {
   readonly processes: Process[] = [];
   readonly devices: ScenarioDevice[];
   readonly files = new Set<DeviceFile>();
+  readonly vms: TrueVm[] = [];
   /** By UUID, ns on the boot-time clock. */
   readonly removalBegan = new Map<string, number>();
   readonly #scenario: Scenario;
@@ -66,7 +82,8 @@ export class TrueHost {
     const showsDevice = this.#showsDevice;
     return {
       kernel: [6, 12],
-      pidsWithKvmFiles: () => new Set(),
+      pidsWithKvmFiles: () =>
+        new Set(this.vms.flatMap(({ owners }) => [...owners].map(({ pid }) => pid))),
       isAlive: (pid, at) => {
         const process = this.living.find((one) => one.pid === pid);
         return process !== undefined && process.startedAt <= at;
@@ -76,12 +93,20 @@ export class TrueHost {
         const file = this.living.find((one) => one.pid === pid)?.descriptors.get(fd);
         return file !== undefined && (!showsDevice || file.device.uuid === device);
       },
-      fileOwners: () => this.living.map((one) => ownerOf(one, showsDevice)).filter(hasFiles),
+      fileOwners: () =>
+        this.living
+          .map((one) => ownerOf(one, showsDevice, this.#vmsOf(one).length > 0))
+          .filter(hasFiles),
     };
   }
 
   get living(): Process[] {
     return this.processes.filter(({ endedAt }) => endedAt === 0);
+  }
+
+  /** Those whose file the process has open. */
+  #vmsOf(process: Process): TrueVm[] {
+    return this.vms.filter(({ owners }) => owners.has(process));
   }
 
   isRemoving(device: ScenarioDevice): boolean {
@@ -111,6 +136,9 @@ export class TrueHost {
       for (const device of this.devices) {
         if (!this.isRemoving(device)) possible.push(() => this.#open(process, device));
       }
+      const vms = this.#vmsOf(process);
+      if (vms.length === 0) possible.push(() => this.#createVm(process));
+      for (const one of vms) possible.push(() => this.#closeVm(one, process));
     }
     for (const device of this.devices) {
       // One that nobody has open is gone at once.
@@ -173,7 +201,8 @@ export class TrueHost {
     const fd = freeFd(process);
     process.nextFd = Math.max(process.nextFd, fd + 1);
     const as = actorOf(process);
-    const opening = this.#scenario.open(device, { as, fd });
+    const own = this.vms.find(({ creator, owners }) => creator === process && owners.has(process));
+    const opening = this.#scenario.open(device, { as, fd, ...(own ? { vm: own.vm } : {}) });
     const file = { device, opening, opener: process, fd, inFlight: false };
     this.files.add(file);
     process.descriptors.set(fd, file);
@@ -186,15 +215,29 @@ export class TrueHost {
     for (const [fd, file] of parent.descriptors) child.descriptors.set(fd, file);
     child.nextFd = parent.nextFd;
     for (const file of parent.mapped) child.mapped.add(file);
+    for (const { owners } of this.#vmsOf(parent)) owners.add(child);
   }
 
-  /** Descriptors of devices survive it where a VMM clears their close-on-exec flag; mappings never do. */
+  #createVm(process: Process): void {
+    const vm = this.#scenario.createVm({ as: actorOf(process) });
+    this.vms.push({ vm, creator: process, owners: new Set([process]), closedAt: 0 });
+  }
+
+  #closeVm(one: TrueVm, process: Process): void {
+    one.owners.delete(process);
+    if (one.owners.size > 0) return;
+    this.#scenario.closeVm(one.vm, { as: actorOf(process) });
+    one.closedAt = this.#now();
+  }
+
+  /** Descriptors of devices survive it where a VMM clears their close-on-exec flag; mappings and VMs never do. */
   #exec(process: Process): void {
     process.comm = NAMES[(NAMES.indexOf(process.comm) + 1) % NAMES.length];
     process.names.add(process.comm);
     const files = [...process.mapped];
     process.mapped.clear();
     for (const file of files) this.#drop(file, process);
+    for (const one of this.#vmsOf(process)) this.#closeVm(one, process);
   }
 
   #exit(process: Process): void {
@@ -202,6 +245,7 @@ export class TrueHost {
     process.descriptors.clear();
     process.mapped.clear();
     for (const file of files) this.#drop(file, process, true);
+    for (const one of this.#vmsOf(process)) this.#closeVm(one, process);
     process.endedAt = this.#now();
   }
 
@@ -271,10 +315,10 @@ function freeFd({ descriptors }: Process): number {
   return fd;
 }
 
-function ownerOf(process: Process, showsDevice: boolean): FileOwner {
+function ownerOf(process: Process, showsDevice: boolean, kvmFiles: boolean): FileOwner {
   const { pid, comm, startedAt, descriptors, mapped } = process;
   return {
-    ...{ pid, comm, uid: 0, startedAt, kvmFiles: false, groupFiles: [], cdevFiles: [] },
+    ...{ pid, comm, uid: 0, startedAt, kvmFiles, groupFiles: [], cdevFiles: [] },
     deviceFiles: [...descriptors].map(([fd, { device }]) => ({
       fd,
       ...(showsDevice ? { device: device.uuid } : {}),
@@ -284,6 +328,6 @@ function ownerOf(process: Process, showsDevice: boolean): FileOwner {
   };
 }
 
-function hasFiles({ deviceFiles, mappedDevices }: FileOwner): boolean {
-  return deviceFiles.length + mappedDevices.length > 0;
+function hasFiles({ deviceFiles, mappedDevices, kvmFiles }: FileOwner): boolean {
+  return deviceFiles.length + mappedDevices.length > 0 || kvmFiles;
 }

@@ -21,19 +21,26 @@ import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
   applyAll,
   keyOf,
+  kvmOf,
   snapshotBegins,
+  snapshotDebugfs,
   snapshotEnds,
   snapshotRecord,
   snapshotSysfs,
 } from '../kit/snapshot-records.ts';
-import { type DeviceFile, type Process, TrueHost } from '../kit/true-host.ts';
+import { type DeviceFile, type Process, TrueHost, type TrueVm } from '../kit/true-host.ts';
 
 /** Until every violation has been attributed again, s. */
 const ATTRIBUTED = 7;
 /** How old the time in a message may be, s. */
 const MESSAGE_AGE = 6;
+const ABOUT_HOLDERS = new Set(['remove-stall', 'request-ignored', 'vm-pinned-by-device']);
 const PARTY = /([^\s(;]+) \(pid (\d+)\)/g;
+const VM_CLOSED =
+  /^The VM (?:of (\S+) \(pid (\d+)\)|created by thread (\d+)) was closed (at least )?([\d.]+) s ago/;
 const ADMIN = 500;
+/** Below those of devices. */
+const VM_FD = 11;
 
 interface Named {
   readonly comm: string;
@@ -65,6 +72,8 @@ class LateAgent {
       snapshotBegins(now),
       ...snapshotSysfs(full, now),
       ...[...truth.files].flatMap((file) => this.#find(full, truth, file)),
+      ...truth.vms.flatMap((one) => this.#findVm(now, one)),
+      ...snapshotDebugfs(full, now),
       snapshotEnds(now),
     ];
     for (const transition of applyAll(this.world, records)) this.engine.check(transition);
@@ -82,11 +91,24 @@ class LateAgent {
         const vdev = keyOf({ keyLow: vdevLow, keyHigh: vdevHigh });
         const keys = { dev: keyOf(device), vdev, file: file.opening.key };
         const names = { device: name, bus, driver, parent: parentName };
-        const fields = { ...keys, pid, tid: pid, comm, fd, openCount, groupId, names };
+        const fields = {
+          ...{ ...keys, ...kvmOf(device.vm), pid, tid: pid, comm, fd, openCount, groupId, names },
+        };
         return [snapshotRecord('snapshot.open', full.now, fields)];
       }
     }
     return [];
+  }
+
+  /** A VM that somebody has open. */
+  #findVm(now: number, { vm: { key, users, task }, owners }: TrueVm): Uint8Array[] {
+    const [owner] = [...owners].sort((one, other) => one.pid - other.pid);
+    if (!owner) return [];
+    const { pid, comm } = owner;
+    const vm = { kvm: key, usersCount: users, vmPid: task.pid };
+    return [
+      snapshotRecord('snapshot.vm', now, { ...vm, pid, tid: pid, comm, fd: VM_FD, names: {} }),
+    ];
   }
 
   apply(step: Step): void {
@@ -149,9 +171,9 @@ function untruths(violation: Violation, { truth, now }: History, { found }: Agen
     .filter((named) => !existed(truth, named))
     .map(({ comm, pid }) => `${comm} (pid ${pid}) never existed`);
   const device = truth.devices.find(({ uuid }) => uuid === violation.device);
-  if (resolvedAt !== 0 || !device || !['remove-stall', 'request-ignored'].includes(rule))
-    return wrong;
-  stalls++;
+  if (resolvedAt !== 0 || !device || !ABOUT_HOLDERS.has(rule)) return wrong;
+  if (rule === 'vm-pinned-by-device') pinned++;
+  else stalls++;
   const holding = truth.holdersOf(device);
   const isHolding = ({ pid }: Named) => holding.some((one) => one.pid === pid);
   const hasSome = ({ pid }: Named) =>
@@ -201,6 +223,7 @@ function untruths(violation: Violation, { truth, now }: History, { found }: Agen
       Number(said) <= waited + 0.1 && (atLeast || Number(said) >= waited - MESSAGE_AGE);
     if (!isTrue) wrong.push(`it has waited for ${waited} s`);
   }
+  if (rule === 'vm-pinned-by-device') wrong.push(...wrongOfVm(violation, truth, now));
   return wrong.map((why) => `${why}: ${rule}: ${message}`);
 }
 
@@ -226,6 +249,20 @@ function disagreements({ message, holders }: Violation, uuid: string): string[] 
   ];
 }
 
+/** Whether the VM of that process was closed then. */
+function wrongOfVm({ message }: Violation, { vms }: TrueHost, now: number): string[] {
+  const [, comm, pid, thread, atLeast, said] = VM_CLOSED.exec(message) ?? [];
+  if (said === undefined) return ['it names no VM and no time'];
+  const isTrue = vms.some(({ creator, closedAt }) => {
+    const ago = (now - closedAt) / SECOND;
+    const isIts =
+      creator.pid === Number(pid ?? thread) && (comm === undefined || creator.names.has(comm));
+    const isThen = Number(said) <= ago + 0.1 && (atLeast || Number(said) >= ago - MESSAGE_AGE);
+    return closedAt > 0 && isIts && isThen;
+  });
+  return isTrue ? [] : ['no VM of that process was closed then'];
+}
+
 function describeHolder({ task, how, holds, fd }: Holder): string {
   return `holder pid ${task.pid}, ${how} ${holds} ${fd},`;
 }
@@ -242,11 +279,15 @@ function existed(truth: TrueHost, { comm, pid }: Named): boolean {
 let histories = 0;
 let messages = 0;
 let stalls = 0;
+let pinned = 0;
 
 describe('what is said of a host', () => {
   after(() => {
-    console.log(`${histories} histories, ${messages} messages, ${stalls} of removals that wait`);
+    console.log(
+      `${histories} histories, ${messages} messages, ${stalls} of removals that wait, ${pinned} of closed VMs`,
+    );
     assert.ok(stalls > histories / 20, 'many removals had to wait');
+    assert.ok(pinned > histories / 20, 'many VMs were closed while a device was open');
   });
 
   it('is true', () => {
