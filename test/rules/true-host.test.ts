@@ -38,6 +38,8 @@ const ABOUT_HOLDERS = new Set(['remove-stall', 'request-ignored', 'vm-pinned-by-
 const PARTY = /([^\s(;]+) \(pid (\d+)\)/g;
 const VM_CLOSED =
   /^The VM (?:of (\S+) \(pid (\d+)\)|created by thread (\d+)) was closed (at least )?([\d.]+) s ago/;
+/** So many steps after it has started, an agent takes another host snapshot. */
+const RECHECK = 5;
 const ADMIN = 500;
 /** Below those of devices. */
 const VM_FD = 11;
@@ -57,17 +59,20 @@ interface Place {
 class LateAgent {
   readonly world = new World({ endedObjects: 1000 });
   readonly engine: RuleEngine;
-  /** The files that were open when it started, and where it found them. */
+  /** Files that were open when it started, and where it found them. */
   readonly found = new Map<DeviceFile, Place>();
   readonly #dispatcher = new Dispatcher(this.world);
+  /** The files that were opened before it started and that it has not found yet. */
+  #unobserved: Set<DeviceFile> | undefined;
 
   constructor(host: Host) {
     this.engine = new RuleEngine(this.world, { rules: RULES, host });
   }
 
-  /** Takes its first host snapshot. @param full a world that got every event */
-  start(full: World, truth: TrueHost): void {
+  /** Takes a host snapshot. @param full a world that got every event */
+  takeSnapshot(full: World, truth: TrueHost): void {
     const { now } = full;
+    this.#unobserved ??= new Set(truth.files);
     const records = [
       snapshotBegins(now),
       ...snapshotSysfs(full, now),
@@ -86,7 +91,7 @@ class LateAgent {
       const { pid, comm, descriptors } = process;
       for (const [fd, held] of descriptors) {
         if (held !== file || !device) continue;
-        this.found.set(file, { process, fd });
+        if (this.#unobserved?.delete(file)) this.found.set(file, { process, fd });
         const { vdevLow, vdevHigh, openCount, groupId, name, bus, driver, parentName } = device;
         const vdev = keyOf({ keyLow: vdevLow, keyHigh: vdevHigh });
         const keys = { dev: keyOf(device), vdev, file: file.opening.key };
@@ -146,7 +151,7 @@ function play(steps: readonly number[], startsAt: number, showsDevice: boolean):
     applied = all.length;
   };
   for (const [i, choice] of steps.entries()) {
-    if (i === startsAt) late.start(runner.world, truth);
+    if (i === startsAt || i === startsAt + RECHECK) late.takeSnapshot(runner.world, truth);
     truth.step(choice);
     flush(i >= startsAt);
   }
