@@ -12,9 +12,14 @@ import { RuleEngine } from '../../src/engine/engine.ts';
 import type { Holder, Violation } from '../../src/engine/violation.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import type { Host } from '../../src/events/host.ts';
+import { Views } from '../../src/http/views.ts';
 import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
 import { World } from '../../src/lifecycle/world.ts';
 import type { Step } from '../../src/scenario/types.ts';
+import type { Scrape } from '../../src/telemetry/metrics/metric.ts';
+import { OBJECTS } from '../../src/telemetry/metrics/objects.ts';
+import type { ObjectSamples } from '../../src/telemetry/metrics/samples.ts';
+import { TraceIds } from '../../src/telemetry/trace-ids.ts';
 import { SECOND } from '../../src/units.ts';
 import { cases } from '../kit/random.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
@@ -132,6 +137,7 @@ interface History {
 interface Agent {
   readonly name: string;
   readonly engine: RuleEngine;
+  readonly views: Views;
   readonly found: ReadonlyMap<DeviceFile, Place>;
 }
 
@@ -160,9 +166,13 @@ function play(steps: readonly number[], startsAt: number, showsDevice: boolean):
     flush(startsAt < steps.length);
   }
   histories++;
+  const viewsOf = (world: World) => new Views(world, () => 0, host, new TraceIds('boot', world));
   const agents = [
-    { name: 'all of it', engine: runner.engine, found: new Map() },
-    { name: 'a part of it', engine: late.engine, found: late.found },
+    { name: 'all of it', engine: runner.engine, views: viewsOf(runner.world), found: new Map() },
+    {
+      ...{ name: 'a part of it', engine: late.engine },
+      ...{ views: viewsOf(late.world), found: late.found },
+    },
   ];
   return { truth, agents, now: runner.world.now };
 }
@@ -232,14 +242,55 @@ function untruths(violation: Violation, { truth, now }: History, { found }: Agen
   return wrong.map((why) => `${why}: ${rule}: ${message}`);
 }
 
+/** What the metric of holders shows: a device and a process in each row. */
+function shownByMetric(engine: RuleEngine): (readonly [device: string, pid: number])[] {
+  const rows: (readonly [string, number])[] = [];
+  const show = (_: number, [device, pid]: readonly string[]) => rows.push([device, Number(pid)]);
+  const metric = OBJECTS.metrics.find(({ name }) => name === 'vfioscope_device_holder_info');
+  metric?.collect?.(
+    { violations: engine.open() } as unknown as Scrape,
+    { show } as unknown as ObjectSamples,
+  );
+  return rows;
+}
+
+/** Where the metric, or the API, says something else than is true, or than the messages say. */
+function shownWrong({ truth }: History, { engine, views }: Agent): string[] {
+  const rows = shownByMetric(engine);
+  const untrue = rows
+    .filter(([uuid, pid]) => {
+      const device = truth.devices.find((one) => one.uuid === uuid);
+      return !device || !truth.holdersOf(device).some((one) => one.pid === pid);
+    })
+    .map(([uuid, pid]) => `the metric: pid ${pid} does not hold ${uuid}`);
+  const missing = engine
+    .open()
+    .filter(({ rule }) => ABOUT_HOLDERS.has(rule))
+    .flatMap(({ device, message }) => heldBySaid(message).map((pid) => [device, pid] as const))
+    .filter(([device, pid]) => !rows.some((row) => row[0] === device && row[1] === pid))
+    .map(([device, pid]) => `the metric lacks pid ${pid} of ${device}`);
+  const differing = engine
+    .list()
+    .filter((one) => {
+      const { message, holders } = views.violation(one);
+      const pids = holders.map(({ process }) => process?.pid);
+      return message !== one.message || `${pids}` !== `${one.holders.map(({ task }) => task.pid)}`;
+    })
+    .map(({ message }) => `the API differs: ${message}`);
+  return [...untrue, ...missing, ...differing];
+}
+
+/** The processes that a message says hold the device. */
+function heldBySaid(message: string): number[] {
+  return partiesIn(/held open by ([^;:]+)/.exec(message)?.[1] ?? '').map(({ pid }) => pid);
+}
+
 /**
  * Where message and list of holders disagree. API, log and metrics show the list.
  * @param uuid of the device that the violation is about
  */
 function disagreements({ message, holders }: Violation, uuid: string): string[] {
-  const said = new Set(
-    partiesIn(/held open by ([^;:]+)/.exec(message)?.[1] ?? '').map(({ pid }) => pid),
-  );
+  const said = new Set(heldBySaid(message));
   const listed = new Set(
     holders
       .filter(({ how, device }) => device === uuid && (how === 'opened' || how === 'holds'))
@@ -305,7 +356,11 @@ describe('what is said of a host', () => {
           const history = play(steps, startsAt, showsDevice);
           for (const agent of history.agents) {
             const wrong = agent.engine.list().flatMap((one) => untruths(one, history, agent));
-            assert.deepEqual(wrong, [], `by the agent that observes ${agent.name}`);
+            assert.deepEqual(
+              [...wrong, ...shownWrong(history, agent)],
+              [],
+              `by the agent that observes ${agent.name}`,
+            );
           }
         },
       ),

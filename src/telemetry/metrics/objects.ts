@@ -184,8 +184,8 @@ function openSince({ opens }: Device): number {
 
 /** By a descriptor, or by a mapping. */
 const HOLDS_DEVICE: ReadonlySet<Holder['holds']> = new Set(['device', 'mapping', 'cdev']);
-/** Openers that do not hold the device any more. */
-const HAS_NONE: ReadonlySet<Holder['how']> = new Set(['gone', 'passed on', 'closed']);
+/** Openers that do not hold the device any more, and whoever has a file of a device that is not known. */
+const HAS_NONE: ReadonlySet<Holder['how']> = new Set(['gone', 'passed on', 'closed', 'may hold']);
 
 /** The processes that hold devices open, each pair once although several violations may name it. */
 function holders(violations: Iterable<Violation>): Iterable<readonly string[]> {
