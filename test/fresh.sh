@@ -122,7 +122,7 @@ carry_settings() {
   for name in sources.list sources.list.d trusted.gpg trusted.gpg.d keyrings auth.conf auth.conf.d; do
     [[ ! -e /etc/apt/$name ]] || cp -rLT "/etc/apt/$name" "$root/etc/apt/$name"
   done
-  apt-config dump Acquire | grep -E '^Acquire::(https?|Retries|ForceIPv[46])\b' \
+  apt-config dump Acquire | grep -E '^Acquire::(https?|Retries|ForceIPv[46]|Check-Valid-Until)\b' \
     >"$root/etc/apt/apt.conf.d/50machine" || true
   # So that the next run need not download them again.
   echo 'APT::Keep-Downloaded-Packages "true";' >"$root/etc/apt/apt.conf.d/60keep"
