@@ -46,9 +46,9 @@ export class Attributor {
     const { calls, now } = this.#world;
     if (calls.size === 0) return;
     let looks = LOOKS;
-    for (const { began, task } of calls) {
-      if (now - began < LONG || looks-- === 0) return;
-      this.#host.blockedTask?.(task);
+    for (const call of calls) {
+      if (now - call.began < LONG || looks-- === 0) return;
+      this.#host.blockedTask?.(call.task);
     }
   }
 

@@ -50,7 +50,6 @@ export interface EngineOptions {
 
 /** A rule, ready to be called. */
 interface Installed {
-  readonly rule: Rule;
   readonly found: FoundByRule;
   readonly context: RuleContext;
 }
@@ -118,10 +117,10 @@ export class RuleEngine {
 
   /** From now on only these rules run: the others lack a point that they need. */
   activate(isActive: (rule: Rule) => boolean): void {
-    this.#active = this.#installed.filter(({ rule }) => isActive(rule));
+    this.#active = this.#installed.filter(({ found }) => isActive(found.rule));
     this.#listeners = Array.from({ length: KIND_COUNT }, () => []);
     for (const installed of this.#active) {
-      for (const [kind, listen] of Object.entries(installed.rule.on ?? {})) {
+      for (const [kind, listen] of Object.entries(installed.found.rule.on ?? {})) {
         this.#listeners[kindIndexOf(kind as EventKind)].push({ ...installed, listen });
       }
     }
@@ -132,11 +131,11 @@ export class RuleEngine {
     if (this.#deferred.length > 0) this.#raiseDeferred();
     const listeners = this.#listeners[transition.index];
     for (let i = 0; i < listeners.length; i++) {
-      const { listen, context, rule } = listeners[i];
+      const { listen, context, found } = listeners[i];
       try {
         listen(transition, context);
       } catch (error) {
-        this.#reportError(rule, error);
+        this.#reportError(found.rule, error);
       }
     }
   }
@@ -146,11 +145,11 @@ export class RuleEngine {
     if (now > this.#world.now) this.#world.now = now;
     if (this.#deferred.length > 0) this.#raiseDeferred();
     this.#attributor.prepare(this.#stalls());
-    for (const { rule, context } of this.#active) {
+    for (const { found, context } of this.#active) {
       try {
-        rule.onClock?.(context);
+        found.rule.onClock?.(context);
       } catch (error) {
-        this.#reportError(rule, error);
+        this.#reportError(found.rule, error);
       }
     }
     this.#memories.dropEnded();
@@ -209,7 +208,7 @@ export class RuleEngine {
     };
     // From zero, so that the first violation is an increase, too.
     this.occurred.set(`${rule.id} ${rule.severity}`, 0);
-    return { rule, found, context };
+    return { found, context };
   }
 
   /** One rule that fails does not stop the others. */

@@ -5,8 +5,10 @@
  * threads wait in here, and a warning may be set to end in a panic. A thread that has slept through since an
  * earlier look hardly wakes up in the microseconds that it takes.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { bootTime } from './os.ts';
-import { field } from './proc.ts';
+import { field, said } from './proc.ts';
+import { pacer } from './sysfs-files.ts';
 
 /** How long a thread must have slept, ms: longer than drivers sleep between two looks at their hardware. */
 export const QUIET_MS = 120;
@@ -47,15 +49,29 @@ export class Sleepers {
     this.#looks.delete(tid);
     this.#looks.set(tid, look);
     if (this.#looks.size <= MOST) return;
-    for (const oldest of this.#looks.keys()) {
-      this.#looks.delete(oldest);
-      break;
-    }
+    const [oldest] = this.#looks.keys();
+    this.#looks.delete(oldest);
   }
 }
 
 /** Of all threads of this host. */
 export const sleepers = new Sleepers();
+
+/**
+ * Waits until {@link Sleepers.hasSlept} can be true of each of these threads that sleeps on.
+ * @param threads their ids and directories in /proc
+ */
+export async function untilAsleep(
+  threads: readonly { readonly tid: number; readonly directory: string }[],
+): Promise<void> {
+  const pace = pacer();
+  let areAsleep = true;
+  for (const { tid, directory } of threads) {
+    if (!sleepers.hasSlept(tid, said(`${directory}/status`))) areAsleep = false;
+    await pace();
+  }
+  if (!areAsleep) await pause(QUIET_MS);
+}
 
 function switchesOf(status: string): string | undefined {
   const voluntary = field(status, 'voluntary_ctxt_switches');

@@ -5,10 +5,9 @@
  */
 import { readlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
 import { framesOf } from './blocked-task.ts';
 import { fieldsOf, hasHostPids, identityOf, namesIn, pidsIn, said } from './proc.ts';
-import { QUIET_MS, sleepers } from './sleepers.ts';
+import { sleepers, untilAsleep } from './sleepers.ts';
 import type { HostDevice, HostParent } from './sysfs.ts';
 import { pacer, targetName } from './sysfs-files.ts';
 
@@ -82,18 +81,15 @@ export async function readTeardowns(root = ''): Promise<Teardown[]> {
   const proc = `${root}/proc`;
   const blocked: Thread[] = [];
   const pace = pacer();
-  let isAsleep = true;
   for (const pid of readable(() => (hasHostPids(proc) ? pidsIn(proc) : []))) {
     for (const tid of readable(() => namesIn(`${proc}/${pid}/task`))) {
-      const thread = { process: `${proc}/${pid}`, tid };
-      if (mayBeBlocked(thread)) {
-        blocked.push(thread);
-        if (!hasSlept(thread)) isAsleep = false;
-      }
+      const process = `${proc}/${pid}`;
+      const thread = { process, tid: Number(tid), directory: `${process}/task/${tid}` };
+      if (mayBeBlocked(thread)) blocked.push(thread);
       await pace();
     }
   }
-  if (!isAsleep) await pause(QUIET_MS);
+  await untilAsleep(blocked);
   const found: Teardown[] = [];
   for (const thread of blocked) {
     const one = teardownOf(thread);
@@ -106,15 +102,9 @@ export async function readTeardowns(root = ''): Promise<Teardown[]> {
 interface Thread {
   /** Its process's directory in /proc. */
   readonly process: string;
-  readonly tid: string;
-}
-
-function directoryOf({ process, tid }: Thread): string {
-  return `${process}/task/${tid}`;
-}
-
-function hasSlept(thread: Thread): boolean {
-  return sleepers.hasSlept(Number(thread.tid), said(`${directoryOf(thread)}/status`));
+  readonly tid: number;
+  /** Its own. */
+  readonly directory: string;
 }
 
 /** What can be read of a directory: the rest is hidden, as by the option hidepid of /proc. */
@@ -126,10 +116,9 @@ function* readable<Name>(names: () => Iterable<Name>): Generator<Name> {
   }
 }
 
-function teardownOf(thread: Thread): Teardown | undefined {
-  if (!hasSlept(thread)) return undefined;
-  const { process: directory, tid } = thread;
-  const frames = framesOf(said(`${directoryOf(thread)}/stack`)).flatMap((line) => {
+function teardownOf({ process, tid, directory }: Thread): Teardown | undefined {
+  if (!sleepers.hasSlept(tid, said(`${directory}/status`))) return undefined;
+  const frames = framesOf(said(`${directory}/stack`)).flatMap((line) => {
     const [, name, module = ''] = FRAME.exec(line) ?? [];
     return name === undefined ? [] : { name, module };
   });
@@ -138,16 +127,16 @@ function teardownOf(thread: Thread): Teardown | undefined {
   if (unregister < 0 && !has(REMOVES)) return undefined;
   return {
     task: {
-      pid: Number(basename(directory)),
-      tid: Number(tid),
-      ...identityOf(said(`${directory}/status`)),
+      pid: Number(basename(process)),
+      tid,
+      ...identityOf(said(`${process}/status`)),
     },
     removes: has(REMOVES),
     waits: has(WAITS),
     inDriver: isInDriver(frames),
     ofMdev: frames.some(({ name }) => name.startsWith('mdev_')),
     unregisters: unregister < 0 ? undefined : (frames[unregister + 1]?.module ?? ''),
-    directories: removeFilesOf(directory),
+    directories: removeFilesOf(process),
   };
 }
 
@@ -160,8 +149,7 @@ function isInDriver(
 }
 
 /** By far the most threads sleep elsewhere: their stacks are not read. */
-function mayBeBlocked(thread: Thread): boolean {
-  const directory = directoryOf(thread);
+function mayBeBlocked({ directory }: Thread): boolean {
   const [state] = fieldsOf(said(`${directory}/stat`));
   return state === 'D' || (state === 'S' && INTERRUPTIBLE_WAITS.has(said(`${directory}/wchan`)));
 }

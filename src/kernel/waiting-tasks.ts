@@ -1,7 +1,6 @@
 /** The threads of all processes that sleep where no signal wakes them, read from /proc beside the event loop. */
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { MissingTasks, WaitingTask, WaitingTasks } from '../events/host.ts';
 import { withoutStack, withStack } from './blocked-task.ts';
 import { PatientAsker } from './patience.ts';
@@ -15,7 +14,7 @@ import {
   said,
   unlessGone,
 } from './proc.ts';
-import { QUIET_MS, sleepers } from './sleepers.ts';
+import { sleepers, untilAsleep } from './sleepers.ts';
 import { pacer } from './sysfs-files.ts';
 
 /** Of how many threads the state is read. */
@@ -48,6 +47,12 @@ export async function waitingTasks(
   }
 }
 
+interface Thread {
+  readonly pid: number;
+  readonly tid: number;
+  readonly directory: string;
+}
+
 class Scan {
   readonly #proc: string;
   readonly #limits: Limits;
@@ -55,7 +60,7 @@ class Scan {
   readonly #tasks: WaitingTask[] = [];
   readonly #missing = new Set<MissingTasks>();
   /** Threads in state D. */
-  readonly #stuck: { readonly pid: number; readonly tid: number }[] = [];
+  readonly #stuck: Thread[] = [];
   #threads = 0;
 
   constructor(proc: string, limits: Limits) {
@@ -70,9 +75,9 @@ class Scan {
       await this.#process(pid);
       await this.#pace();
     }
-    await this.#untilAsleep();
-    for (const { pid, tid } of this.#stuck) {
-      await this.#read(pid, tid);
+    await untilAsleep(this.#stuck);
+    for (const thread of this.#stuck) {
+      await this.#read(thread);
       await this.#pace();
     }
     const tasks = this.#tasks.sort((one, other) => one.tid - other.tid);
@@ -104,22 +109,12 @@ class Scan {
   }
 
   #add(pid: number, tid: number): void {
-    if (this.#stuck.length < this.#limits.stacks) this.#stuck.push({ pid, tid });
+    if (this.#stuck.length < this.#limits.stacks)
+      this.#stuck.push({ pid, tid, directory: `${this.#proc}/${tid}` });
     else this.#missing.add('truncated');
   }
 
-  /** A thread that has just fallen asleep may wake up while its stack is read. */
-  async #untilAsleep(): Promise<void> {
-    let isAsleep = true;
-    for (const { tid } of this.#stuck) {
-      if (!sleepers.hasSlept(tid, said(`${this.#proc}/${tid}/status`))) isAsleep = false;
-      await this.#pace();
-    }
-    if (!isAsleep) await pause(QUIET_MS);
-  }
-
-  async #read(pid: number, tid: number): Promise<void> {
-    const directory = `${this.#proc}/${tid}`;
+  async #read({ pid, tid, directory }: Thread): Promise<void> {
     const status = said(`${directory}/status`);
     const task = withoutStack({ pid, tid }, status, this.#proc);
     // It may have been woken since.
