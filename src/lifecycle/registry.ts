@@ -153,8 +153,8 @@ export class Registry<T extends TrackedObject> implements Iterable<T> {
 }
 
 /**
- * The `limit` objects that ended most recently. The array may grow to twice the limit before the oldest
- * half is dropped at once, so that adding an object does not move all others.
+ * The `limit` objects that ended most recently. The array may grow by an eighth of the limit before the
+ * oldest are dropped at once, so that adding an object does not move all others.
  */
 export class EndedObjects<T> {
   readonly limit: number;
@@ -176,7 +176,7 @@ export class EndedObjects<T> {
       return;
     }
     this.#objects.push(object);
-    if (this.#objects.length < this.limit * 2) return;
+    if (this.#objects.length < this.limit * 1.125) return;
     for (const old of this.#objects.splice(0, this.#objects.length - this.limit)) this.#forget(old);
   }
 
