@@ -39,6 +39,9 @@ export function kernelCommandLine(
     'console=ttyS0',
     'quiet',
     'panic=-1',
+    // Whether the timer works is tested by counting its ticks, of which an emulator on a busy machine
+    // may deliver too few: the kernel then panics ("IO-APIC + timer doesn't work!").
+    'no_timer_check',
     ...(options.preempt === undefined ? [] : [`preempt=${options.preempt}`]),
     ...kernel.append,
     ...(options.append ?? []),
