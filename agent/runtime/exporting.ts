@@ -8,13 +8,6 @@ import {
   type MeterProvider,
 } from '@opentelemetry/api';
 import { setGlobalErrorHandler } from '@opentelemetry/core';
-import {
-  detectResources,
-  envDetector,
-  hostDetector,
-  osDetector,
-  resourceFromAttributes,
-} from '@opentelemetry/resources';
 import { BatchLogRecordProcessor, LoggerProvider } from '@opentelemetry/sdk-logs';
 import {
   AlwaysOffSampler,
@@ -28,12 +21,14 @@ import type { Logger } from 'pino';
 import { plainLine } from '../../src/plain.ts';
 import { ChosenIds } from '../../src/telemetry/chosen-ids.ts';
 import type { ExportCounts, Signal } from '../../src/telemetry/export-counts.ts';
+import { SCHEMA_URL } from '../../src/telemetry/schema-url.ts';
 import { TraceOutput } from '../../src/telemetry/trace-output.ts';
 import { LifecycleTraces } from '../../src/telemetry/traces.ts';
 import type { OtelSettings } from '../config/otel.ts';
 import { redactor } from '../config/secrets.ts';
 import { VERSION } from '../version.ts';
 import type { Exporting, Target, Targets } from './export-types.ts';
+import { agentResource } from './resource.ts';
 
 export interface ExportingOptions {
   readonly settings: OtelSettings;
@@ -62,9 +57,7 @@ export async function createExporting(options: ExportingOptions): Promise<Export
     { error: logSdk, warn: logSdk, info: ignore, debug: ignore, verbose: ignore },
     { logLevel: DiagLogLevel.WARN, suppressOverrideMessage: true },
   );
-  const resource = resourceFromAttributes({
-    ...{ 'service.name': 'vfioscope', 'service.version': VERSION },
-  }).merge(detectResources({ detectors: [hostDetector, osDetector, envDetector] }));
+  const resource = agentResource();
   const chosen = new ChosenIds();
   const limits = {
     attributeCountLimit: numberOf(settings, 'OTEL_ATTRIBUTE_COUNT_LIMIT'),
@@ -105,8 +98,9 @@ export async function createExporting(options: ExportingOptions): Promise<Export
   return {
     lastError: () => lastError,
     follow({ world, ids, wallOffset }) {
-      const tracer = tracers.getTracer('vfioscope', VERSION);
-      const logger = loggers?.getLogger('vfioscope', VERSION) ?? createNoopLogger();
+      const scope = ['vfioscope', VERSION, { schemaUrl: SCHEMA_URL }] as const;
+      const tracer = tracers.getTracer(...scope);
+      const logger = loggers?.getLogger(...scope) ?? createNoopLogger();
       const output = new TraceOutput({ wallOffset, tracer, chosen, logger });
       return new LifecycleTraces({ world, ids, output });
     },

@@ -37,14 +37,21 @@ export interface ReceivedRecord {
   readonly attributes: Attributes;
 }
 
+interface Scoped {
+  readonly scope?: { readonly name: string; readonly version?: string };
+  readonly schemaUrl?: string;
+}
+
 interface Request {
   readonly resourceSpans?: readonly {
     readonly resource: { readonly attributes: Attributes };
-    readonly scopeSpans: readonly { readonly spans: readonly ReceivedSpan[] }[];
+    readonly schemaUrl?: string;
+    readonly scopeSpans: readonly (Scoped & { readonly spans: readonly ReceivedSpan[] })[];
   }[];
   readonly resourceLogs?: readonly {
     readonly resource: { readonly attributes: Attributes };
-    readonly scopeLogs: readonly { readonly logRecords: readonly ReceivedRecord[] }[];
+    readonly schemaUrl?: string;
+    readonly scopeLogs: readonly (Scoped & { readonly logRecords: readonly ReceivedRecord[] })[];
   }[];
 }
 
@@ -53,6 +60,8 @@ export class Collector {
   readonly records: ReceivedRecord[] = [];
   /** Attributes of the latest resource. */
   resource: Attributes = [];
+  /** "SIGNAL resource URL" and "SIGNAL NAME VERSION URL" of each resource and each scope that has arrived. */
+  readonly schemas = new Set<string>();
   readonly grpc: string;
   readonly http: string;
   readonly #process: ChildProcess;
@@ -126,6 +135,7 @@ export class Collector {
   }
 
   clear(): void {
+    this.schemas.clear();
     this.spans.length = 0;
     this.records.length = 0;
   }
@@ -137,15 +147,27 @@ export class Collector {
   }
 
   #take({ resourceSpans = [], resourceLogs = [] }: Request): void {
-    for (const { resource, scopeSpans } of resourceSpans) {
+    for (const { resource, schemaUrl, scopeSpans } of resourceSpans) {
       this.resource = resource.attributes;
-      for (const { spans } of scopeSpans) this.spans.push(...spans);
+      this.schemas.add(`traces resource ${schemaUrl}`);
+      for (const { spans, ...scoped } of scopeSpans) {
+        this.schemas.add(`traces ${scopeText(scoped)}`);
+        this.spans.push(...spans);
+      }
     }
-    for (const { resource, scopeLogs } of resourceLogs) {
+    for (const { resource, schemaUrl, scopeLogs } of resourceLogs) {
       this.resource = resource.attributes;
-      for (const { logRecords } of scopeLogs) this.records.push(...logRecords);
+      this.schemas.add(`logs resource ${schemaUrl}`);
+      for (const { logRecords, ...scoped } of scopeLogs) {
+        this.schemas.add(`logs ${scopeText(scoped)}`);
+        this.records.push(...logRecords);
+      }
     }
   }
+}
+
+function scopeText({ scope, schemaUrl }: Scoped): string {
+  return `${scope?.name} ${scope?.version} ${schemaUrl}`;
 }
 
 /** The attribute of that name, as text. */

@@ -3,6 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
+import { RESOURCE_ATTRIBUTES } from '../../agent/runtime/resource.ts';
+import { VERSION } from '../../agent/version.ts';
+import { SCHEMA_URL } from '../../src/telemetry/schema-url.ts';
 import { attribute, Collector, type ReceivedSpan } from './collector.ts';
 import { playTo, tracingUnder } from './replayed.ts';
 
@@ -143,7 +146,20 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
         const { resource } = collector;
         assert.equal(attribute(resource, 'service.name'), 'vfioscope');
         assert.equal(attribute(resource, 'deployment.environment.name'), 'lab');
-        assert.ok(attribute(resource, 'host.name'));
+        for (const name of Object.keys(RESOURCE_ATTRIBUTES)) {
+          // A machine without an id has none to send.
+          if (name !== 'host.id') assert.ok(attribute(resource, name), name);
+        }
+      });
+
+      it('receives the version of the semantic conventions with each resource and scope', () => {
+        assert.deepEqual(
+          [...collector.schemas].sort(),
+          ['logs', 'traces'].flatMap((signal) => [
+            `${signal} resource ${SCHEMA_URL}`,
+            `${signal} vfioscope ${VERSION} ${SCHEMA_URL}`,
+          ]),
+        );
       });
     });
   }

@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { OTEL_VARIABLES } from '../../agent/config/otel.ts';
+import { RESOURCE_ATTRIBUTES } from '../../agent/runtime/resource.ts';
 import { PHASES } from '../../src/telemetry/phases.ts';
 import { ATTRIBUTES } from '../../src/telemetry/trace-attributes.ts';
 
@@ -19,6 +20,10 @@ const TABLES: Readonly<Record<string, string>> = {
   attributes: table(
     ['attribute', 'on', 'meaning'],
     Object.entries(ATTRIBUTES).map(([name, { on, description }]) => [code(name), on, description]),
+  ),
+  resource: table(
+    ['attribute', 'meaning'],
+    Object.entries(RESOURCE_ATTRIBUTES).map(([name, meaning]) => [code(name), meaning]),
   ),
   variables: table(
     ['variable', 'if it is not set', 'meaning'],
