@@ -84,7 +84,10 @@ export const ATTRIBUTES = {
     on: 'as `process.pid`',
     description: 'name of that thread (comm)',
   },
-  'error.type': { on: 'phases that failed', description: 'name of the errno, such as `EBUSY`' },
+  'error.type': {
+    on: 'phases that failed, lifecycles of devices whose creation failed',
+    description: 'name of the errno, such as `EBUSY`',
+  },
 } as const satisfies Readonly<Record<string, Described>>;
 
 /** Attributes of the table above, and no others. */
@@ -110,12 +113,13 @@ export function deviceAttributes({ name, bus, type, parentName, driver, serial }
 
 /** Attributes of the root span of a device. */
 export function deviceLifecycleAttributes(device: Device, world: World): Known {
-  const { groupId, state, opensTotal } = device;
+  const { groupId, state, opensTotal, createError } = device;
   return {
     ...{ 'vfio.span.part': 'lifecycle', 'vfio.quality': world.qualityOf(device) },
     ...{ 'vfio.device.state': state, 'vfio.device.opens': opensTotal },
     ...(groupId < 0 ? {} : { 'vfio.device.iommu_group': groupId }),
     ...deviceAttributes(device),
+    ...(state === 'failed' ? errorAttributes(createError) : {}),
   };
 }
 

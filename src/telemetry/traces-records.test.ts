@@ -102,6 +102,49 @@ describe('a violation', () => {
     );
   });
 
+  it('of severity info fails no span, as with DPDK, which uses devices without a VM', () => {
+    const runner = new Traced();
+    runner.run((scenario) => {
+      const device = scenario.create(scenario.parent());
+      const open = scenario.open(device, { as: { pid: 800, comm: 'dpdk' } });
+      scenario.wait(60);
+      scenario.close(open);
+      scenario.remove(device);
+    });
+    const found = runner.violations();
+    assert.deepEqual(
+      found.map(({ severity }) => severity),
+      ['info'],
+    );
+    assert.equal(runner.records('vfio.violation')[0].severityNumber, SeverityNumber.INFO);
+    for (const { name, status } of runner.spans()) {
+      assert.equal(status.code, SpanStatusCode.UNSET, name);
+    }
+  });
+
+  it('fails a span only from severity warning up, in each example of each rule', () => {
+    for (const rule of RULES) {
+      for (const { run } of rule.examples.fires) {
+        forgetSent();
+        const runner = new Traced();
+        runner.run(run);
+        runner.spans();
+        const failing = new Set(
+          runner
+            .records('vfio.violation')
+            .filter(({ severityNumber = 0 }) => severityNumber >= SeverityNumber.WARN)
+            .map(({ attributes }) => attributes['vfio.violation.rule']),
+        );
+        for (const { status } of runner.spans()) {
+          const named = (status.message ?? '')
+            .split(', ')
+            .filter((one) => !/^E[A-Z0-9]+$/.test(one));
+          for (const one of named) assert.ok(one === '' || failing.has(one), `${rule.id}: ${one}`);
+        }
+      }
+    }
+  });
+
   it('has a record for each rule in each of its examples, with a trace wherever there is an object', () => {
     for (const rule of RULES) {
       for (const { run } of rule.examples.fires) {

@@ -103,7 +103,10 @@ export class LifecycleTraces implements Sink {
     for (const step of steps) this.#step(followed, step, transition);
   }
 
-  /** A violation is a log record in the span of the phase in which it was found, and fails that span. */
+  /**
+   * A violation is a log record in the span of the phase in which it was found, and fails that span from
+   * severity warning up: what is merely worth knowing, such as a device that is used without a VM, is no failure.
+   */
   violation(violation: Violation, change: Change): void {
     if (change === 'repeated' || change === 'waiters_found') return;
     const { incarnation: serial = vmSerial(violation), rule, severity, message } = violation;
@@ -111,7 +114,7 @@ export class LifecycleTraces implements Sink {
     const ended = this.#ended.findLast((one) => one.followed === followed);
     const phase = ended?.phase ?? followed?.phases.at(-1);
     const isResolved = change === 'resolved';
-    if (!isResolved) {
+    if (!isResolved && severity !== 'info') {
       for (const violated of [phase?.violated, followed?.violated]) {
         if (violated?.includes(rule) === false) violated.push(rule);
       }
@@ -230,18 +233,19 @@ export class LifecycleTraces implements Sink {
       this.#endPhase(followed, phases.pop() as CurrentPhase, ended, 0, false);
     }
     this.#sendEnded();
+    const attributes =
+      object instanceof Device
+        ? deviceLifecycleAttributes(object, this.#world)
+        : vmLifecycleAttributes(object, this.#world);
     this.#output.send({
       ...span,
       name: nameOf(object),
       parentId: undefined,
       began: beginOf(object),
       ended,
-      attributes:
-        object instanceof Device
-          ? deviceLifecycleAttributes(object, this.#world)
-          : vmLifecycleAttributes(object, this.#world),
+      attributes,
       links,
-      failure: failureOf(undefined, violated),
+      failure: failureOf(attributes['error.type']?.toString(), violated),
     });
   }
 
