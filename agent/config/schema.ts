@@ -1,6 +1,7 @@
 /** All settings of the agent: one schema for the file, the flags and the help text. */
 import { DEFAULT_DRIVERS, DEFAULT_THRESHOLDS } from '../../src/engine/rule.ts';
 import type { Schema, Value } from '../../src/schema.ts';
+import { DEFAULT_MAX_SPAN_AGE } from '../../src/telemetry/segments.ts';
 import { SECOND } from '../../src/units.ts';
 
 /** 0 to 65535. */
@@ -86,6 +87,15 @@ export const CONFIG_SCHEMA = section({
     default: {},
     description: 'OTEL_… variables of OpenTelemetry; those of the environment win',
   },
+  traces: section({
+    max_span_age_seconds: {
+      type: 'integer',
+      default: DEFAULT_MAX_SPAN_AGE / SECOND,
+      minimum: 600,
+      description:
+        'cut spans of lifecycles and phases that last longer than this into linked parts',
+    },
+  }),
   retention: section({
     ended: {
       type: 'integer',

@@ -11,6 +11,7 @@ import type { World } from '../../src/lifecycle/world.ts';
 import { LifecycleLog } from '../../src/telemetry/lifecycle-log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import type { ProbeLog } from '../../src/telemetry/probe-log.ts';
+import { SECOND } from '../../src/units.ts';
 import type { Config } from '../config/schema.ts';
 import { AgentLog } from './agent-log.ts';
 import { IngestState } from './ingest-state.ts';
@@ -61,6 +62,7 @@ export class Agent {
     const state = new IngestState({
       bootId: boot,
       endedObjects: config.retention.ended,
+      maxSpanAge: config.traces.max_span_age_seconds * SECOND,
       dropped: () => source.dropped(),
       resumeAt: source.account()?.next() ?? [],
     });

@@ -9,6 +9,8 @@ export interface IngestOptions {
   readonly bootId: string;
   /** How many ended devices, and as many VMs, are kept. */
   readonly endedObjects: number;
+  /** ns after which a span is cut, see segments.ts; undefined for the default. */
+  readonly maxSpanAge?: number;
   /** Records that found the ring full so far; a recording does not know. */
   readonly dropped?: () => number;
   /** The next sequence number of each CPU, where an earlier agent has read the same ring. */
@@ -29,12 +31,12 @@ export class IngestState {
   /** ns on the boot-time clock when a loss was last found, 0 for never. */
   lastLossAt = 0;
 
-  constructor({ bootId, endedObjects, dropped, resumeAt = [] }: IngestOptions) {
+  constructor({ bootId, endedObjects, maxSpanAge, dropped, resumeAt = [] }: IngestOptions) {
     const { sequence } = this;
     sequence.resumeAt(resumeAt);
     // A dropped record shows as a gap only when the next record of its CPU arrives.
     const isLosing = dropped && (() => dropped() > sequence.lost);
     this.world = new World({ endedObjects, ...(isLosing ? { isLosing } : {}) });
-    this.ids = new TraceIds(bootId, this.world);
+    this.ids = new TraceIds(bootId, this.world, maxSpanAge);
   }
 }

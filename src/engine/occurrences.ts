@@ -41,6 +41,7 @@ export class Occurrences {
     return {
       incarnation: device?.serial,
       trace: traced && this.#traceIdOf(traced),
+      traceBegan: traced?.began ?? 0,
       device: device?.name,
       parent: device?.parentName ?? parent?.name,
       type: device?.type,

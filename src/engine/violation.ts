@@ -33,6 +33,8 @@ export interface Occurrence {
   incarnation: number | undefined;
   /** The id of the trace of the device's lifecycle, or of the VM's where it is about no device. */
   trace: string | undefined;
+  /** When that lifecycle began, as far as that was observed, ns on the boot-time clock; 0 where it is about neither. */
+  traceBegan: number;
   /** The device's UUID or bus address. */
   device: string | undefined;
   parent: string | undefined;

@@ -99,6 +99,11 @@ export abstract class TrackedObject {
   /** Whether it has ended. */
   abstract get isOver(): boolean;
 
+  /** When its lifecycle began, as far as that was observed: else, when it was first observed. */
+  get began(): number {
+    return this.firstSeen;
+  }
+
   /** Enters its final state because its end was missed. */
   abstract endUnobserved(): void;
 
@@ -221,6 +226,10 @@ export class Device extends TrackedObject {
   driverRefs = 0;
   /** Whether `vm` is that of its group, because this kernel does not show what the device itself holds. */
   vmOfGroup = false;
+
+  override get began(): number {
+    return this.createBegan || this.firstSeen;
+  }
 
   /** Whether it is an mdev, which is created and removed by itself, or a device assigned as a whole. */
   get isMdev(): boolean {

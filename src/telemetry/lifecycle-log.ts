@@ -31,7 +31,7 @@ import type { Transition } from '../lifecycle/transition.ts';
 import { SECOND } from '../units.ts';
 import type { PhaseName } from './phases.ts';
 import { RateLimit } from './rate-limit.ts';
-import { objectSpanId, phaseSpanId, type TraceIds } from './trace-ids.ts';
+import type { SpanReference, TraceIds } from './trace-ids.ts';
 
 /** Writes one line to a logger; `ids` gives the fields that identify an object and its trace. */
 type Write = (log: Logger, transition: Transition, ids: Ids) => void;
@@ -65,7 +65,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
       log.info(
         {
           event: 'device.create_failed',
-          ...ids.device(device, 'vfio.device.create', device.createBegan),
+          ...ids.device(device, event.time, 'vfio.device.create', device.createBegan),
           errno: errnoName(-event.ret),
         },
         `failed   to create ${deviceWords(device)} on ${device.parentName}: ${errnoName(-event.ret)}, requested by ${by}`,
@@ -74,7 +74,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
       log.info(
         {
           event: 'device.created',
-          ...ids.device(device, 'vfio.device.create', device.createBegan),
+          ...ids.device(device, event.time, 'vfio.device.create', device.createBegan),
           duration,
         },
         `created  ${deviceWords(device)} on ${device.parentName} by ${by}${took(duration)}`,
@@ -87,7 +87,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
     log.info(
       {
         event: 'device.opened',
-        ...ids.device(device, 'vfio.device.open', open.firstSeen),
+        ...ids.device(device, event.time, 'vfio.device.open', open.firstSeen),
         process: taskFields(open.task),
       },
       `opened   ${deviceWords(device)} by ${who(open.task)}${vm}`,
@@ -99,18 +99,18 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
     log.info(
       {
         event: 'device.closed',
-        ...ids.device(device, 'vfio.device.open', open.firstSeen),
+        ...ids.device(device, event.time, 'vfio.device.open', open.firstSeen),
         process: taskFields(open.task),
       },
       `closed   ${deviceWords(device)} by ${who(open.task)}${after}`,
     );
   },
-  'vfio.unregister:begin': (log, { device }, ids) => {
+  'vfio.unregister:begin': (log, { device, event }, ids) => {
     if (!device || device.openCount === 0) return;
     log.info(
       {
         event: 'device.removal_waiting',
-        ...ids.device(device, 'vfio.device.wait_for_users', device.unregisterBegan),
+        ...ids.device(device, event.time, 'vfio.device.wait_for_users', device.unregisterBegan),
       },
       `waiting  to remove ${deviceWords(device)}, requested by ${who(device.remover)}: it is ${openWords(device)}`,
     );
@@ -120,25 +120,28 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
   'vfio.register:end': (log, { device, event }, ids) => {
     if (!device || device.isMdev || event.ret < 0) return;
     log.info(
-      { event: 'device.bound', ...ids.device(device) },
+      { event: 'device.bound', ...ids.device(device, event.time) },
       `bound    ${device.name} to ${device.driver}`,
     );
   },
-  'vfio.release:begin': (log, { device }, ids) => {
+  'vfio.release:begin': (log, { device, event }, ids) => {
     if (!device || device.isMdev) return;
     log.info(
-      { event: 'device.released', ...ids.device(device) },
+      { event: 'device.released', ...ids.device(device, event.time) },
       `released ${device.name} by ${device.driver}`,
     );
   },
   'kvm.vm.create:end': (log, { vm, event }, ids) => {
     if (!vm || event.ret < 0) return;
-    log.info({ event: 'vm.created', ...ids.vm(vm) }, `created  ${vmWords(vm)}`);
+    log.info({ event: 'vm.created', ...ids.vm(vm, event.time) }, `created  ${vmWords(vm)}`);
   },
   'kvm.vm.destroy:end': (log, { vm, event }, ids) => {
     if (!vm) return;
     const lived = vm.createdAt ? ` after ${seconds(event.time - vm.createdAt)}` : '';
-    log.info({ event: 'vm.destroyed', ...ids.vm(vm) }, `destroyed ${vmWords(vm)}${lived}`);
+    log.info(
+      { event: 'vm.destroyed', ...ids.vm(vm, event.time) },
+      `destroyed ${vmWords(vm)}${lived}`,
+    );
   },
 };
 
@@ -199,14 +202,14 @@ export class LifecycleLog implements Sink {
       const { firstSeen, resolvedAt } = violation;
       const { conclusion } = violation;
       const fields = {
-        ...idFields(violation, change),
+        ...idFields(violation, change, this.#ids),
         duration: resolvedAt - firstSeen,
         ...(conclusion ? { message: conclusion } : {}),
       };
       this.#log.info(fields, resolvedWords(violation));
       return;
     }
-    const fields = { ...idFields(violation, change), ...attributionFields(violation) };
+    const fields = { ...idFields(violation, change, this.#ids), ...attributionFields(violation) };
     if (change === 'repeated') {
       const { processes } = violation;
       const { otherOccurrences } = processes;
@@ -224,14 +227,14 @@ export class LifecycleLog implements Sink {
 }
 
 /** Identifies a violation, so that it can be found in the API. */
-function idFields(violation: Violation, change: Change) {
+function idFields(violation: Violation, change: Change, ids: Ids) {
   const { id, rule, severity, device, quality, count } = violation;
   return {
     event: `violation.${change}`,
     violation: id,
     ...{ rule, severity, device, quality, count },
     vm: violation.vm?.id,
-    ...traceFields(violation.trace),
+    ...ids.violation(violation, change === 'resolved' ? violation.resolvedAt : violation.lastSeen),
   };
 }
 
@@ -292,7 +295,7 @@ function logRemoved(log: Logger, { device, event, duration }: Transition, ids: I
     log.info(
       {
         event: 'device.remove_failed',
-        ...ids.device(device, 'vfio.device.remove', device.removeBegan),
+        ...ids.device(device, event.time, 'vfio.device.remove', device.removeBegan),
         errno: errnoName(-event.ret),
       },
       `failed   to remove ${deviceWords(device)}: ${errnoName(-event.ret)}, requested by ${by}`,
@@ -305,7 +308,7 @@ function logRemoved(log: Logger, { device, event, duration }: Transition, ids: I
   log.info(
     {
       event: 'device.removed',
-      ...ids.device(device, 'vfio.device.remove', device.removeBegan),
+      ...ids.device(device, event.time, 'vfio.device.remove', device.removeBegan),
       duration,
     },
     `removed  ${deviceWords(device)} by ${by}${took(duration)}${lived}`,
@@ -320,23 +323,36 @@ class Ids {
     this.#ids = ids;
   }
 
-  /** @param phase that the line is about, and when it began; else the line is about the lifecycle */
-  device(device: Device, phase?: PhaseName, began = 0) {
+  /**
+   * @param at ns on the boot-time clock
+   * @param phase that the line is about, and when it began; else the line is about the lifecycle
+   */
+  device(device: Device, at: number, phase?: PhaseName, began = 0) {
     const { name, type, parentName, serial } = device;
-    const trace = this.#ids.traceIdOf(device);
-    const spans = traceFields(trace, trace && phase && phaseSpanId(trace, phase, began));
-    return { device: name, mdevType: type, parent: parentName, incarnation: serial, ...spans };
+    const span = phase
+      ? this.#ids.phaseSpan(device, phase, began, at)
+      : this.#ids.lifecycleSpan(device, at);
+    return {
+      ...{ device: name, mdevType: type, parent: parentName, incarnation: serial },
+      ...spanFields(span),
+    };
   }
 
-  vm(vm: Vm) {
-    const spans = traceFields(this.#ids.traceIdOf(vm));
-    return { vm: vmId(vm), process: taskFields(vm.task), ...spans };
+  /** @param at ns on the boot-time clock */
+  vm(vm: Vm, at: number) {
+    const span = this.#ids.lifecycleSpan(vm, at);
+    return { vm: vmId(vm), process: taskFields(vm.task), ...spanFields(span) };
+  }
+
+  /** The root span of what a violation is about. @param at ns on the boot-time clock */
+  violation({ trace, traceBegan }: Violation, at: number) {
+    return spanFields(trace === undefined ? undefined : this.#ids.rootSpan(trace, traceBegan, at));
   }
 }
 
 /** Named as OpenTelemetry specifies for logs in other formats. */
-function traceFields(trace: string | undefined, span = trace && objectSpanId(trace)) {
-  return trace ? { trace_id: trace, span_id: span } : {};
+function spanFields(span: SpanReference | undefined) {
+  return span ? { trace_id: span.traceId, span_id: span.spanId } : {};
 }
 
 function taskFields(task: Task | undefined) {

@@ -22,6 +22,14 @@ export const ATTRIBUTES = {
     on: 'all spans',
     description: '`lifecycle` for the root span of a device or VM, `phase` for a span below it',
   },
+  'vfio.segment.number': {
+    on: 'all spans',
+    description: '1, and more in each continuation of a long span',
+  },
+  'vfio.segment.last': {
+    on: 'all spans',
+    description: '`false` where the span continues in another one, `true` where it has ended',
+  },
   'vfio.incarnation': {
     on: 'all spans',
     description: 'number of the device or VM, as `incarnation` in the API',
@@ -48,7 +56,7 @@ export const ATTRIBUTES = {
   },
   'vfio.device.state': {
     on: 'lifecycles of devices',
-    description: 'last state: `released` or `failed`',
+    description: 'state at the end of the span; when it has ended, `released` or `failed`',
   },
   'vfio.device.opens': { on: 'lifecycles of devices', description: 'how often it was opened' },
   'vfio.file.descriptor': {
@@ -93,6 +101,17 @@ export const ATTRIBUTES = {
 /** Attributes of the table above, and no others. */
 type Known = { readonly [Name in keyof typeof ATTRIBUTES]?: Attributes[string] };
 
+/** Attributes of each span. @param isLast whether it has ended with it */
+export function spanAttributes(
+  part: 'lifecycle' | 'phase',
+  segment: number,
+  isLast: boolean,
+): Known {
+  return {
+    ...{ 'vfio.span.part': part, 'vfio.segment.number': segment, 'vfio.segment.last': isLast },
+  };
+}
+
 export function taskAttributes(task: Task | undefined): Known {
   if (!task) return {};
   const { pid, tid, comm, uid } = task;
@@ -115,7 +134,7 @@ export function deviceAttributes({ name, bus, type, parentName, driver, serial }
 export function deviceLifecycleAttributes(device: Device, world: World): Known {
   const { groupId, state, opensTotal, createError } = device;
   return {
-    ...{ 'vfio.span.part': 'lifecycle', 'vfio.quality': world.qualityOf(device) },
+    'vfio.quality': world.qualityOf(device),
     ...{ 'vfio.device.state': state, 'vfio.device.opens': opensTotal },
     ...(groupId < 0 ? {} : { 'vfio.device.iommu_group': groupId }),
     ...deviceAttributes(device),
@@ -130,7 +149,7 @@ export function vmAttributes(vm: Vm): Known {
 /** Attributes of the root span of a VM. */
 export function vmLifecycleAttributes(vm: Vm, world: World): Known {
   const quality = world.qualityOf(vm);
-  return { 'vfio.span.part': 'lifecycle', 'vfio.quality': quality, ...vmAttributes(vm) };
+  return { 'vfio.quality': quality, ...vmAttributes(vm) };
 }
 
 export function openAttributes({ task, fd, vm }: Open): Known {

@@ -5,17 +5,31 @@
 import { hash } from 'node:crypto';
 import { Device, type Vm } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
+import type { PhaseName } from './phases.ts';
+import { Segments } from './segments.ts';
+
+/** Where a span or log record belongs. */
+export interface SpanReference {
+  readonly traceId: string;
+  readonly spanId: string;
+}
 
 export class TraceIds {
+  /** Where long spans are cut. */
+  readonly segments: Segments;
   readonly #bootId: string;
   readonly #world: Pick<World, 'vms'>;
   /** An id that has been used stays the same, whatever is learnt about the object later. */
   readonly #traces = new WeakMap<Device | Vm, string>();
 
-  /** @param bootId of the kernel that the events are of, see `bootId()` */
-  constructor(bootId: string, world: Pick<World, 'vms'>) {
+  /**
+   * @param bootId of the kernel that the events are of, see `bootId()`
+   * @param maxSpanAge ns, the default for undefined
+   */
+  constructor(bootId: string, world: Pick<World, 'vms'>, maxSpanAge?: number) {
     this.#bootId = bootId;
     this.#world = world;
+    this.segments = new Segments(maxSpanAge);
   }
 
   /** @returns 32 hexadecimal digits; undefined while the object cannot be identified yet */
@@ -28,6 +42,39 @@ export class TraceIds {
     this.#traces.set(object, id);
     return id;
   };
+
+  /**
+   * The span of a lifecycle that is current at some time, or will be once it is sent.
+   * @param at ns on the boot-time clock @returns undefined while the object cannot be identified yet
+   */
+  lifecycleSpan(object: Device | Vm, at: number): SpanReference | undefined {
+    const traceId = this.traceIdOf(object);
+    return traceId === undefined ? undefined : this.rootSpan(traceId, object.began, at);
+  }
+
+  /** The same by the id of the trace. @param traceBegan when the lifecycle began, ns @param at ns */
+  rootSpan(traceId: string, traceBegan: number, at: number): SpanReference {
+    return { traceId, spanId: rootSpanId(traceId, this.segments.of(traceId, traceBegan, at)) };
+  }
+
+  /** The span of a phase that is current at some time. @param began when the phase began, ns @param at ns */
+  phaseSpan(
+    object: Device | Vm,
+    phase: PhaseName,
+    began: number,
+    at: number,
+  ): SpanReference | undefined {
+    const traceId = this.traceIdOf(object);
+    if (traceId === undefined) return undefined;
+    const segment = this.segments.of(traceId, object.began, at);
+    return { traceId, spanId: this.phaseSpanId(traceId, phase, began, segment) };
+  }
+
+  /** @param began when the phase began, ns @param segment in which that piece of it is */
+  phaseSpanId(traceId: string, phase: PhaseName, began: number, segment: number): string {
+    const isFirst = began >= this.segments.beginOf(traceId, segment);
+    return digest(`${traceId} ${phase} ${began}${isFirst ? '' : ` segment ${segment}`}`, 16);
+  }
 
   /**
    * A VM has no name: it is identified by the thread that created it, which rarely creates more than
@@ -43,14 +90,9 @@ export class TraceIds {
   }
 }
 
-/** The id of the root span of a trace: 16 hexadecimal digits. */
-export function objectSpanId(traceId: string): string {
-  return digest(traceId, 16);
-}
-
-/** The id of the span of a phase. @param began ns on the boot-time clock */
-export function phaseSpanId(traceId: string, phase: string, began: number): string {
-  return digest(`${traceId} ${phase} ${began}`, 16);
+/** The id of the root span of a trace in a segment: 16 hexadecimal digits. */
+export function rootSpanId(traceId: string, segment: number): string {
+  return digest(`${traceId} segment ${segment}`, 16);
 }
 
 /**

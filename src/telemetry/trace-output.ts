@@ -14,6 +14,7 @@ import {
 import type { Severity } from '../engine/rule.ts';
 import { SECOND } from '../units.ts';
 import type { ChosenIds } from './chosen-ids.ts';
+import type { SpanReference } from './trace-ids.ts';
 
 const SEVERITY: Readonly<Record<Severity, SeverityNumber>> = {
   info: SeverityNumber.INFO,
@@ -23,12 +24,6 @@ const SEVERITY: Readonly<Record<Severity, SeverityNumber>> = {
 };
 
 const SAMPLED = { traceFlags: TraceFlags.SAMPLED };
-
-/** Where a span or log record belongs. */
-export interface SpanReference {
-  readonly traceId: string;
-  readonly spanId: string;
-}
 
 export interface FinishedSpan extends SpanReference {
   readonly name: string;

@@ -144,11 +144,13 @@ describe('the trace of a device', () => {
     assert.ok(Number(group) >= 0);
     assert.deepEqual(rest, {
       ...{ 'vfio.span.part': 'lifecycle', 'vfio.quality': 'observed' },
+      ...{ 'vfio.segment.number': 1, 'vfio.segment.last': true },
       ...{ 'vfio.device.state': 'released', 'vfio.device.opens': 1 },
       ...about,
     });
     assert.deepEqual(runner.named('vfio.device.open').attributes, {
       ...{ 'vfio.span.part': 'phase', 'vfio.incarnation': serial, ...about },
+      ...{ 'vfio.segment.number': 1, 'vfio.segment.last': true },
       ...{ 'process.pid': 700, 'thread.id': 700, 'thread.name': 'bash', 'process.user.id': 0 },
       'vfio.file.descriptor': 20,
     });

@@ -33,11 +33,12 @@ export class Traced extends ScenarioRunner {
   readonly ids;
   readonly traces: LifecycleTraces;
 
-  constructor(boot = BOOT) {
+  /** @param maxSpanAge ns */
+  constructor(boot = BOOT, maxSpanAge?: number) {
     const chosen = new ChosenIds();
     let ids: TraceIds | undefined;
     super({ rules: RULES, traceIdOf: (object) => ids?.traceIdOf(object) });
-    ids = new TraceIds(boot, this.world);
+    ids = new TraceIds(boot, this.world, maxSpanAge);
     this.ids = ids;
     const spans = new TracerProvider({
       idGenerator: chosen,
