@@ -98,9 +98,9 @@ static __always_inline void read_parent(struct event_names *names, const char *f
 #define EACH_BYTE(value) ((value) * 0x0101010101010101ULL)
 
 /*
- * Copies a name that a process passes to the kernel, up to its first blank or control character. What
- * follows may be a secret: the request for a device has its VF token there. So the text is read to the
- * stack, which only this program sees, and the rest of the field is 0. Without branches for each byte,
+ * Copies a name that a process passes to the kernel, up to its first blank, control character or "=". What
+ * follows may be a secret: the request for a device has its VF token there, "vf_token=UUID", in front of the
+ * name if the process confuses the order. No name of a device has a "=". So the text is read to the stack, which only this program sees, and the rest of the field is 0. Without branches for each byte,
  * because these cost the verifier much time.
  * @return EVENT_OPTIONS if anything but blanks follows, otherwise 0
  */
@@ -112,15 +112,17 @@ STEP __u8 read_user_name(char to[NAME_LENGTH], const char *from)
 	bpf_probe_read_user_str(name.chars, NAME_LENGTH, from);
 	for (unsigned int i = 0; i < sizeof(name) / 8; i++) {
 		__u64 word = name.words[i];
-		/* The highest bit of each byte that is greater than ' ', and of the first that is not. */
-		__u64 above = (((word & EACH_BYTE(0x7f)) + EACH_BYTE(0x7f - ' ')) | word) & EACH_BYTE(0x80);
-		__u64 ends = above ^ EACH_BYTE(0x80);
+		/* The highest bit of each byte that is greater than ' ' and not '=', and of the first that is not. */
+		__u64 above = ((word & EACH_BYTE(0x7f)) + EACH_BYTE(0x7f - ' ')) | word;
+		__u64 equals = word ^ EACH_BYTE('=');
+		__u64 differs = ((equals & EACH_BYTE(0x7f)) + EACH_BYTE(0x7f)) | equals;
+		__u64 ends = ~(above & differs) & EACH_BYTE(0x80);
 		__u64 first = ends & -ends;
 
 		/* The bytes in front of the first that ends the name; all of them if none does. */
 		keep &= (first >> 7) - 1;
 		name.words[i] = word & keep;
-		rest |= above & ~keep;
+		rest |= above & EACH_BYTE(0x80) & ~keep;
 		/* Once the name has ended, nothing more is kept. */
 		keep = (__u64)((__s64)keep >> 63);
 	}

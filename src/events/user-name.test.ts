@@ -48,6 +48,16 @@ describe('a name that a process passed to the kernel', () => {
     assert.deepEqual([event.name('device'), event.hasOptions], [name, true]);
   });
 
+  it('ends at the first "=", which only what is no name has', () => {
+    for (const text of [`vf_token=${TOKEN} 0000:02:00.1`, `vf_token=${TOKEN}`]) {
+      const { event, bytes } = cut(text);
+      assert.deepEqual([event.name('device'), event.hasOptions], ['vf_token', true]);
+      assert.ok(!bytes.includes(TOKEN.slice(0, 8)));
+    }
+    const { event } = cut('vf_token=');
+    assert.deepEqual([event.name('device'), event.hasOptions], ['vf_token', false]);
+  });
+
   it('keeps letters of other languages', () => {
     assert.equal(cut('größe').event.name('device'), 'größe');
   });

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Violations that user space can cause by system calls alone, on the kernel's own sample drivers. */
 
+import assert from 'node:assert/strict';
 import type { EventKind } from '../../../src/events/points.ts';
-import { STEPS } from '../steps.ts';
+import { SECRET, STEPS } from '../steps.ts';
 import type { Provocation } from './provocation.ts';
 import { type ProvocationSession, runCommands } from './session.ts';
 
@@ -54,6 +55,30 @@ export const BY_USER: readonly Provocation[] = [
     how: title,
     run: ({ lab }: ProvocationSession) => run(lab),
   })),
+  {
+    rules: ['open-failed'],
+    how: 'a device is requested with the VF token in front of its name, or in place of it',
+    async run(session) {
+      const device = await createOn(session);
+      const vmm = await session.openGroup('qemu-confused', device);
+      for (const end of [` ${device}`, '']) {
+        const request = `device open d g vf_token=${SECRET}${end}`;
+        await session.lab.refused(vmm, request, 'ENODEV');
+      }
+      await session.expect('open-failed', 'the host', {
+        severity: 'warning',
+        evidence: [],
+        process: 'qemu-confused',
+        message: /could not open vf_token in group \d+: ENODEV/,
+      });
+      for (const path of ['/api/v1/violations', '/api/v1/probes', '/api/v1/devices']) {
+        const answer = JSON.stringify(await session.lab.api(path));
+        assert.ok(!answer.includes(SECRET.slice(0, 8)), path);
+      }
+      await vmm.command('quit');
+      await session.remove(device);
+    },
+  },
   {
     rules: ['mdev-driverless'],
     how: 'the driver of an mdev is unbound from it',
