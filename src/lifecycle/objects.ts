@@ -297,6 +297,8 @@ export class Open extends TrackedObject {
   state: OpenState = 'opening';
   fd = -1;
   vm: Vm | undefined;
+  /** When the request for it was made to its group; 0 if that was not observed, or it was opened as a cdev. */
+  requestedAt = 0;
   openedAt = 0;
   closeBegan = 0;
   closedAt = 0;
@@ -389,6 +391,8 @@ export interface FdRequest {
   readonly hasOptions: boolean;
   readonly groupId: number;
   readonly task: Task;
+  /** ns on the boot-time clock. */
+  readonly began: number;
   open: Open | undefined;
   /** The errno of the device open within the call, 0 if it succeeded or was not reached. */
   openError: number;

@@ -61,6 +61,7 @@ export const OPEN_HANDLERS: Handlers = {
       hasOptions: event.hasOptions,
       groupId: event.groupId,
       task: taskOf(event),
+      began: event.time,
       open: undefined,
       openError: 0,
     };
@@ -106,7 +107,10 @@ export const OPEN_HANDLERS: Handlers = {
     open.foreign = event.isForeign;
     device.timeline.add(event, open.vm?.serial ?? 0);
     const request = world.calls.requestOf(event.tid);
-    if (request) request.open = open;
+    if (request) {
+      request.open = open;
+      open.requestedAt = request.began;
+    }
     transition.device = device;
     transition.open = open;
     transition.vm = open.vm;
@@ -213,7 +217,9 @@ function openInFlight({ call }: Transition, event: EventCursor): Open | undefine
 /** The open of which only the end was observed. */
 function openWithoutBegin(world: World, event: EventCursor): Open | undefined {
   const device = event.ret >= 0 ? deviceOf(world, event) : undefined;
-  return device && newOpen(world, device, event, true);
+  const open = device && newOpen(world, device, event, true);
+  if (open) open.requestedAt = world.calls.requestOf(event.tid)?.began ?? 0;
+  return open;
 }
 
 function setFileKey(world: World, open: Open, event: EventCursor): void {

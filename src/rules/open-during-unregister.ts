@@ -26,13 +26,15 @@ export const openDuringUnregister: Rule = {
       'first. From 6.2 on the kernel refuses that with ENODEV.',
   },
   basis: 'state',
-  needs: ['vfio.unregister'],
+  needs: ['vfio.unregister', 'vfio.device.get_fd'],
   on: {
     'vfio.device.open:end'({ event, device, open }, { host, report }) {
       if (event.ret !== 0 || !device || !open) return;
       const waiting = device.unregisterBegan > 0 && device.unregisteredAt === 0;
-      // The removal waits for opens that were in progress when it began.
-      if (!waiting || open.firstSeen < device.unregisterBegan) return;
+      // A cdev that was open before the removal may still be bound, and the removal waits for it.
+      if (open.requestedAt === 0 && isAtLeast(host.kernel, [6, 6])) return;
+      // The removal waits for opens that were requested before it began, also while they wait for a lock.
+      if (!waiting || (open.requestedAt || open.firstSeen) < device.unregisterBegan) return;
       report({
         device,
         task: open.task,
@@ -64,6 +66,30 @@ export const openDuringUnregister: Rule = {
           const opening = scenario.openBegins(device, { vm: scenario.createVm() });
           scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
           scenario.openEnds(opening);
+        },
+      },
+      {
+        title: 'its request had begun before the removal, and waited for the lock of the group',
+        also: ['nested-open'],
+        run(scenario) {
+          const vm = scenario.createVm();
+          const device = scenario.create(scenario.parent());
+          const first = scenario.openBegins(device, { vm });
+          const as = { pid: 601, comm: 'second' };
+          const waiting = scenario.openBegins(device, { as, isInDevice: false });
+          scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+          scenario.openEnds(first);
+          scenario.openReaches(waiting);
+          scenario.openEnds(waiting);
+        },
+      },
+      {
+        title: 'a cdev that was open before the removal is bound while that waits',
+        also: ['open-without-kvm'],
+        run(scenario) {
+          const device = scenario.create(scenario.parent());
+          scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+          scenario.bindCdev(device);
         },
       },
       {

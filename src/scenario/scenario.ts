@@ -256,20 +256,36 @@ export class Scenario extends Steps {
     this.end('vfio.group.notify', as, fields);
   }
 
+  /** @param options isInDevice: false where the request waits for a lock, until {@link openReaches} */
   openBegins(
     device: ScenarioDevice,
-    { vm, as = VMM }: { vm?: ScenarioVm; as?: Actor } = {},
+    { vm, as = VMM, isInDevice = true }: { vm?: ScenarioVm; as?: Actor; isInDevice?: boolean } = {},
   ): Opening {
     if (vm && device.groupVm !== vm) this.setKvm(device, vm);
     this.begin('vfio.device.get_fd', as, {
       groupId: device.groupId,
       names: { device: device.uuid },
     });
-    if (device.openCount === 0) this.#capture(device, as);
     const opening = { device, key: this.key(), task: as };
+    if (isInDevice) this.openReaches(opening);
+    return opening;
+  }
+
+  openReaches(opening: Opening): void {
+    const { device, task } = opening;
+    if (device.openCount === 0) this.#capture(device, task);
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
     const fields = { ...namedVfio(device), ...this.#file(opening), flags };
-    this.begin('vfio.device.open', as, fields);
+    this.begin('vfio.device.open', task, fields);
+  }
+
+  /** A process that has the cdev of the device open binds it to iommufd, which opens the device. */
+  bindCdev(device: ScenarioDevice, as: Actor = VMM): Opening {
+    const opening = { device, key: this.key(), task: as };
+    this.openReaches(opening);
+    device.openCount++;
+    const fields = { ...plainVfio(device), ...this.#file(opening), flags: 0, ret: 0 };
+    this.end('vfio.device.open', as, fields);
     return opening;
   }
 
