@@ -11,6 +11,7 @@ const MOST = 3;
 /** A group that could not be opened because it was open, as it was at that time. */
 export interface BusyGroup {
   readonly id: number;
+  readonly group: Group;
   /** When it could not be opened, ns on the boot-time clock. */
   readonly at: number;
   /** Who could not open it. */
@@ -24,7 +25,7 @@ export interface BusyGroup {
 
 export function busyGroup(group: Group, task: Task, at: number): BusyGroup {
   const { id, user, openedAt } = group;
-  return { id, at, task, user, openedAt, devices: devicesWords(group, user) };
+  return { id, group, at, task, user, openedAt, devices: devicesWords(group, user) };
 }
 
 /** The processes that have its file open. @returns undefined when that is not known; false while it may become known */
@@ -40,24 +41,38 @@ export function usersOf(
 
 /** Who has the group open, since when, and whether a device of it is open; follows "because". */
 export function userWords(busy: BusyGroup, context: RuleContext): string {
-  const { at, task, user, openedAt, devices } = busy;
-  const owners = usersOf(busy, context) || [];
-  if (!user) {
-    if (owners.length > 0) return `${namesOf(owners)} has it open. ${devices}`;
-    const isOld = !isAtLeast(context.host.kernel, [6, 0]);
-    return (
-      'it is already open. Only one process at a time can have a group open' +
-      (isOld ? ', and none while a device file keeps its container' : '')
-    );
+  const { group, at, user, devices } = busy;
+  // Whoever has it open later says nothing about that time.
+  const isOver = group.closedAt > at || group.openedAt > at;
+  const owners = isOver ? undefined : usersOf(busy, context) || undefined;
+  if (user) return `${ownerWords(busy, user, owners)}. ${devices}`;
+  if (owners && owners.length > 0) return `${namesOf(owners)} has it open. ${devices}`;
+  const isOld = !isAtLeast(context.host.kernel, [6, 0]);
+  return (
+    'it is already open. Only one process at a time can have a group open' +
+    (isOld ? ', and none while a device file keeps its container' : '')
+  );
+}
+
+/** An open was observed, which may have been by a process that has passed the file on since. */
+function ownerWords(
+  { at, task, openedAt }: BusyGroup,
+  user: Task,
+  owners: readonly FileOwner[] | undefined,
+): string {
+  const ago = openedAt > 0 ? `${seconds(at - openedAt)} before` : '';
+  if (!owners) {
+    const had = openedAt > 0 ? `opened it ${ago}` : 'had it open when the agent first looked';
+    return `${who(user)} ${had}, and it was not closed in between`;
   }
-  const since = openedAt > 0 ? `for ${seconds(at - openedAt)}` : 'since before the agent started';
-  if (user.pid === task.pid) return `the same process has had it open ${since}. ${devices}`;
-  const isPassedOn = owners.length > 0 && !owners.some(({ pid }) => pid === user.pid);
-  if (isPassedOn) {
-    const ago = openedAt > 0 ? ` ${seconds(at - openedAt)} before` : '';
-    return `${who(user)}, ${hadIt(openedAt)}${ago}, has passed it on: ${namesOf(owners)} has it open. ${devices}`;
+  if (owners.some(({ pid, startedAt }) => pid === user.pid && startedAt <= (openedAt || at))) {
+    const since = openedAt > 0 ? `for ${seconds(at - openedAt)}` : 'since before the agent started';
+    return `${user.pid === task.pid ? 'the same process' : who(user)} has had it open ${since}`;
   }
-  return `${who(user)} has had it open ${since}. ${devices}`;
+  const opener = `${who(user)}, ${hadIt(openedAt)}${ago && ` ${ago}`},`;
+  return owners.length > 0
+    ? `${opener} has passed it on: ${namesOf(owners)} has it open`
+    : `${opener} has it no more, and which process has it now is not known`;
 }
 
 function namesOf(owners: readonly FileOwner[]): string {

@@ -114,7 +114,7 @@ describe('a group that is open already', () => {
     const [message] = messages(runner);
     assert.match(
       message,
-      /because spdk \(pid 700\) has had it open since before the agent started/,
+      /because spdk \(pid 700\) had it open when the agent first looked, and it was not closed in between\./,
     );
     assert.match(message, /Only the group is open, and none of its devices\.$/);
   });
@@ -147,6 +147,59 @@ describe('a group that is open already', () => {
       messages(runner)[0],
       /spdk \(pid 700\), which opened it .* helper \(pid 701\) has it/,
     );
+  });
+});
+
+describe('a group that a process has opened', () => {
+  const HELPER = { pid: 701, comm: 'helper' };
+
+  /** What is said when `as` is refused the group 30 s after the open of {@link SPDK}. */
+  function refused(
+    as: { readonly pid: number; readonly comm: string },
+    fileOwners?: Host['fileOwners'],
+  ): string {
+    const runner = runnerWith(fileOwners ? { fileOwners } : {});
+    runner.run((scenario) => {
+      const device = { ...scenario.bindPci('0000:01:00.0'), groupId: 1 };
+      openGroup(scenario, device, { as: SPDK });
+      scenario.wait(30);
+      scenario.groupOpenFails(device, EBUSY, { as });
+      scenario.wait(5);
+    });
+    return messages(runner).find((message) => message.startsWith('open-failed')) ?? '';
+  }
+
+  it('has it, as /proc shows', () => {
+    const owners = () => [owner(700, 'spdk', 1)];
+    assert.match(refused(HELPER, owners), /spdk \(pid 700\) has had it open for 30 s/);
+    assert.match(refused(SPDK, owners), /because the same process has had it open for 30 s/);
+  });
+
+  it('has passed it on and is refused itself', () => {
+    const text = refused(SPDK, () => [owner(701, 'helper', 1)]);
+    assert.match(text, /, has passed it on: helper \(pid 701\) has it open/);
+  });
+
+  it('has it no more, and nobody is seen to have it', () => {
+    for (const as of [SPDK, HELPER]) {
+      const text = refused(as, () => []);
+      assert.match(text, /which opened it 30 s before, has it no more, and which process has it/);
+    }
+  });
+
+  it('has ended, and another process has its id', () => {
+    const later = { ...owner(700, 'innocent', 2), startedAt: Number.MAX_SAFE_INTEGER };
+    const text = refused(HELPER, () => [later, owner(702, 'heir', 1)]);
+    assert.match(text, /has passed it on: heir \(pid 702\) has it open/);
+  });
+
+  it('is not said to have it where /proc has no answer', () => {
+    for (const owners of [undefined, () => undefined]) {
+      for (const as of [SPDK, HELPER]) {
+        const text = refused(as, owners);
+        assert.match(text, /because spdk \(pid 700\) opened it 30 s before, and it was not closed/);
+      }
+    }
   });
 });
 

@@ -69,7 +69,8 @@ export const GROUPS: readonly Provocation[] = [
           severity: 'warning',
           evidence: ['vfio.register:end'],
           process: 'second',
-          message: /EBUSY, because spdk-first \(pid \d+\) has had it open .*none of its devices/,
+          message:
+            /EBUSY, because spdk-first \(pid \d+\) (has had it open|opened it) .*none of its devices/,
         },
       );
       await session.expect(

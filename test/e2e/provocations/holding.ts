@@ -156,6 +156,34 @@ export const HOLDING: readonly Provocation[] = [
     },
   },
   {
+    rules: ['open-failed'],
+    how: 'a process opens a group again that it has sent to another process, and closed',
+    async run(session) {
+      const { uuid: device } = await session.lab.create('mtty');
+      const giver = session.vmm('spdk-giver');
+      const heir = session.vmm('spdk-heir');
+      await heir.command('inbox open group-heir');
+      await runCommands(giver, [`group open g ${device}`, 'send g group-heir', 'close g']);
+      await heir.command('receive group-heir g');
+      await session.lab.refused(giver, `group open g ${device}`, 'EBUSY');
+      await session.expect(
+        'open-failed',
+        { device },
+        {
+          severity: 'warning',
+          evidence: [],
+          process: 'spdk-giver',
+          // Where reading /proc takes long, what the events prove.
+          message:
+            /has passed it on: spdk-heir \(pid \d+\) has it open|spdk-giver \(pid \d+\) opened it .* before, and it was not closed/,
+        },
+      );
+      await giver.command('quit');
+      await heir.command('quit');
+      await session.remove(device);
+    },
+  },
+  {
     rules: ['remove-stall'],
     how: 'the wall clock is set ahead by a day while a removal waits',
     async run(session) {
