@@ -23,26 +23,23 @@ function mapperOf(world: World, { pid, time }: EventCursor): Mapper {
   const known = world.mapper;
   const isFresh = known?.pid === pid && time - known.since < FRESH;
   if (isFresh && !known.vm?.isOver && !known.devices.some(({ isOver }) => isOver)) return known;
-  const opened = new Set<Device>();
-  for (const { task, device, state } of world.opens) {
-    if (task.pid === pid && (state === 'open' || state === 'opening')) opened.add(device);
-  }
-  const devices = opened.size > 0 ? [...opened] : devicesOfGroups(world, pid);
+  const opens = [...world.opens].filter(({ task, state }) => task.pid === pid && state === 'open');
+  const groups = [...world.groups.values()].filter(({ user }) => user?.pid === pid);
+  const hasDevices = opens.length > 0;
+  const devices = hasDevices
+    ? [...new Set(opens.map(({ device }) => device))]
+    : // A VMM maps the memory of its guest before it opens the first device.
+      groups.flatMap((group) => [...group.devices]);
   const mapper = {
     pid,
     since: time,
     devices,
-    hasDevices: opened.size > 0,
+    hasDevices,
+    isOpener: (hasDevices ? opens : groups).every(({ openedAt }) => openedAt > 0),
     vm: vmOf(world, pid, devices),
   };
   world.mapper = mapper;
   return mapper;
-}
-
-/** A VMM maps the memory of its guest before it opens the first device. */
-function devicesOfGroups(world: World, pid: number): Device[] {
-  const groups = [...world.groups.values()].filter(({ user }) => user?.pid === pid);
-  return groups.flatMap(({ devices }) => [...devices]);
 }
 
 function vmOf(world: World, pid: number, devices: readonly Device[]): Vm | undefined {

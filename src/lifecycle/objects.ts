@@ -403,8 +403,10 @@ export interface Mapper {
   readonly pid: number;
   /** When this was found out, ns on the boot-time clock. */
   readonly since: number;
-  /** Devices that it has open; if it has none, those of the groups that it has open. */
+  /** Devices that it opened and that are open; if there is none, those of the groups that it opened. */
   readonly devices: readonly Device[];
   readonly hasDevices: boolean;
+  /** Whether these opens were observed. */
+  readonly isOpener: boolean;
   readonly vm: Vm | undefined;
 }

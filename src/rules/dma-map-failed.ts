@@ -32,6 +32,7 @@ export const dmaMapFailed: Rule = {
     'vfio_dma_do_map() in drivers/vfio/vfio_iommu_type1.c, iommufd_ioas_map() in ' +
     'drivers/iommu/iommufd/ioas.c',
   evidence: 'The size, the errno, and the events of the devices and the VM of that process.',
+  occurrences: 'the first device of the process, or its program where it has none, and the errno',
   blindSpot:
     'Memory that a driver pins for itself, addresses, and what another process than the opener of the ' +
     'devices maps for them: it is named, but not its devices. Requests of 32-bit processes.',
@@ -51,6 +52,7 @@ export const dmaMapFailed: Rule = {
         vm,
         ...(mapper ? { others: mapper.devices.slice(1) } : {}),
         task,
+        sameAs: `${mapper?.devices[0]?.name ?? `${task.comm} of ${task.uid}`} ${errno}`,
         ...(errno === EFAULT ? { severity: 'info' } : {}),
         message:
           `${who(task)}${mapper ? whose(mapper) : ''} could not map ${size} for DMA: ` +
@@ -107,15 +109,16 @@ export const dmaMapFailed: Rule = {
   },
 };
 
-/** ", which has 0000:02:00.1 open for the VM of qemu (pid 600)," */
-function whose({ devices, hasDevices, vm }: Mapper): string {
+/** ", which opened 0000:02:00.1 for the VM of qemu (pid 600),": whether it has that file still is not known. */
+function whose({ devices, hasDevices, isOpener, vm }: Mapper): string {
   const [first, ...more] = devices.slice(0, NAMED).map(deviceWords);
   const rest = devices.length - NAMED;
   const names = [first, ...more, ...(rest > 0 ? [`${rest} more`] : [])].join(', ');
-  const has = first && (hasDevices ? `${names} open` : `the group of ${names} open`);
+  const opened = isOpener ? 'opened' : 'had open when the agent first looked';
+  const has = first && `${opened} ${hasDevices ? '' : 'the group of '}${names}`;
   if (!has && !vm) return '';
-  if (!vm) return `, which has ${has},`;
-  return has ? `, which has ${has} for ${vmWords(vm)},` : `, with ${vmWords(vm)},`;
+  if (!vm) return `, which ${has},`;
+  return has ? `, which ${has} for ${vmWords(vm)},` : `, with ${vmWords(vm)},`;
 }
 
 function reason(errno: number, bytes: number, limit: number | undefined): string {

@@ -39,7 +39,7 @@ describe('a failed mapping for DMA', () => {
     );
     assert.equal(
       message,
-      `qemu (pid 600), which has ${ADDRESS} open for the VM of qemu (pid 600), could not map 2 MiB ` +
+      `qemu (pid 600), which opened ${ADDRESS} for the VM of qemu (pid 600), could not map 2 MiB ` +
         'for DMA: EEXIST, because the range overlaps one that is mapped already.',
     );
     assert.equal(evidence.at(-1)?.ret, -EEXIST);
@@ -51,10 +51,7 @@ describe('a failed mapping for DMA', () => {
       mapFails(scenario, EEXIST, { bytes: 4096 });
     });
     assert.equal(device, ADDRESS);
-    assert.match(
-      message,
-      /^qemu \(pid 600\), which has the group of 0000:02:00\.1 open, could not/,
-    );
+    assert.match(message, /^qemu \(pid 600\), which opened the group of 0000:02:00\.1, could not/);
   });
 
   it('is of no device that another process has', () => {
@@ -80,7 +77,7 @@ describe('a failed mapping for DMA', () => {
     });
     assert.match(
       message,
-      /which has 0000:02:00\.1, 0000:02:00\.2, 0000:02:00\.3, 2 more open, could/,
+      /which opened 0000:02:00\.1, 0000:02:00\.2, 0000:02:00\.3, 2 more, could/,
     );
   });
 
@@ -108,6 +105,24 @@ describe('a failed mapping for DMA', () => {
       for (let i = 0; i < 5; i++) mapFails(scenario, EEXIST);
     });
     assert.equal(count, 5);
+  });
+
+  it('is another violation where the errno is another', () => {
+    const runner = new ScenarioRunner({ rules: [dmaMapFailed] });
+    runner.run((scenario) => {
+      scenario.open(scenario.bindPci(ADDRESS), { vm: scenario.createVm() });
+      for (const errno of [ENOMEM, EEXIST, ENOMEM, EFAULT]) mapFails(scenario, errno);
+    });
+    assert.deepEqual(
+      runner
+        .violations()
+        .map(({ message, severity, count }) => [/E[A-Z]+/.exec(message)?.[0], severity, count]),
+      [
+        ['ENOMEM', 'warning', 2],
+        ['EEXIST', 'warning', 1],
+        ['EFAULT', 'info', 1],
+      ],
+    );
   });
 
   it('does not give a size that could not be read', () => {
