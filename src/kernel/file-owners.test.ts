@@ -81,6 +81,19 @@ describe('the processes that hold KVM files', () => {
     assert.deepEqual(await pids(), new Set([3, 4, 5]));
   });
 
+  it('are also found by a mapping of a vcpu, which keeps its VM without a descriptor', async () => {
+    namespace();
+    for (const [pid, link] of [
+      [3, 'anon_inode:kvm-vcpu:0'],
+      [4, '/tmp/anon_inode:kvm-vcpu:0'],
+      [5, '/memfd:anon_inode:kvm-vcpu:0 (deleted)'],
+    ] as const) {
+      process(pid);
+      write(`proc/${pid}/maps`, `7f00-7f01 rw-s 00000000 00:0f 1066 ${' '.repeat(20)}${link}\n`);
+    }
+    assert.deepEqual(await pids(), new Set([3]));
+  });
+
   it('are not those who have chosen the names of such files', async () => {
     namespace();
     process(2, '/tmp/debug/kvm/1-2/x', '/memfd:/debug/kvm/1-2/x (deleted)');

@@ -2,7 +2,7 @@
 import { readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { FileOwner, Host, OwnedFile } from '../events/host.ts';
-import { vfioMappings } from './device-mappings.ts';
+import { namedMappings } from './device-mappings.ts';
 import {
   DEVICE_FILE,
   FILE_FACTS,
@@ -123,7 +123,7 @@ async function ownerOf(pid: number, reader: Reader): Promise<FileOwner | undefin
     pid,
     ...identityOf(said(`${directory}/status`)),
     startedAt: started ?? 0,
-    kvmFiles: found.some(([, { is }]) => is === 'kvm'),
+    kvmFiles: [...found.map(([, kind]) => kind), ...mapped].some(({ is }) => is === 'kvm'),
     deviceFiles: found.flatMap(([fd, { is }]) =>
       is === 'device' ? deviceFile(directory, fd) : [],
     ),
@@ -166,7 +166,7 @@ async function openFiles(directory: string, reader: Reader): Promise<Found[]> {
 
 async function mappedFiles(directory: string, { nodes, facts }: Reader): Promise<FileKind[]> {
   const kinds: FileKind[] = [];
-  for (const { range, link } of await vfioMappings(`${directory}/maps`)) {
+  for (const { range, link } of await namedMappings(`${directory}/maps`)) {
     const kind = await kindOf(link, `${directory}/map_files/${range}`, nodes, facts);
     if (kind) kinds.push(kind);
   }

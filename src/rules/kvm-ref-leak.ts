@@ -37,7 +37,8 @@ export const kvmRefLeak: Rule = {
   evidence:
     'The lifecycle of the VM: which devices were open for it, and how many references are left.',
   blindSpot:
-    'Which VM an open file of KVM belongs to. While a process that may hold a file of this VM ' +
+    'A file of the VM that is on its way through a socket, or registered with io_uring: no process has it ' +
+    'open. Which VM an open file of KVM belongs to. While a process that may hold a file of this VM ' +
     'is alive, the rule does not fire; in a replay it never fires.',
   provocation: {
     by: 'driver',
@@ -93,8 +94,8 @@ export const kvmRefLeak: Rule = {
         task: vm.task,
         ongoing: true,
         message:
-          `${capital(vmWords(vm))} was closed ${seconds(leaked)} ago, no file and no device ` +
-          `holds it, but ${plural(vm.users, 'reference')} ${vm.users === 1 ? 'keeps' : 'keep'} it alive.`,
+          `${capital(vmWords(vm))} was closed ${seconds(leaked)} ago, no process has a file of it open ` +
+          `and no device holds it, but ${plural(vm.users, 'reference')} ${vm.users === 1 ? 'keeps' : 'keep'} it alive.`,
       });
     }
   },

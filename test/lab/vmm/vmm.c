@@ -114,6 +114,14 @@ static int vcpu_create(char **arg)
 	return vm < 0 ? -1 : keep(arg[1], vfio_vcpu_create(vm, strtoul(arg[2], NULL, 10)));
 }
 
+// As whoever runs a vcpu does. The mapping keeps the VM when all descriptors are closed.
+static int vcpu_map(char **arg)
+{
+	int vcpu = fd_of(arg[0]);
+
+	return vcpu < 0 || mmap(NULL, 4096, PROT_READ, MAP_SHARED, vcpu, 0) == MAP_FAILED ? -1 : 0;
+}
+
 static int kvmvfio_create(char **arg)
 {
 	int vm = fd_of(arg[0]);
@@ -393,6 +401,7 @@ static const struct command {
 } commands[] = {
 	{ "vm create VM", vm_create },
 	{ "vcpu create VM VCPU INDEX", vcpu_create },
+	{ "vcpu map VCPU", vcpu_map },
 	{ "kvmvfio create VM KVMVFIO", kvmvfio_create },
 	{ "kvmvfio add KVMVFIO GROUP", kvmvfio_add },
 	{ "kvmvfio del KVMVFIO GROUP", kvmvfio_del },
