@@ -34,6 +34,7 @@ const FILES: Readonly<Record<Holder['holds'], string>> = {
 };
 
 const HOW: Readonly<Partial<Record<Holder['how'], string>>> = {
+  opening: 'in the call that opens it',
   closing: 'in the call that closes it',
   exiting: 'exiting',
   gone: 'has ended',

@@ -16,21 +16,31 @@ type Holders = readonly Holder[];
 export function heldOpen(device: Device, holders: Holders, now: number): string {
   const own = holders.filter((holder) => holder.device === device.name || !holder.device);
   const users = own.filter(({ how, holds }) => how !== 'may hold' && holds !== 'group');
+  const opening = users.filter(({ how }) => how === 'opening');
   const closing = users.filter(({ how }) => how === 'closing');
   const sure = users.filter(({ how }) => how === 'opened' || how === 'holds' || how === 'exiting');
   const former = users.filter(
     (one) =>
+      !opening.includes(one) &&
       !closing.includes(one) &&
       // Whoever has opened the device twice, or duplicated its descriptor, is among them, too.
       !sure.some(({ task }) => task.pid === one.task.pid),
   );
+  const perhaps = own.filter(({ how, holds }) => how === 'may hold' && holds !== 'group');
   if (sure.length > 0) {
     const others = former.length > 0 ? `; ${named(former, formerWords)}` : '';
-    return `is still held open by ${named(sure, holderOf)}${others}`;
+    // The file of a former holder is still open, so somebody has it, too.
+    const heirs =
+      former.length > 0 && perhaps.length > 0
+        ? `, and that file may be held by ${named(perhaps, holderOf)}`
+        : '';
+    return `is still held open by ${named(sure, holderOf)}${others}${heirs}`;
+  }
+  if (opening.length > 0) {
+    return `is still being opened by ${named(opening, openerOf(device, now))}`;
   }
   if (closing.length > 0)
     return `is still being closed by ${named(closing, closerOf(device, now))}`;
-  const perhaps = own.filter(({ how, holds }) => how === 'may hold' && holds !== 'group');
   const before =
     former.length > 0
       ? `is still open, but ${named(former, formerWords)}`
@@ -60,7 +70,7 @@ export function keptRegistered(device: Device, holders: Holders, host: Host, now
       'probably waits until that group is in no container'
     );
   }
-  if (host.fileOwners?.(now - OWNERS_LAST) === undefined)
+  if (host.fileOwners?.(Math.max(now - OWNERS_LAST, device.unregisterBegan)) === undefined)
     return 'nobody was observed to have it open, so what keeps it registered is not known';
   return (
     'nobody has it or its cdev open, so a reference on its registration was probably taken and never ' +
@@ -114,6 +124,15 @@ function formerWords({ task, how, since }: Holder): string {
   const process = `${who(task)}, ${hadIt(since)},`;
   if (how === 'gone') return `${process} is gone`;
   return `${process} has ${how === 'passed on' ? 'passed it on' : 'closed its descriptor'}`;
+}
+
+function openerOf({ opens }: Device, now: number): (holder: Holder) => string {
+  return ({ task }) => {
+    const open = opens.find((one) => one.state === 'opening' && one.task.tid === task.tid);
+    const began = open ? open.requestedAt || open.firstSeen : 0;
+    const ago = began > 0 ? ` began ${seconds(now - began)} ago and` : '';
+    return `${who(task)}, whose call that opens it${ago} has not returned`;
+  };
 }
 
 function closerOf({ opens }: Device, now: number): (holder: Holder) => string {

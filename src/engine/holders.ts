@@ -57,7 +57,8 @@ export class Holders {
     const holders = opens.map((open) => this.#opener(open, asks));
     const isAboutVm = vm !== undefined && !subject.device;
     const isOneUnknown = holders.some(isWithoutFile) || devices.some(isHeldUnobserved);
-    const owners = asks && (isOneUnknown || isAboutVm) ? (this.#owners() ?? []) : [];
+    const owners =
+      asks && (isOneUnknown || isAboutVm) ? this.#ownersFor(opens, holders, subject) : [];
     if (isAboutVm) holders.push(...this.#holdersOfVm(vm, owners));
     if (isOneUnknown) {
       const others = this.#receivers(owners, devices);
@@ -75,6 +76,32 @@ export class Holders {
     return this.#host.fileOwners?.(this.#world.now - OWNERS_LAST);
   }
 
+  /**
+   * An answer from before a file was opened says nothing about who has it now, nor does one in which its
+   * opener still has a file that has gone elsewhere since.
+   */
+  #ownersFor(
+    opens: readonly Open[],
+    holders: readonly Holder[],
+    subject: Subject,
+  ): readonly FileOwner[] {
+    const since = Math.max(
+      this.#world.now - OWNERS_LAST,
+      subject.device ? 0 : (subject.vm?.fdClosedAt ?? 0),
+      ...devicesOf(subject).map(({ unregisterBegan }) => unregisterBegan),
+      ...opens.map(knownSince),
+    );
+    const owners = this.#host.fileOwners?.(since) ?? [];
+    const isFromBefore = opens.some((open, i) => {
+      const { task, fd, device } = open;
+      if (!isWithoutFile(holders[i]) || this.#known.get(`${task.pid} ${fd}`) !== open) return false;
+      const owner = owners.find((one) => one.pid === task.pid && one.startedAt <= knownSince(open));
+      const file = owner?.deviceFiles.find((one) => one.fd === fd);
+      return file !== undefined && (file.device ?? device.name) === device.name;
+    });
+    return isFromBefore ? [] : owners;
+  }
+
   #party(task: Task): Party {
     return { task, group: this.#host.controlGroup?.(task) };
   }
@@ -88,6 +115,7 @@ export class Holders {
       since: open.openedAt,
       vm: open.vm && vmReference(open.vm),
     };
+    if (open.state === 'opening') return { ...this.#party(open.task), how: 'opening', ...about };
     if (open.state === 'closing')
       return { ...this.#party(this.#closerOf(open)), how: 'closing', ...about };
     if (!asks) return { ...this.#party(open.task), how: 'opened', ...about };
@@ -137,7 +165,10 @@ export class Holders {
    */
   #receivers(owners: readonly FileOwner[], devices: readonly Device[]): Holder[] {
     const names = new Set(devices.map(({ name }) => name));
-    const isAsked = (device: string | undefined) => device === undefined || names.has(device);
+    // A file of an unknown device is none of those that nobody has open.
+    const mayBeAny = devices.some(({ openCount, opens }) => openCount !== 0 || opens.length > 0);
+    const isAsked = (device: string | undefined) =>
+      device === undefined ? mayBeAny : names.has(device);
     const found: Holder[] = [];
     const mapped: Holder[] = [];
     for (const owner of owners) {
@@ -154,7 +185,9 @@ export class Holders {
       for (const file of deviceFiles) {
         if (isAsked(file.device) && !isKnown(file)) add(found, 'device', file.fd, file.device);
       }
-      for (const { fd, device } of cdevFiles) if (isAsked(device)) add(found, 'cdev', fd, device);
+      for (const { fd, device } of cdevFiles) {
+        if (device === undefined || names.has(device)) add(found, 'cdev', fd, device);
+      }
       for (const { device } of uniqueMappings(mappedDevices)) {
         if (isAsked(device)) add(mapped, 'mapping', -1, device);
       }

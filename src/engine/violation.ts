@@ -93,13 +93,14 @@ export interface Holder extends Party {
    */
   readonly holds: 'device' | 'mapping' | 'cdev' | 'group' | 'vm' | 'kvm';
   /**
-   * opened: its open was observed. holds: and it still has the file. closing: it is in the call that
+   * opening: its call that opens the file has not returned. opened: its open was observed. holds: and it still has the file. closing: it is in the call that
    * closes the file. exiting: it exits, and closes its files in the course of that. gone: it has
    * ended, and the file is still open. passed on: it no longer has the file, and another process is
    * known to have it. closed: it no longer has the file at that descriptor, which is still open
    * somewhere. may hold: it has such a file, and it is not known of which object.
    */
   readonly how:
+    | 'opening'
     | 'opened'
     | 'holds'
     | 'closing'

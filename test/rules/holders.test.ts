@@ -154,6 +154,16 @@ describe('the sentence about who holds a device', () => {
     );
   });
 
+  it('is not made of what was read before the file was opened or had gone elsewhere', () => {
+    const stranger = owner({ pid: 801, comm: 'stranger', deviceFiles: [{ fd: 5 }] });
+    const heir = owner({ deviceFiles: [{ fd: 5 }] });
+    const opener = owner({ pid: 600, comm: 'qemu', deviceFiles: [{ fd: 20 }] });
+    const old = gone([], { fileOwners: (since) => (since > 0 ? undefined : [stranger]) });
+    assert.match(saidOf(old), /is gone; which process has it now is not known\.$/);
+    assert.match(saidOf(gone([stranger, opener])), /which process has it now is not known\.$/);
+    assert.match(saidOf(gone([heir])), /is gone; it is probably held by helper/);
+  });
+
   it('says of a close that has not returned who makes it and since when', () => {
     const run = (scenario: Scenario) => stall(scenario, { closing: true });
     const violation = violationOf(gone([]), { run });
@@ -162,6 +172,40 @@ describe('the sentence about who holds a device', () => {
       /it is still being closed by qemu \(pid 601\), whose call that closes it began 11 s ago and has not returned/,
     );
     assert.equal(violation.holders[0].how, 'closing');
+  });
+
+  it('says of an open that has not returned who makes it and since when', () => {
+    const run = (scenario: Scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      scenario.openBegins(device, { vm: scenario.createVm({ as: QEMU }), as: QEMU });
+      scenario.wait(5);
+      scenario.removeBegins(device, { as: BASH });
+      scenario.wait(11);
+    };
+    const violation = violationOf(hostWith({}), { run });
+    assert.match(
+      violation.message,
+      /it is still being opened by qemu \(pid 600\), whose call that opens it began 16 s ago and has not returned/,
+    );
+    assert.equal(violation.holders[0].how, 'opening');
+  });
+
+  it('names who may have the file of an opener that is gone beside who has one for certain', () => {
+    const run = (scenario: Scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      scenario.open(device, { as: QEMU });
+      scenario.open(device, { as: { ...QEMU, pid: 601 } });
+      scenario.removeBegins(device, { as: BASH });
+      scenario.wait(11);
+    };
+    const host = hostWith({
+      isAlive: (pid) => pid !== 600,
+      fileOwners: () => [owner({ deviceFiles: [{ fd: 5 }] })],
+    });
+    assert.match(
+      saidOf(host, { run }),
+      /held open by qemu \(pid 601\); qemu \(pid 600\), which opened it, is gone, and that file may be held by helper \(pid 800\), which/,
+    );
   });
 
   it('says that a holder exits', () => {
@@ -190,6 +234,14 @@ describe('the sentence about a removal that waits although nobody has the device
     );
   });
 
+  it('agrees with the holders: whoever has a file of an unknown device is none of them', () => {
+    const others = owner({ deviceFiles: [{ fd: 5 }], mappedDevices: [{}] });
+    const host = hostWith({ fileOwners: () => [others] });
+    const { message, holders } = violationOf(host, { run });
+    assert.match(message, /nobody has it or its cdev open/);
+    assert.deepEqual(holders, []);
+  });
+
   it('is about the group only on kernels that wait for it, and where somebody has it open', () => {
     const groups = Array.from({ length: 40 }, (_, group) => ({ fd: group, group }));
     const ofAll = [owner({ groupFiles: groups })];
@@ -199,7 +251,9 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(idle([other], { kernel: [5, 10] }), /a fault of its driver/);
   });
 
-  it('claims nothing where the host cannot be asked', () => {
+  it('claims nothing where the host cannot be asked, or was read before the removal began', () => {
+    const old = (since: number) => (since > 0 ? undefined : []);
+    assert.match(idle([], { fileOwners: old }), /what keeps it registered is not known/);
     assert.match(
       idle([], { fileOwners: () => undefined }),
       /what keeps it registered is not known/,

@@ -43,6 +43,68 @@ export const STALLING: readonly Provocation[] = [
     },
   },
   {
+    rules: ['open-stall', 'remove-stall'],
+    how: 'a driver does not return from an open, a second process waits to open the device, and it is removed',
+    kernels: {
+      from: [6, 2],
+      because: 'the requests of one group do not wait for each other there',
+    },
+    async run(session) {
+      const device = await session.create();
+      const first = await session.openGroup('qemu-first', device);
+      const second = session.vmm('qemu-second');
+      await second.command('inbox open second');
+      await first.command('send g second');
+      await second.command('receive second g');
+      const wchan = `/proc/${await first.command('pid')}/wchan`;
+      let removal: Promise<unknown> = Promise.resolve();
+      let opens: Promise<unknown>[] = [];
+      await session.faulty({ hold_open: 1 }, async () => {
+        opens = [first.command(`device open d g ${device}`)];
+        await session.sh(`until grep -q hold ${wchan}; do sleep 0.1; done`);
+        opens.push(second.command(`device open d g ${device}`));
+        const untilSecond = (seconds: number) =>
+          session.lab.until(`the second open has taken ${seconds} s`, async () => {
+            const { operations } = await session.lab.api<{
+              operations: { process: { comm: string }; durationNs: number }[];
+            }>('/api/v1/operations');
+            return operations.some(
+              ({ process, durationNs }) =>
+                process.comm === 'qemu-second' && durationNs > seconds * 1e9,
+            );
+          });
+        await untilSecond(0);
+        removal = session.remove(device);
+        const severity = 'warning';
+        await session.expect('open-stall', { device }, { severity, evidence: [] });
+        await session.expect(
+          'remove-stall',
+          { device },
+          {
+            severity,
+            evidence: ['vfio.device.open:begin', 'vfio.unregister:begin'],
+            holders: ['qemu-first'],
+            message:
+              /is still being opened by qemu-first \(pid \d+\), whose call that opens it began/,
+          },
+        );
+        await untilSecond(6);
+      });
+      await Promise.all(opens);
+      // The second request began before the removal, so it is no open-during-unregister.
+      for (const [rule, severity] of [
+        ['open-without-kvm', 'error'],
+        ['nested-open', 'warning'],
+        ['open-stall', 'warning'],
+      ] as const) {
+        const process = rule === 'open-without-kvm' ? 'qemu-first' : 'qemu-second';
+        await session.expect(rule, { device }, { severity, evidence: [], process });
+      }
+      await Promise.all([first.command('quit'), second.command('quit'), removal]);
+      await session.expectEnd('remove-stall', { device });
+    },
+  },
+  {
     rules: ['create-stall'],
     how: 'a driver does not return from its probe callback within a write to create',
     async run(session) {
