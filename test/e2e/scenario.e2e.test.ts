@@ -132,7 +132,8 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: SUITE_MS }, (
     );
     for (const { traceId, attributes } of raised) {
       const lifecycle = lifecycles().find((span) => span.traceId === traceId);
-      if (!lifecycle) continue;
+      // A notice is no failure of the lifecycle.
+      if (!lifecycle || of(attributes, 'vfio.violation.severity') === 'info') continue;
       assert.ok(lifecycle.status?.message?.includes(String(of(attributes, 'vfio.violation.rule'))));
     }
   });
