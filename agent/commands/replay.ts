@@ -45,7 +45,7 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
     const sinks: Sink[] = [{ ruleError: reportRuleError }];
     if (realtime) {
       const { liveSinks } = await import('./replay-live.ts');
-      sinks.push(...liveSinks(state, header.startedAt));
+      sinks.push(...liveSinks(state, header.startedAt, header.clock.wall - header.clock.boot));
     }
     const run = runOf(header.bootId, header.startedAt);
     const pipeline = new Pipeline(state, {

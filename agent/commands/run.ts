@@ -49,7 +49,7 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
   try {
     await agent.start();
     await stopped;
-    log.info('stopping');
+    log.info({ event: 'agent.stopping' }, 'stopping');
   } catch (error) {
     throw listenProblem(error, config.listen);
   } finally {

@@ -50,7 +50,7 @@ describe('the log of host snapshots', () => {
     assert.deepEqual(lines, [
       {
         ...{ level: 30, event: 'snapshot.done', reason: 'loss' },
-        ...{ parents: 1, devices: 2, vms: 0, duration: 12_300_000 },
+        ...{ parents: 1, devices: 2, vms: 0, durationNs: 12_300_000 },
         msg: 'host snapshot (reason=loss) took 12 ms: 1 parents, 2 devices, 0 vms',
       },
     ]);

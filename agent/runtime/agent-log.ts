@@ -53,7 +53,7 @@ export class AgentLog implements Sink {
     const known = { parents: parents.size, devices: devices.size, vms: vms.size };
     const counts = Object.entries(known).map(([what, size]) => `${size} ${what}`);
     this.#log[reason === 'recheck' ? 'debug' : 'info'](
-      { event: 'snapshot.done', reason, ...known, duration: lasted },
+      { event: 'snapshot.done', reason, ...known, durationNs: lasted },
       `host snapshot (reason=${reason}) took ${(lasted / 1e6).toFixed(0)} ms: ${counts.join(', ')}`,
     );
     for (const { code, message, next } of problems) {

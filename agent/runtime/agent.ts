@@ -70,7 +70,7 @@ export class Agent {
     this.#kernelLog = kernelLog;
     const host = liveHost(kernelLog?.log);
     const { world, ids } = state;
-    const lifecycleLog = new LifecycleLog(log, ids);
+    const lifecycleLog = new LifecycleLog(log, ids, clock.offset);
     const metrics = new Metrics(
       metricsSource({
         ...{ version, source, host, state, clock, logLinesDropped },

@@ -33,7 +33,7 @@ describe('log lines', () => {
     const program = `
       const { createLog } = await import('./agent/runtime/log.ts');
       const { log, flush } = await createLog({ level: 'debug', format: 'auto' });
-      for (const level of ['debug', 'info', 'warn', 'error']) log[level]({ n: 1, error: new Error('why') }, 'two\\nlines');
+      for (const level of ['debug', 'info', 'warn', 'error', 'fatal']) log[level]({ n: 1, error: new Error('why') }, 'two\\nlines');
       await flush(10_000);
     `;
     const { PATH } = process.env;
@@ -50,7 +50,7 @@ describe('log lines', () => {
 
   it('are JSON and nothing else for a container, one line each', () => {
     const lines = written(false);
-    assert.equal(lines.length, 4);
+    assert.equal(lines.length, 5);
     for (const line of lines) {
       const { n, error } = JSON.parse(line) as { n: number; error: { message: string } };
       assert.deepEqual([n, error.message], [1, 'why']);
@@ -59,8 +59,10 @@ describe('log lines', () => {
 
   it('have their priority before them for the journal of systemd, and behind it JSON', () => {
     const lines = written(true);
-    const priorities: Record<number, string> = { 20: '<7>', 30: '<6>', 40: '<4>', 50: '<3>' };
-    assert.equal(lines.length, 4);
+    const priorities: Record<number, string> = {
+      ...{ 20: '<7>', 30: '<6>', 40: '<4>', 50: '<3>', 60: '<2>' },
+    };
+    assert.equal(lines.length, 5);
     for (const line of lines) {
       const { level } = JSON.parse(line.slice(3)) as { level: number };
       assert.equal(line.slice(0, 3), priorities[level]);

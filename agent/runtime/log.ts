@@ -5,6 +5,7 @@
  */
 import { fstatSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
+import { LEVELS, priorityOf } from '../../src/telemetry/severity.ts';
 import type { Config } from '../config/schema.ts';
 import { LogOutput } from './log-output.ts';
 
@@ -36,12 +37,16 @@ export async function createLog(config: Config['log']): Promise<Log> {
       flush,
     };
   }
-  const { default: pretty } = await import('pino-pretty');
+  const [{ default: pretty }, { inColumns }] = await Promise.all([
+    import('pino-pretty'),
+    import('../../src/telemetry/columns.ts'),
+  ]);
   const format = pretty.prettyFactory({
     colorize: isTerminal(1) && process.stdout.hasColors(),
     hideObject: true,
     translateTime: 'SYS:HH:MM:ss.l',
-    messageFormat: (line, key) => [line[key], ...evidenceOf(line)].join('\n    '),
+    messageFormat: (line, key) =>
+      [inColumns(String(line[key])), ...evidenceOf(line)].join('\n    '),
   });
   return { log: pino(options, new Lines(output, format)), dropped, flush };
 }
@@ -76,14 +81,16 @@ export class Lines {
 
   write(line: string): void {
     const isViolation = this.lastObj?.event?.startsWith('violation.') === true;
-    this.#output.write(this.#shown(line, this.lastLevel), isViolation || this.lastLevel >= 40);
+    this.#output.write(
+      this.#shown(line, this.lastLevel),
+      isViolation || this.lastLevel >= LEVELS.warn.number,
+    );
   }
 }
 
 /** A line with its syslog priority before it, see sd-daemon(3). */
 export function withPriority(line: string, level: number): string {
-  const priority = level >= 50 ? 3 : level >= 40 ? 4 : level >= 30 ? 6 : 7;
-  return `<${priority}>${line}`;
+  return `<${priorityOf(level)}>${line}`;
 }
 
 function same(line: string): string {

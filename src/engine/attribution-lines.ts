@@ -4,8 +4,23 @@ import type { Blocked, Holder, Violation } from './violation.ts';
 import { waiterLines } from './waiter-words.ts';
 import { inFull, seconds } from './words.ts';
 
-/** The attribution of a violation, one line each. */
-export function attributionLines({
+/** What attributions begin with, and the width of the column that they are in where they stand in one. */
+export const ATTRIBUTION_LABELS = [
+  ...(['held by', 'blocked', 'behind it', 'created by', 'removed by', 'kernel log'] as const),
+] as const;
+export const ATTRIBUTION_COLUMN = 10;
+
+type Labelled = readonly [label: (typeof ATTRIBUTION_LABELS)[number], text: string];
+
+/** The attribution of a violation, one line each, with the labels in a column. */
+export function attributionLines(violation: Violation): string[] {
+  return attributionOf(violation).map(
+    ([label, text]) => `${label.padEnd(ATTRIBUTION_COLUMN)} ${text}`,
+  );
+}
+
+/** The attribution of a violation, by label. */
+export function attributionOf({
   holders,
   blocked,
   waiters,
@@ -13,14 +28,14 @@ export function attributionLines({
   remover,
   lastSeen,
   kernelLog = [],
-}: Violation): string[] {
+}: Violation): Labelled[] {
   return [
-    ...holders.map((holder) => `held by    ${holderWords(holder, lastSeen)}`),
-    ...(blocked ? [`blocked    ${blockedWords(blocked)}`] : []),
-    ...waiterLines(waiters, lastSeen).map((line) => `behind it  ${line}`),
-    ...(creator ? [`created by ${inFull(creator)}`] : []),
-    ...(remover ? [`removed by ${inFull(remover)}`] : []),
-    ...kernelLog.map((line) => `kernel log ${line}`),
+    ...holders.map((holder) => ['held by', holderWords(holder, lastSeen)] as const),
+    ...(blocked ? [['blocked', blockedWords(blocked)] as const] : []),
+    ...waiterLines(waiters, lastSeen).map((line) => ['behind it', line] as const),
+    ...(creator ? [['created by', inFull(creator)] as const] : []),
+    ...(remover ? [['removed by', inFull(remover)] as const] : []),
+    ...kernelLog.map((line) => ['kernel log', line] as const),
   ];
 }
 

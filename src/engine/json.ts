@@ -25,6 +25,16 @@ export function shownProcesses({ listed }: Processes) {
   return listed.map((one) => ({ ...shownParty(one), occurrences: one.occurrences }));
 }
 
+/**
+ * A time on both clocks.
+ * @param at ns on the boot-time clock, 0 for never
+ * @param wallOffset ns from that clock to 1970, at a time on it
+ */
+export function shownTime(at: number, wallOffset: (at: number) => number) {
+  if (at === 0) return undefined;
+  return { ns: at, at: new Date((at + wallOffset(at)) / 1e6).toISOString() };
+}
+
 export function shownHolder(holder: Holder) {
   const { holds, how, device, fd, vm, inKernel } = holder;
   return {

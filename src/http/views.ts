@@ -9,6 +9,7 @@ import {
   shownParty,
   shownProcesses,
   shownTask,
+  shownTime,
   shownWaiter,
   shownWaiterCounts,
 } from '../engine/json.ts';
@@ -188,8 +189,7 @@ export class Views {
 
   /** @param at ns on the boot-time clock, 0 for never */
   time(at: number) {
-    if (at === 0) return undefined;
-    return { ns: at, at: new Date((at + this.#wallOffset(at)) / 1e6).toISOString() };
+    return shownTime(at, this.#wallOffset);
   }
 
   #task(task: Task | undefined) {

@@ -11,10 +11,17 @@ import { TraceIds } from './trace-ids.ts';
 
 const BASH = { pid: 700, comm: 'bash' };
 const BOOT = '00112233-4455-6677-8899-aabbccddeeff';
+/** ns from boot to 1970. */
+const OFFSET = 1_763_000_000e9;
 const EEXIST = 17;
 const EAGAIN = 11;
 const EBUSY = 16;
-const LEVELS: Readonly<Record<number, string>> = { 30: 'info', 40: 'warn', 50: 'error' };
+const LEVELS: Readonly<Record<number, string>> = {
+  30: 'info',
+  40: 'warn',
+  50: 'error',
+  60: 'fatal',
+};
 
 interface Line {
   readonly level: number;
@@ -34,7 +41,7 @@ class Logged extends ScenarioRunner {
     super({ rules: RULES, traceIdOf, ...(host ? { host } : {}) });
     ids = new TraceIds(BOOT, this.world);
     const write = (line: string) => this.lines.push(JSON.parse(line) as Line);
-    this.log = new LifecycleLog(pino({ base: {}, timestamp: false }, { write }), ids);
+    this.log = new LifecycleLog(pino({ base: {}, timestamp: false }, { write }), ids, () => OFFSET);
     this.sinks.push(this.log);
   }
 
@@ -96,11 +103,11 @@ describe('the log of a lifecycle', () => {
     const created = runner.line('device.created');
     assert.match(
       created.msg,
-      new RegExp(`^created {2}${uuid} \\(gpu0-1\\) on gpu0 by mdevctl \\(pid 500\\) in 0\\.1 ms$`),
+      new RegExp(`^created ${uuid} \\(gpu0-1\\) on gpu0 by mdevctl \\(pid 500\\) in 0\\.1 ms$`),
     );
-    const { device, mdevType, parent, duration } = created;
+    const { device, mdevType, parent, durationNs } = created;
     assert.deepEqual([device, mdevType, parent], [uuid, 'gpu0-1', 'gpu0']);
-    assert.ok(Number(duration) > 0 && Number(duration) < 100_000);
+    assert.ok(Number(durationNs) > 0 && Number(durationNs) < 100_000);
     const opened = runner.line('device.opened');
     assert.match(opened.msg, /by bash \(pid 700\), for the VM of bash \(pid 700\)$/);
     assert.deepEqual(opened.process, { pid: 700, comm: 'bash' });
@@ -109,6 +116,39 @@ describe('the log of a lifecycle', () => {
       runner.line('device.removed').msg,
       /by bash \(pid 700\) in .* ms, 0\.0 s after its creation$/,
     );
+  });
+
+  it('has the time of the event in each line, however much later it is written', () => {
+    const runner = new Logged();
+    const began = runner.world.now;
+    runner.run((scenario) => {
+      const parent = scenario.parent();
+      const vm = scenario.createVm();
+      const device = scenario.create(parent);
+      scenario.pass(100);
+      scenario.close(scenario.open(device, { vm }));
+      scenario.remove(device);
+      scenario.closeVm(vm);
+      scenario.parentUnregisterEnds(scenario.parentUnregisterBegins(parent));
+    });
+    assert.equal(runner.lines.length, 8);
+    const times = runner.lines.map(({ eventTime }) => Date.parse(String(eventTime)));
+    assert.deepEqual(times, times.toSorted());
+    const [created, opened] = ['device.created', 'device.opened'].map((event) =>
+      Date.parse(String(runner.line(event).eventTime)),
+    );
+    assert.equal(opened - created, 100_000);
+    const [{ createdAt }] = runner.world.devices.ended.list();
+    assert.ok(createdAt > began);
+    assert.equal(created, Math.floor((createdAt + OFFSET) / 1e6));
+  });
+
+  it('has no duration where the begin was not observed', () => {
+    const runner = new Logged();
+    runner.raw('mdev.parent.unregister:end', { parent: 4 });
+    runner.raw('mdev.parent.register:begin', { parent: 4, names: { parent: 'p', driver: 'd' } });
+    runner.raw('mdev.parent.register:end', { parent: 4 });
+    for (const { durationNs } of runner.lines) assert.ok(durationNs === undefined);
   });
 
   it('reports that a device is opened without a VM', () => {
@@ -129,12 +169,12 @@ describe('the log of a lifecycle', () => {
     });
     assert.match(
       runner.line('device.create_failed').msg,
-      /^failed {3}to create .*: EEXIST, requested by mdevctl/,
+      /^failed to create .*: EEXIST, requested by mdevctl/,
     );
     assert.equal(runner.line('device.create_failed').errno, 'EEXIST');
     assert.match(
       runner.line('device.remove_failed').msg,
-      /^failed {3}to remove .*: EAGAIN, requested by bash \(pid 700\)$/,
+      /^failed to remove .*: EAGAIN, requested by bash \(pid 700\)$/,
     );
   });
 
@@ -144,7 +184,7 @@ describe('the log of a lifecycle', () => {
     runner.raw('vfio.unregister:begin', { dev: key, vdev: key, openCount: 0, names: {} });
     runner.raw('vfio.unregister:end', { dev: key, vdev: key, openCount: 0 });
     runner.raw('vfio.release:begin', { dev: key, vdev: key, names: {} });
-    assert.equal(runner.line('device.bound').msg, 'bound    0000:01:00.0 to vfio-pci');
+    assert.equal(runner.line('device.bound').msg, 'bound 0000:01:00.0 to vfio-pci');
     assert.equal(runner.line('device.released').msg, 'released 0000:01:00.0 by vfio-pci');
   });
 
@@ -206,7 +246,11 @@ describe('the log of a violation', () => {
         `${device.uuid} (mtty-1) by bash (pid 700) waited for 61 s until nobody had the device open.`,
     );
     assert.deepEqual([resolved.violation, LEVELS[resolved.level]], ['v1', 'info']);
-    assert.ok(Number(resolved.duration) > 51e9 && Number(resolved.duration) < 51.1e9);
+    const [violation] = runner.violations();
+    const isoOf = (at: number) => new Date((at + OFFSET) / 1e6).toISOString();
+    assert.equal(raised.eventTime, isoOf(violation.firstSeen));
+    assert.equal(resolved.eventTime, isoOf(violation.resolvedAt));
+    assert.ok(Number(resolved.durationNs) > 51e9 && Number(resolved.durationNs) < 51.1e9);
   });
 
   it('has the attribution in text and in fields', () => {
@@ -220,15 +264,16 @@ describe('the log of a violation', () => {
     });
     const { msg, vm, holders, blocked, createdBy, removedBy } = runner.line('violation.raised');
     assert.deepEqual(msg.split('\n  ').slice(2), [
-      `held by    qemu (pid 600, uid 0): device ${uuid}, fd 20, for ${vm}, opened 10 s ago`,
-      'blocked    bash (pid 700, uid 0)',
+      `held by qemu (pid 600, uid 0): device ${uuid}, fd 20, for ${vm}, opened 10 s ago`,
+      'blocked bash (pid 700, uid 0)',
       'created by mdevctl (pid 500, uid 0)',
       'removed by bash (pid 700, uid 0)',
     ]);
     const process = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
-    const [{ since, ...holder }] = holders as { since: number }[];
+    const [{ since, ...holder }] = holders as { since: { ns: number; at: string } }[];
     assert.deepEqual(holder, { process, holds: 'device', how: 'opened', device: uuid, fd: 20, vm });
-    assert.ok(since > 1000e9);
+    assert.ok(since.ns > 1000e9);
+    assert.equal(since.at, new Date((since.ns + OFFSET) / 1e6).toISOString());
     const bash = { pid: 700, tid: 700, comm: 'bash', uid: 0 };
     assert.deepEqual([blocked, removedBy], [bash, bash]);
     assert.deepEqual(createdBy, { pid: 500, tid: 500, comm: 'mdevctl', uid: 0 });
@@ -255,7 +300,7 @@ describe('the log of a violation', () => {
     const { msg, waiters, evidence } = runner.line('violation.waiters_found');
     assert.match(
       msg,
-      /^waiters {2}of v1 remove-stall \(warning\): .* libvirtd \(pid 450, in device_del\)\.\n {2}libvirtd \(pid 450, uid 0\), may wait, in device_del, D \(disk sleep\)$/,
+      /^waiters of v1 remove-stall \(warning\): .* libvirtd \(pid 450, in device_del\)\.\n {2}libvirtd \(pid 450, uid 0\), may wait, in device_del, D \(disk sleep\)$/,
     );
     assert.deepEqual(waiters, {
       ...{ waits: 0, probablyWaits: 0, mayWait: 1, missing: [] },
@@ -360,8 +405,9 @@ describe('the log of a violation', () => {
         assert.ok(own.length > 0);
         for (const { msg, severity, level, evidence, event } of own) {
           assert.doesNotMatch(msg, /undefined|NaN|null|\[object/);
+          assert.doesNotMatch(msg.replaceAll('\n  ', '\n'), / {2}/, 'no padding');
           if (event === 'violation.resolved') continue;
-          const expected = { info: 'info', warning: 'warn', error: 'error', critical: 'error' };
+          const expected = { info: 'info', warning: 'warn', error: 'error', critical: 'fatal' };
           assert.equal(LEVELS[level], expected[severity as keyof typeof expected]);
           if (event === 'violation.repeated') continue;
           assert.ok(Array.isArray(evidence));

@@ -1,6 +1,6 @@
 /** Lifecycles and violations as log lines: JSON fields for machines, one sentence for people. */
 import type { Logger } from 'pino';
-import { attributionLines } from '../engine/attribution-lines.ts';
+import { attributionOf } from '../engine/attribution-lines.ts';
 import { errnoName } from '../engine/errno.ts';
 import { evidenceLines } from '../engine/evidence.ts';
 import {
@@ -8,10 +8,10 @@ import {
   shownHolder,
   shownParty,
   shownProcesses,
+  shownTime,
   shownWaiter,
   shownWaiterCounts,
 } from '../engine/json.ts';
-import type { Severity } from '../engine/rule.ts';
 import type { Change, Sink } from '../engine/sink.ts';
 import type { Violation, Waiters } from '../engine/violation.ts';
 import { waiterLines } from '../engine/waiter-words.ts';
@@ -26,36 +26,34 @@ import {
 } from '../engine/words.ts';
 import { type EventKind, kindIndexOf } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
-import type { Device, Vm } from '../lifecycle/objects.ts';
+import type { Device, Parent, Vm } from '../lifecycle/objects.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import { SECOND } from '../units.ts';
 import type { PhaseName } from './phases.ts';
 import { RateLimit } from './rate-limit.ts';
+import { levelOf } from './severity.ts';
 import type { SpanReference, TraceIds } from './trace-ids.ts';
 
 /** Writes one line to a logger; `ids` gives the fields that identify an object and its trace. */
 type Write = (log: Logger, transition: Transition, ids: Ids) => void;
 
-const LEVEL: Readonly<Record<Severity, 'info' | 'warn' | 'error'>> = {
-  info: 'info',
-  warning: 'warn',
-  error: 'error',
-  critical: 'error',
-};
-
 const ON: Readonly<Partial<Record<EventKind, Write>>> = {
-  'mdev.parent.register:end': (log, { parent, event }) => {
+  'mdev.parent.register:end': (log, { parent, event }, ids) => {
     if (!parent || event.ret < 0) return;
     log.info(
-      { event: 'parent.registered', parent: parent.name, driver: parent.driver },
-      `parent   ${parent.name} registered by ${parent.driver}`,
+      { event: 'parent.registered', ...ids.parent(parent, event.time), driver: parent.driver },
+      `parent ${parent.name} registered by ${parent.driver}`,
     );
   },
-  'mdev.parent.unregister:end': (log, { parent, duration }) => {
+  'mdev.parent.unregister:end': (log, { parent, event, duration }, ids) => {
     if (!parent) return;
     log.info(
-      { event: 'parent.unregistered', parent: parent.name, duration },
-      `parent   ${parent.name} unregistered${took(duration)}`,
+      {
+        event: 'parent.unregistered',
+        ...ids.parent(parent, event.time),
+        ...durationFields(duration),
+      },
+      `parent ${parent.name} unregistered${took(duration)}`,
     );
   },
   'mdev.create:end': (log, { device, event, duration }, ids) => {
@@ -68,16 +66,16 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
           ...ids.device(device, event.time, 'vfio.device.create', device.createBegan),
           errno: errnoName(-event.ret),
         },
-        `failed   to create ${deviceWords(device)} on ${device.parentName}: ${errnoName(-event.ret)}, requested by ${by}`,
+        `failed to create ${deviceWords(device)} on ${device.parentName}: ${errnoName(-event.ret)}, requested by ${by}`,
       );
     } else {
       log.info(
         {
           event: 'device.created',
           ...ids.device(device, event.time, 'vfio.device.create', device.createBegan),
-          duration,
+          ...durationFields(duration),
         },
-        `created  ${deviceWords(device)} on ${device.parentName} by ${by}${took(duration)}`,
+        `created ${deviceWords(device)} on ${device.parentName} by ${by}${took(duration)}`,
       );
     }
   },
@@ -90,7 +88,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
         ...ids.device(device, event.time, 'vfio.device.open', open.firstSeen),
         process: taskFields(open.task),
       },
-      `opened   ${deviceWords(device)} by ${who(open.task)}${vm}`,
+      `opened ${deviceWords(device)} by ${who(open.task)}${vm}`,
     );
   },
   'vfio.device.close:end': (log, { device, open, event }, ids) => {
@@ -102,7 +100,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
         ...ids.device(device, event.time, 'vfio.device.open', open.firstSeen),
         process: taskFields(open.task),
       },
-      `closed   ${deviceWords(device)} by ${who(open.task)}${after}`,
+      `closed ${deviceWords(device)} by ${who(open.task)}${after}`,
     );
   },
   'vfio.unregister:begin': (log, { device, event }, ids) => {
@@ -112,7 +110,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
         event: 'device.removal_waiting',
         ...ids.device(device, event.time, 'vfio.device.wait_for_users', device.unregisterBegan),
       },
-      `waiting  to remove ${deviceWords(device)}, requested by ${who(device.remover)}: it is ${openWords(device)}`,
+      `waiting to remove ${deviceWords(device)}, requested by ${who(device.remover)}: it is ${openWords(device)}`,
     );
   },
   'mdev.remove:end': logRemoved,
@@ -121,7 +119,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
     if (!device || device.isMdev || event.ret < 0) return;
     log.info(
       { event: 'device.bound', ...ids.device(device, event.time) },
-      `bound    ${device.name} to ${device.driver}`,
+      `bound ${device.name} to ${device.driver}`,
     );
   },
   'vfio.release:begin': (log, { device, event }, ids) => {
@@ -133,7 +131,7 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
   },
   'kvm.vm.create:end': (log, { vm, event }, ids) => {
     if (!vm || event.ret < 0) return;
-    log.info({ event: 'vm.created', ...ids.vm(vm, event.time) }, `created  ${vmWords(vm)}`);
+    log.info({ event: 'vm.created', ...ids.vm(vm, event.time) }, `created ${vmWords(vm)}`);
   },
   'kvm.vm.destroy:end': (log, { vm, event }, ids) => {
     if (!vm) return;
@@ -157,9 +155,10 @@ export class LifecycleLog implements Sink {
   readonly #ids: Ids;
   readonly #limit = new RateLimit();
 
-  constructor(log: Logger, ids: TraceIds) {
+  /** @param wallOffset ns from the boot-time clock to 1970, at a time on the boot-time clock */
+  constructor(log: Logger, ids: TraceIds, wallOffset: (at: number) => number) {
     this.#log = log;
-    this.#ids = new Ids(ids);
+    this.#ids = new Ids(ids, wallOffset);
     for (const [name, write] of Object.entries(ON)) {
       this.#write[kindIndexOf(name as EventKind)] = write;
     }
@@ -203,25 +202,28 @@ export class LifecycleLog implements Sink {
       const { conclusion } = violation;
       const fields = {
         ...idFields(violation, change, this.#ids),
-        duration: resolvedAt - firstSeen,
+        ...durationFields(resolvedAt - firstSeen),
         ...(conclusion ? { message: conclusion } : {}),
       };
       this.#log.info(fields, resolvedWords(violation));
       return;
     }
-    const fields = { ...idFields(violation, change, this.#ids), ...attributionFields(violation) };
+    const fields = {
+      ...idFields(violation, change, this.#ids),
+      ...attributionFields(violation, this.#ids),
+    };
     if (change === 'repeated') {
       const { processes } = violation;
       const { otherOccurrences } = processes;
-      this.#log[LEVEL[severity]](
+      this.#log[levelOf(severity)](
         { ...fields, processes: shownProcesses(processes), otherOccurrences },
         `repeated ${id} ${rule} (${severity}), ${occurrenceWords(violation)}: ${message}`,
       );
     } else if (change === 'waiters_found') {
-      this.#log[LEVEL[severity]](fields, waitersText(violation));
+      this.#log[levelOf(severity)](fields, waitersText(violation));
     } else {
       const evidence = evidenceLines(violation.evidence);
-      this.#log[LEVEL[severity]]({ ...fields, evidence }, violationText(violation, change));
+      this.#log[levelOf(severity)]({ ...fields, evidence }, violationText(violation, change));
     }
   }
 }
@@ -238,14 +240,14 @@ function idFields(violation: Violation, change: Change, ids: Ids) {
   };
 }
 
-function attributionFields(violation: Violation) {
+function attributionFields(violation: Violation, ids: Ids) {
   const { message, holders, blocked, waiters, creator, remover, kernelLog } = violation;
   return {
     message,
     process: shownParty(violation.process),
-    holders: holders.map((one) => ({ ...shownHolder(one), since: one.since || undefined })),
+    holders: holders.map((one) => ({ ...shownHolder(one), since: ids.time(one.since) })),
     blocked: shownBlocked(blocked),
-    waiters: waiters && loggedWaiters(waiters),
+    waiters: waiters && loggedWaiters(waiters, ids),
     createdBy: shownParty(creator),
     removedBy: shownParty(remover),
     kernelLog,
@@ -253,10 +255,10 @@ function attributionFields(violation: Violation) {
 }
 
 /** Without their stacks, which are in the API: a line has a limit. */
-function loggedWaiters(waiters: Waiters) {
+function loggedWaiters(waiters: Waiters, ids: Ids) {
   const tasks = waiters.listed.map((one) => ({
     ...{ ...shownWaiter(one), stack: undefined },
-    callBegan: one.callBegan || undefined,
+    callBegan: ids.time(one.callBegan),
   }));
   return { ...shownWaiterCounts(waiters), tasks };
 }
@@ -268,14 +270,14 @@ function violationText(violation: Violation, change: Change): string {
   return [
     `${word} ${id} ${rule} (${severity}): ${title}`,
     message,
-    ...attributionLines(violation),
+    ...attributionOf(violation).map((labelled) => labelled.join(' ')),
   ].join('\n  ');
 }
 
 /** The message, which counts those who wait behind a call, and a line for each. */
 function waitersText({ id, rule, severity, message, waiters, lastSeen }: Violation): string {
   return [
-    `waiters  of ${id} ${rule} (${severity}): ${message}`,
+    `waiters of ${id} ${rule} (${severity}): ${message}`,
     ...waiterLines(waiters, lastSeen),
   ].join('\n  ');
 }
@@ -298,7 +300,7 @@ function logRemoved(log: Logger, { device, event, duration }: Transition, ids: I
         ...ids.device(device, event.time, 'vfio.device.remove', device.removeBegan),
         errno: errnoName(-event.ret),
       },
-      `failed   to remove ${deviceWords(device)}: ${errnoName(-event.ret)}, requested by ${by}`,
+      `failed to remove ${deviceWords(device)}: ${errnoName(-event.ret)}, requested by ${by}`,
     );
     return;
   }
@@ -309,18 +311,35 @@ function logRemoved(log: Logger, { device, event, duration }: Transition, ids: I
     {
       event: 'device.removed',
       ...ids.device(device, event.time, 'vfio.device.remove', device.removeBegan),
-      duration,
+      ...durationFields(duration),
     },
-    `removed  ${deviceWords(device)} by ${by}${took(duration)}${lived}`,
+    `removed ${deviceWords(device)} by ${by}${took(duration)}${lived}`,
   );
 }
 
-/** The fields that identify an object, its trace and its spans. */
+/** The fields that identify an object, its trace and its spans, and when it happened. */
 class Ids {
   readonly #ids: TraceIds;
+  readonly #wallOffset: (at: number) => number;
 
-  constructor(ids: TraceIds) {
+  constructor(ids: TraceIds, wallOffset: (at: number) => number) {
     this.#ids = ids;
+    this.#wallOffset = wallOffset;
+  }
+
+  /** As the API shows times. @param at ns on the boot-time clock, 0 for never */
+  time(at: number) {
+    return shownTime(at, this.#wallOffset);
+  }
+
+  /** When that happened which a line is about: the line itself may be written long after it. */
+  #eventTime(at: number) {
+    return { eventTime: this.time(at)?.at };
+  }
+
+  /** @param at ns on the boot-time clock */
+  parent(parent: Parent, at: number) {
+    return { ...this.#eventTime(at), parent: parent.name };
   }
 
   /**
@@ -333,6 +352,7 @@ class Ids {
       ? this.#ids.phaseSpan(device, phase, began, at)
       : this.#ids.lifecycleSpan(device, at);
     return {
+      ...this.#eventTime(at),
       ...{ device: name, mdevType: type, parent: parentName, incarnation: serial },
       ...spanFields(span),
     };
@@ -341,12 +361,18 @@ class Ids {
   /** @param at ns on the boot-time clock */
   vm(vm: Vm, at: number) {
     const span = this.#ids.lifecycleSpan(vm, at);
-    return { vm: vmId(vm), process: taskFields(vm.task), ...spanFields(span) };
+    return {
+      ...this.#eventTime(at),
+      vm: vmId(vm),
+      process: taskFields(vm.task),
+      ...spanFields(span),
+    };
   }
 
-  /** The root span of what a violation is about. @param at ns on the boot-time clock */
+  /** When it was found, repeated or resolved, and the root span of what it is about. @param at ns on the boot-time clock */
   violation({ trace, traceBegan }: Violation, at: number) {
-    return spanFields(trace === undefined ? undefined : this.#ids.rootSpan(trace, traceBegan, at));
+    const span = trace === undefined ? undefined : this.#ids.rootSpan(trace, traceBegan, at);
+    return { ...this.#eventTime(at), ...spanFields(span) };
   }
 }
 
@@ -357,6 +383,11 @@ function spanFields(span: SpanReference | undefined) {
 
 function taskFields(task: Task | undefined) {
   return task && { pid: task.pid, comm: task.comm };
+}
+
+/** @param ns -1 if unknown */
+function durationFields(ns: number) {
+  return ns < 0 ? {} : { durationNs: ns };
 }
 
 /** @param ns -1 if unknown */

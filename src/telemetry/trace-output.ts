@@ -5,23 +5,15 @@ import {
   type Link,
   type Logger,
   ROOT_CONTEXT,
-  SeverityNumber,
   SpanStatusCode,
   TraceFlags,
   type Tracer,
   trace,
 } from '@opentelemetry/api';
-import type { Severity } from '../engine/rule.ts';
 import { SECOND } from '../units.ts';
 import type { ChosenIds } from './chosen-ids.ts';
+import { LEVELS, type Level } from './severity.ts';
 import type { SpanReference } from './trace-ids.ts';
-
-const SEVERITY: Readonly<Record<Severity, SeverityNumber>> = {
-  info: SeverityNumber.INFO,
-  warning: SeverityNumber.WARN,
-  error: SeverityNumber.ERROR,
-  critical: SeverityNumber.FATAL,
-};
 
 const SAMPLED = { traceFlags: TraceFlags.SAMPLED };
 
@@ -42,9 +34,7 @@ export interface TraceRecord {
   readonly eventName: string;
   /** ns on the boot-time clock. */
   readonly at: number;
-  /** Decides the number, so that a violation that is resolved keeps its text but is no error. */
-  readonly level: Severity;
-  readonly severityText: Severity;
+  readonly level: Level;
   readonly body: string;
   readonly attributes: Attributes;
   /** The span that it is about; undefined if the object has no trace. */
@@ -83,11 +73,12 @@ export class TraceOutput {
     span.end(this.#hrTime(Math.max(began, ended)));
   }
 
+  /** The SDK adds the time at which the agent has read of it, which may be long after the event. */
   emit({ at, level, span, ...record }: TraceRecord): void {
+    const { severityNumber, severityText } = LEVELS[level];
     this.#logger.emit({
       ...record,
-      timestamp: this.#hrTime(at),
-      severityNumber: SEVERITY[level],
+      ...{ timestamp: this.#hrTime(at), severityNumber, severityText },
       context: contextOf(span),
     });
   }

@@ -42,6 +42,51 @@ describe('what is in progress', () => {
   });
 });
 
+describe('a record', () => {
+  it('has the time of the event, and the time at which the agent read of it', () => {
+    const before = BigInt(Date.now());
+    const runner = new Traced();
+    runner.run((scenario) => {
+      const device = scenario.create(scenario.parent());
+      scenario.open(device);
+      scenario.wait(10);
+    });
+    runner.traces.tick(runner.world.now);
+    const after = BigInt(Date.now());
+    const records = logExporter.getFinishedLogRecords();
+    assert.ok(records.length > 2);
+    for (const { hrTime, hrTimeObserved } of records) {
+      const event = nanoseconds(hrTime) - BigInt(OFFSET);
+      assert.ok(event > 0n && event <= BigInt(runner.world.now), `${event}`);
+      const observed = nanoseconds(hrTimeObserved) / 1_000_000n;
+      assert.ok(observed >= before && observed <= after, `${observed}`);
+    }
+  });
+
+  it('has a number and a text that agree, which are those of the severity while it is not resolved', () => {
+    const expected: Readonly<Record<string, readonly [SeverityNumber, string]>> = {
+      info: [SeverityNumber.INFO, 'info'],
+      warning: [SeverityNumber.WARN, 'warning'],
+      error: [SeverityNumber.ERROR, 'error'],
+      critical: [SeverityNumber.FATAL, 'critical'],
+    };
+    const met = new Set<string>();
+    for (const rule of RULES) {
+      logExporter.reset();
+      const runner = new Traced();
+      runner.run(rule.examples.fires[0].run);
+      for (const { attributes, severityNumber, severityText } of runner.records('vfio.violation')) {
+        const change = attributes['vfio.violation.change'];
+        const severity =
+          change === 'resolved' ? 'info' : `${attributes['vfio.violation.severity']}`;
+        met.add(severity);
+        assert.deepEqual([severityNumber, severityText], expected[severity], rule.id);
+      }
+    }
+    assert.equal(met.size, 4);
+  });
+});
+
 describe('a violation', () => {
   it('is a log record in the phase in which it was found, and fails that span and the root span', () => {
     const runner = new Traced();
@@ -77,6 +122,10 @@ describe('a violation', () => {
     });
     assert.equal(nanoseconds(raised.hrTime), BigInt(OFFSET) + BigInt(violation.firstSeen));
     assert.equal(resolved.attributes['vfio.violation.change'], 'resolved');
+    // It is good news; that it was a warning is in its attributes.
+    assert.deepEqual([raised.severityText, resolved.severityText], ['warning', 'info']);
+    assert.equal(resolved.severityNumber, SeverityNumber.INFO);
+    assert.equal(nanoseconds(resolved.hrTime), BigInt(OFFSET) + BigInt(violation.resolvedAt));
     assert.equal(violation.trace, object.spanContext().traceId);
   });
 

@@ -13,6 +13,7 @@ import type { Transition } from '../lifecycle/transition.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 import { keyOf, objectOf, PHASES, type PhaseName, STEPS_OF, type Step } from './phases.ts';
+import { levelOf } from './severity.ts';
 import {
   deviceAttributes,
   deviceLifecycleAttributes,
@@ -141,8 +142,7 @@ export class LifecycleTraces implements Sink {
     this.#output.emit({
       eventName: 'vfio.violation',
       at,
-      level: isResolved ? 'info' : severity,
-      severityText: severity,
+      level: levelOf(severity, isResolved),
       body: isResolved ? `resolved: ${message}` : message,
       attributes: violationAttributes(violation, change),
       span: followed ? this.#spanOf(followed, phase, at) : this.#spanOfViolation(violation, at),
@@ -360,7 +360,6 @@ export class LifecycleTraces implements Sink {
       eventName: 'vfio.phase.began',
       at: phase?.began ?? object.began,
       level: 'info',
-      severityText: 'info',
       body: `${name} is in progress`,
       attributes: {
         'vfio.phase': name,
