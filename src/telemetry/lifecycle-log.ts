@@ -230,11 +230,12 @@ export class LifecycleLog implements Sink {
 
 /** Identifies a violation, so that it can be found in the API. */
 function idFields(violation: Violation, change: Change, ids: Ids) {
-  const { id, rule, severity, device, quality, count } = violation;
+  const { id, rule, severity, device, quality, count, type, parent, incarnation } = violation;
   return {
     event: `violation.${change}`,
     violation: id,
     ...{ rule, severity, device, quality, count },
+    ...{ mdevType: type || undefined, parent: parent || undefined, incarnation },
     vm: violation.vm?.id,
     ...ids.violation(violation, change === 'resolved' ? violation.resolvedAt : violation.lastSeen),
   };

@@ -31,7 +31,7 @@ export const ATTRIBUTES = {
     description: '`false` where the span continues in another one, `true` where it has ended',
   },
   'vfio.incarnation': {
-    on: 'all spans',
+    on: 'all spans, violations of devices',
     description: 'number of the device or VM, as `incarnation` in the API',
   },
   'vfio.quality': {
@@ -167,9 +167,11 @@ export function errorAttributes(error: number): Known {
 
 export function violationAttributes(violation: Violation, change: string): Known {
   const { id, rule, severity, quality, device, parent, type, vm, process, evidence } = violation;
+  const { incarnation } = violation;
   return {
     ...{ 'vfio.violation.id': id, 'vfio.violation.rule': rule, 'vfio.quality': quality },
     ...{ 'vfio.violation.severity': severity, 'vfio.violation.change': change },
+    ...(incarnation === undefined ? {} : { 'vfio.incarnation': incarnation }),
     ...(device ? { 'vfio.device.name': device } : {}),
     ...(type ? { 'vfio.device.mdev_type': type } : {}),
     ...(parent ? { 'vfio.device.parent': parent } : {}),

@@ -116,6 +116,7 @@ describe('a violation', () => {
       ...{ 'vfio.violation.id': violation.id, 'vfio.violation.rule': 'remove-stall' },
       ...{ 'vfio.violation.severity': 'warning', 'vfio.violation.change': 'raised' },
       ...{ 'vfio.quality': 'observed', 'vfio.device.name': device.uuid },
+      'vfio.incarnation': violation.incarnation,
       ...{ 'vfio.device.mdev_type': 'mtty-1', 'vfio.device.parent': 'mtty' },
       ...{ 'vfio.vm.id': violation.vm?.id, 'process.user.id': 0 },
       ...{ 'process.pid': 700, 'thread.id': 700, 'thread.name': 'bash' },

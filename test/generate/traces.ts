@@ -8,6 +8,7 @@ import { OTEL_VARIABLES } from '../../agent/config/otel.ts';
 import { RESOURCE_ATTRIBUTES } from '../../agent/runtime/resource.ts';
 import { SEVERITIES } from '../../src/engine/rule.ts';
 import { LOG_EVENTS } from '../../src/telemetry/log-events.ts';
+import { NAMES } from '../../src/telemetry/names.ts';
 import { PHASES } from '../../src/telemetry/phases.ts';
 import { LEVELS, levelOf } from '../../src/telemetry/severity.ts';
 import { ATTRIBUTES } from '../../src/telemetry/trace-attributes.ts';
@@ -51,6 +52,12 @@ const LOGS: Tables = {
   events: table(
     ['event', 'a line is written when'],
     LOG_EVENTS.map(({ events, when }) => [events.map(code).join(', '), when]),
+  ),
+  names: table(
+    ['', 'log', 'API', 'spans and records', 'metrics'],
+    NAMES.map(({ what, log, api, attribute, label }) => [
+      ...[what, code(log), code(api), code(attribute), label ? code(label) : ''],
+    ]),
   ),
   levels: table(
     ['severity of a violation', 'level', 'priority in the journal', 'OpenTelemetry'],
