@@ -62,7 +62,8 @@ const DEFAULTS = {
   ring: { bytes: 2 ** 20 },
   attach: { method: 'auto', module_btf: true },
   pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
-  metrics: { per_device: true, max_devices: 1000 },
+  state: { directory: '/run/vfioscope' },
+  metrics: { per_device: true, max_devices: 1000, process: true },
   otel: {},
   traces: { max_span_age_seconds: 43_200 },
   retention: { ended: 1000, violations: 1000 },
@@ -121,7 +122,7 @@ describe('settings', () => {
 
   it('are all in the help, with description and default', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 33);
+    assert.equal(lines.length, 35);
     assert.ok(
       lines.some((line) => /^ {2}ring\.bytes +size of the ring buffer.* \(1048576\)$/.test(line)),
     );
@@ -135,7 +136,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /^use one of listen, log, kernel_log, ring, attach, pin, metrics, otel, traces, retention, rules$/,
+      /^use one of listen, log, kernel_log, ring, attach, pin, state, metrics, otel, traces, retention, rules$/,
     ],
     [
       'an unknown key further in',

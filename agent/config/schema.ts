@@ -68,6 +68,14 @@ export const CONFIG_SCHEMA = section({
       description: 'directory of pinned probes, an absolute path in a BPF file system',
     },
   }),
+  state: section({
+    directory: {
+      type: 'string',
+      default: '/run/vfioscope',
+      pattern: '^/.',
+      description: 'directory where critical violations are kept until the next boot',
+    },
+  }),
   metrics: section({
     per_device: {
       type: 'boolean',
@@ -80,6 +88,11 @@ export const CONFIG_SCHEMA = section({
       minimum: 0,
       description:
         'maximum number of devices, of VMs and of open violations with series of their own',
+    },
+    process: {
+      type: 'boolean',
+      default: true,
+      description: 'export what the process and Node.js use: process_… and nodejs_…',
     },
   }),
   otel: {

@@ -8,12 +8,15 @@ import { liveHost } from '../../src/kernel/host.ts';
 import { type OpenKernelLog, openKernelLog } from '../../src/kernel/kernel-log.ts';
 import { bootId, bootTime } from '../../src/kernel/os.ts';
 import type { World } from '../../src/lifecycle/world.ts';
+import { InternalErrors } from '../../src/telemetry/internal-errors.ts';
 import { LifecycleLog } from '../../src/telemetry/lifecycle-log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
 import type { ProbeLog } from '../../src/telemetry/probe-log.ts';
 import { SECOND } from '../../src/units.ts';
 import type { Config } from '../config/schema.ts';
 import { AgentLog } from './agent-log.ts';
+import { CriticalStore } from './critical-store.ts';
+import { Criticals } from './criticals.ts';
 import { IngestState } from './ingest-state.ts';
 import type { LiveSource } from './live.ts';
 import { logPinning } from './pinning.ts';
@@ -71,6 +74,14 @@ export class Agent {
     const host = liveHost(kernelLog?.log);
     const { world, ids } = state;
     const lifecycleLog = new LifecycleLog(log, ids, clock.offset);
+    const views = new Views(world, clock.offset, host, ids, bootTime);
+    const criticals = new Criticals({
+      ...{ log, store: new CriticalStore(config.state.directory, boot) },
+      view: (violation) => views.violation(violation),
+      now: () => clock.sinceEpoch(bootTime()),
+    });
+    criticals.load();
+    const internalErrors = new InternalErrors();
     const metrics = new Metrics(
       metricsSource({
         ...{ version, source, host, state, clock, logLinesDropped },
@@ -78,8 +89,13 @@ export class Agent {
         logLinesSuppressed: lifecycleLog.suppressed,
         kernelLogSkipped: () => kernelLog?.log.skipped ?? 0,
         exported: tracing?.counts,
+        ...{ internalErrors, criticals },
       }),
-      { perDevice: config.metrics.per_device, maxDevices: config.metrics.max_devices },
+      {
+        perDevice: config.metrics.per_device,
+        maxDevices: config.metrics.max_devices,
+        process: config.metrics.process,
+      },
     );
     const traces = tracing?.follow({ world, ids, wallOffset: clock.offset });
     const agentLog = new AgentLog(log, { world, ringBytes: source.ring().bytes });
@@ -89,11 +105,13 @@ export class Agent {
         run: runOf(boot, bootTime()),
         hasMissed: () => source.hasMissed(),
       },
-      sinks: [probeLog, agentLog, metrics, lifecycleLog, ...(traces ? [traces] : [])],
+      sinks: [probeLog, agentLog, criticals, metrics, lifecycleLog, ...(traces ? [traces] : [])],
     });
-    const views = new Views(world, clock.offset, host, ids, bootTime);
     const pipeline = this.#pipeline;
-    this.#served = serverSource({ version, source, pipeline, views, metrics, log });
+    this.#served = serverSource({
+      ...{ version, source, pipeline, views, metrics, log, internalErrors, criticals },
+      now: () => clock.sinceEpoch(bootTime()),
+    });
   }
 
   /** Begins to read events and to listen. @throws when the address is not available */

@@ -8,9 +8,11 @@ import { readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts'
 import { bootTime } from '../../src/kernel/os.ts';
 import { plain, plainLine } from '../../src/plain.ts';
 import type { ExportCounts } from '../../src/telemetry/export-counts.ts';
+import type { InternalErrors } from '../../src/telemetry/internal-errors.ts';
 import type { MetricsSource } from '../../src/telemetry/metrics/source.ts';
 import type { Metrics } from '../../src/telemetry/metrics.ts';
 import { SECOND } from '../../src/units.ts';
+import type { Criticals } from './criticals.ts';
 import type { IngestState } from './ingest-state.ts';
 import type { LiveSource } from './live.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -32,12 +34,15 @@ export interface MetricsParts {
   readonly logLinesSuppressed: ReadonlyMap<string, number>;
   readonly kernelLogSkipped: () => number;
   readonly exported: ExportCounts | undefined;
+  readonly internalErrors: InternalErrors;
+  readonly criticals: Criticals;
 }
 
 export function metricsSource(parts: MetricsParts): MetricsSource {
   const { version, source, host, state, clock, pipeline } = parts;
   const { world, sequence, losses, ids } = state;
   const { logLinesDropped, logLinesSuppressed, kernelLogSkipped, exported } = parts;
+  const { internalErrors, criticals } = parts;
   return {
     version,
     world,
@@ -45,7 +50,6 @@ export function metricsSource(parts: MetricsParts): MetricsSource {
       return pipeline().rules;
     },
     lost: losses,
-    lastLossAt: () => state.lastLossAt,
     sinceEpoch: clock.sinceEpoch,
     now: bootTime,
     sequenceGaps: () => sequence.byCpu(),
@@ -59,6 +63,8 @@ export function metricsSource(parts: MetricsParts): MetricsSource {
     logLinesSuppressed,
     kernelLogSkipped,
     exported,
+    internalErrors,
+    criticals: criticals.series,
     traceIdOf: ids.traceIdOf,
   };
 }
@@ -70,10 +76,14 @@ export interface ServerParts {
   readonly views: Views;
   readonly metrics: Metrics;
   readonly log: Logger;
+  readonly internalErrors: InternalErrors;
+  readonly criticals: Criticals;
+  /** Seconds since 1970. */
+  readonly now: () => number;
 }
 
 export function serverSource(parts: ServerParts): ServerSource {
-  const { version, source, pipeline, views, metrics, log } = parts;
+  const { version, source, pipeline, views, metrics, log, internalErrors, now } = parts;
   const { state, rules } = pipeline;
   const probes = () => source.points();
   return {
@@ -85,11 +95,14 @@ export function serverSource(parts: ServerParts): ServerSource {
         .map((module) => ({ ...module, held: whoHolds(module), heldByUs: false })),
     notReady: () => notReady(probes(), source.shortage),
     losses: () => ({ ...state.losses, last: views.time(state.lastLossAt) }),
-    failed: (path, error) =>
+    earlierCriticals: parts.criticals.earlier,
+    failed: (path, error) => {
+      internalErrors.count('http', now());
       log.error(
         { event: 'http.failed', path: plain(path), error },
         `the response to ${plain(path)} failed: ${plainLine(error.message)}. This is a bug: please report it.`,
-      ),
+      );
+    },
   };
 }
 

@@ -80,13 +80,13 @@ describe('a real Prometheus', { timeout: SUITE_MS }, () => {
 
   it('finds the same series, whatever the format', async () => {
     await scrapes(4);
-    const series = (
-      await prometheus.get<object[]>('series', { 'match[]': '{__name__=~"vfioscope.+"}' })
-    ).length;
+    // Only OpenMetrics says since when a series counts, which Prometheus 2 stores as a series.
+    const matcher = '{__name__=~"vfioscope.+",__name__!~".+_created"}';
+    const series = (await prometheus.get<object[]>('series', { 'match[]': matcher })).length;
     const lines = (await runner.text()).matchAll(/^vfioscope\S+ |^vfioscope.*\} \S+$/gm);
     assert.equal(series, [...lines].length);
     // The changes of format must not have made gaps either: each scrape has all of them.
-    const count = `count({__name__=~"vfioscope.+"})[${4 * SCRAPE_S}s:100ms]`;
+    const count = `count(${matcher})[${4 * SCRAPE_S}s:100ms]`;
     const [fewest] = await query(`min_over_time(${count})`);
     const [most] = await query(`max_over_time(${count})`);
     assert.deepEqual([fewest.value[1], most.value[1]], [`${series}`, `${series}`]);

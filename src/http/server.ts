@@ -8,7 +8,13 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { giveLastAnswers } from './last-answers.ts';
 import { serveMetrics } from './scrape.ts';
 import type { Views } from './views.ts';
-import { violationFilter } from './violation-filter.ts';
+import { type Filterable, filterable, violationFilter } from './violation-filter.ts';
+
+/** A violation of an earlier run, as the API showed it then. */
+export interface EarlierViolation extends Filterable {
+  readonly id: string;
+  readonly fromEarlierRun: true;
+}
 
 /** What the server reads from; the agent provides it. */
 export interface ServerSource {
@@ -26,6 +32,8 @@ export interface ServerSource {
   notReady(): string | undefined;
   /** Events lost so far, by reason, and when the last loss was detected. */
   losses(): object;
+  /** Critical violations that earlier runs of the agent have found since the host was booted. */
+  earlierCriticals(): readonly EarlierViolation[];
   /** Is called with the error of a failed response, which is a bug. */
   failed(path: string, error: Error): void;
 }
@@ -77,8 +85,12 @@ export function createServer(source: ServerSource): FastifyInstance {
     '/api/v1/violations',
     async ({ query }, reply) => {
       try {
-        const found = rules.list().filter(violationFilter(query));
-        return { violations: found.map((violation) => views.violation(violation)) };
+        const matches = violationFilter(query);
+        const earlier = source.earlierCriticals().filter(matches);
+        const found = rules.list().filter((one) => matches(filterable(one)));
+        return {
+          violations: [...earlier, ...found.map((violation) => views.violation(violation))],
+        };
       } catch (error) {
         if (!(error instanceof UserProblem)) throw error;
         return reply.code(400).send({ code: error.code, error: `${error.message}: ${error.next}` });
@@ -88,6 +100,8 @@ export function createServer(source: ServerSource): FastifyInstance {
   server.get<{ Params: { id: string } }>('/api/v1/violations/:id', async ({ params }, reply) => {
     const violation = rules.find(params.id);
     if (violation) return { violation: views.violation(violation) };
+    const earlier = source.earlierCriticals().find(({ id }) => id === params.id);
+    if (earlier) return { violation: earlier };
     return reply.code(404).send({
       error: `violation not found: ${params.id} (it belongs to another run of the agent, or was evicted by later violations)`,
     });

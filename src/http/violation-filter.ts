@@ -1,6 +1,6 @@
 /** The filters of /api/v1/violations: `?state=open&severity=error&severity=critical`. */
 
-import { SEVERITIES } from '../engine/rule.ts';
+import { SEVERITIES, type Severity } from '../engine/rule.ts';
 import type { Violation } from '../engine/violation.ts';
 import { UserProblem } from '../problem.ts';
 
@@ -21,15 +21,29 @@ export function stateOf({ ongoing, resolvedAt }: Violation): ViolationState {
 const KINDS: readonly ViolationKind[] = ['ongoing', 'one-shot'];
 const STATES: readonly ViolationState[] = ['open', 'resolved', 'happened'];
 
+/** What violations are filtered by. */
+export interface Filterable {
+  readonly kind: ViolationKind;
+  readonly state: ViolationState;
+  readonly severity: Severity;
+  readonly rule: string;
+  readonly devices: readonly string[];
+}
+
+export function filterable(violation: Violation): Filterable {
+  const { severity, rule, devices } = violation;
+  return { kind: kindOf(violation), state: stateOf(violation), severity, rule, devices };
+}
+
 /** The filters: the value that a violation has for each, and the values allowed if these are few. */
 const FILTERS: Readonly<
   Record<
     string,
-    { of: (violation: Violation) => string | readonly string[]; values?: readonly string[] }
+    { of: (violation: Filterable) => string | readonly string[]; values?: readonly string[] }
   >
 > = {
-  kind: { of: kindOf, values: KINDS },
-  state: { of: stateOf, values: STATES },
+  kind: { of: ({ kind }) => kind, values: KINDS },
+  state: { of: ({ state }) => state, values: STATES },
   severity: { of: ({ severity }) => severity, values: SEVERITIES },
   rule: { of: ({ rule }) => rule },
   // UUIDs and PCI addresses are not case-sensitive.
@@ -43,7 +57,7 @@ const FILTERS: Readonly<
  */
 export function violationFilter(
   query: Readonly<Record<string, string | readonly string[]>>,
-): (violation: Violation) => boolean {
+): (violation: Filterable) => boolean {
   const tests = Object.entries(query).map(([key, value]) => {
     const filter = Object.hasOwn(FILTERS, key) ? FILTERS[key] : undefined;
     if (!filter) {
@@ -62,7 +76,7 @@ export function violationFilter(
         `use ${filter.values?.join(', ')}`,
       );
     }
-    return (violation: Violation) =>
+    return (violation: Filterable) =>
       [filter.of(violation)].flat().some((one) => wanted.includes(one));
   });
   return (violation) => tests.every((matches) => matches(violation));

@@ -4,7 +4,7 @@ import type { Change, Sink } from '../engine/sink.ts';
 import type { Violation } from '../engine/violation.ts';
 import { vmId } from '../engine/words.ts';
 import { KIND_COUNT } from '../events/points.ts';
-import type { SnapshotReport } from '../events/source.ts';
+import type { LossReason, SnapshotReport } from '../events/source.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 import { shownStates } from '../lifecycle/operations.ts';
 import type { EndedObjects, Registry } from '../lifecycle/registry.ts';
@@ -14,8 +14,10 @@ import { Durations } from './durations.ts';
 import { GROUPS } from './metrics/catalogue.ts';
 import { RaisedExemplars } from './metrics/exemplars.ts';
 import { type Format, writeMetrics } from './metrics/exposition.ts';
+import { LatestTimes } from './metrics/latest-times.ts';
 import type { MetricGroup, ObjectMetricGroup, Scrape } from './metrics/metric.ts';
 import { writeObjects } from './metrics/object-series.ts';
+import { PROCESS, START_TIME } from './metrics/process.ts';
 import type { MetricsSource } from './metrics/source.ts';
 import { SnapshotCounts } from './snapshot-counts.ts';
 
@@ -24,10 +26,15 @@ export interface MetricsOptions {
   readonly perDevice: boolean;
   /** Most devices, most VMs and most violations that have series of their own. */
   readonly maxDevices: number;
+  /** Whether the metrics of the process and of Node.js are shown; its start time always is. */
+  readonly process: boolean;
 }
 
-/** Number of scrapes that still show a device or VM after its end. */
-const GRACE = 2;
+/**
+ * How long a device or VM still has series after its end, ns: so that the last state is recorded by every
+ * Prometheus that scrapes at least once a minute, however many there are.
+ */
+const GRACE = 120 * SECOND;
 
 export class Metrics implements Sink {
   readonly #durations = new Durations();
@@ -35,8 +42,10 @@ export class Metrics implements Sink {
   readonly #events = new Float64Array(KIND_COUNT);
   readonly #snapshots = new SnapshotCounts();
   readonly #raised = new RaisedExemplars();
+  readonly #latest = new LatestTimes();
   readonly #source: MetricsSource;
   readonly #options: MetricsOptions;
+  readonly #groups: readonly (MetricGroup | ObjectMetricGroup)[];
   readonly #endedDevices: Lately<Device>;
   readonly #endedVms: Lately<Vm>;
   #scrapes = 0;
@@ -46,6 +55,9 @@ export class Metrics implements Sink {
   constructor(source: MetricsSource, options: MetricsOptions) {
     this.#source = source;
     this.#options = options;
+    this.#groups = GROUPS.filter(({ perObject }) => !perObject || options.perDevice).map((group) =>
+      group === PROCESS && !options.process ? START_TIME : group,
+    );
     this.#endedDevices = new Lately(source.world.devices.ended);
     this.#endedVms = new Lately(source.world.vms.ended);
   }
@@ -55,14 +67,33 @@ export class Metrics implements Sink {
     this.#durations.event(transition);
   }
 
-  snapshot({ reason, began, lasted }: SnapshotReport): void {
+  snapshot({ reason, began, lasted, problems }: SnapshotReport): void {
     // Converted once: the value would vary from scrape to scrape while the wall clock is corrected.
-    this.#snapshots.count(reason, this.#source.sinceEpoch(began), lasted / SECOND);
+    const at = this.#source.sinceEpoch(began);
+    this.#snapshots.count(reason, at, lasted / SECOND, problems.length);
   }
 
-  /** Keeps the trace of the latest violation of each rule and severity as an exemplar. */
+  loss(reason: LossReason): void {
+    this.#latest.loss(reason, this.#now());
+  }
+
+  ruleError(): void {
+    this.#source.internalErrors.count('rule', this.#now());
+  }
+
+  tick(now: number): void {
+    this.#endedDevices.tick(now);
+    this.#endedVms.tick(now);
+  }
+
+  /**
+   * Keeps when the latest violation of each rule and severity was found, and its trace as an exemplar. After
+   * an outage that is later than its events, which alerts must not miss.
+   */
   violation(violation: Violation, change: Change): void {
-    if (change !== 'raised' && change !== 'escalated') return;
+    if (change === 'resolved' || change === 'waiters_found') return;
+    this.#latest.violation(violation, this.#now());
+    if (change === 'repeated') return;
     const { rule, severity, lastSeen } = violation;
     const object = this.#objectOf(violation);
     const traceId = object && this.#source.traceIdOf(object);
@@ -73,8 +104,7 @@ export class Metrics implements Sink {
   async scrape(format: Format): Promise<Buffer> {
     const began = performance.now();
     const scrape = this.#take();
-    const shown = GROUPS.filter(({ perObject }) => !perObject || this.#options.perDevice);
-    const parts = await Promise.all(shown.map((group) => part(group, scrape, format)));
+    const parts = await Promise.all(this.#groups.map((group) => part(group, scrape, format)));
     if (format === 'openmetrics') parts.push([Buffer.from('# EOF\n')]);
     const document = Buffer.concat(parts.flat());
     this.#scrapes++;
@@ -90,10 +120,15 @@ export class Metrics implements Sink {
     return namesake?.serial === incarnation ? namesake : undefined;
   }
 
+  /** Seconds since 1970. */
+  #now(): number {
+    return this.#source.sinceEpoch(this.#source.now());
+  }
+
   #take(): Scrape {
     const { world, rules } = this.#source;
-    const devices = byName(world.devices, this.#endedDevices.next());
-    const vms = [...world.vms, ...this.#endedVms.next()];
+    const devices = byName(world.devices, this.#endedDevices.list());
+    const vms = [...world.vms, ...this.#endedVms.list()];
     const violations = rules.open();
     const most = this.#options.maxDevices;
     const over = ({ length }: readonly unknown[]) => Math.max(0, length - most);
@@ -103,6 +138,7 @@ export class Metrics implements Sink {
       events: this.#events,
       snapshots: this.#snapshots,
       raised: this.#raised,
+      latest: this.#latest,
       cost: { scrapes: this.#scrapes, held: this.#held },
       devices: devices.slice(0, most),
       stateOf: shownStates(world),
@@ -123,23 +159,26 @@ async function part(
   return [Buffer.from(await writeMetrics(group.metrics, scrape, format))];
 }
 
-/** Objects that ended since the last {@link GRACE} scrapes. */
+/** Objects that ended within the last {@link GRACE}. A scrape changes nothing: anybody may scrape. */
 class Lately<T> {
   readonly #ended: EndedObjects<T>;
-  /** How many objects had ended at each of the latest scrapes, oldest first. */
-  readonly #marks: number[] = [];
+  /** How many objects had ended at each tick of that time, oldest first. */
+  readonly #marks: { readonly at: number; readonly total: number }[] = [];
 
   constructor(ended: EndedObjects<T>) {
     this.#ended = ended;
   }
 
-  /** Ended objects that this scrape still shows, the latest last; the first scrape shows none. */
-  next(): readonly T[] {
-    const { total } = this.#ended;
-    const shown = this.#ended.since(this.#marks[0] ?? total);
-    if (this.#marks.length === GRACE) this.#marks.shift();
-    this.#marks.push(total);
-    return shown;
+  /** @param now ns on the boot-time clock */
+  tick(now: number): void {
+    const marks = this.#marks;
+    marks.push({ at: now, total: this.#ended.total });
+    while (now - marks[0].at > GRACE) marks.shift();
+  }
+
+  /** The latest last. */
+  list(): readonly T[] {
+    return this.#ended.since(this.#marks[0]?.total ?? 0);
   }
 }
 

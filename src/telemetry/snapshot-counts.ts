@@ -13,10 +13,13 @@ export class SnapshotCounts {
   lastBegan = 0;
   /** Duration of that snapshot in seconds. */
   lastTook = 0;
+  /** How many parts of the host that snapshot could not read. */
+  lastProblems = 0;
 
-  count(reason: SnapshotReason, began: number, took: number): void {
+  count(reason: SnapshotReason, began: number, took: number, problems: number): void {
     this.counts.set(reason, (this.counts.get(reason) ?? 0) + 1);
     this.lastBegan = began;
     this.lastTook = took;
+    this.lastProblems = problems;
   }
 }

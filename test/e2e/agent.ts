@@ -152,9 +152,10 @@ export class AgentInVm {
 
   async violations(): Promise<readonly string[]> {
     const { violations } = await this.api<{
-      violations: { rule: string; device?: string; message: string }[];
+      violations: { rule: string; device?: string; message: string; fromEarlierRun?: true }[];
     }>('/api/v1/violations');
-    return violations.map(({ rule, device = '', message }) => `${rule} ${device}: ${message}`);
+    const own = violations.filter(({ fromEarlierRun }) => !fromEarlierRun);
+    return own.map(({ rule, device = '', message }) => `${rule} ${device}: ${message}`);
   }
 
   async vms(): Promise<readonly { readonly state: string; readonly quality: string }[]> {

@@ -64,7 +64,7 @@ describe(`a ring that is too small on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     assert.ok(lost > 0);
     assert.deepEqual([dropped, gaps], [lost, lost], 'writer and reader count the same loss');
     assert.equal(missing, 0, 'every attempted record was read or counted as lost');
-    const at = await agent.metric('vfioscope_last_loss_timestamp_seconds');
+    const at = await agent.metric('vfioscope_last_loss_timestamp_seconds{reason="ring_full"}');
     const snapshotDone = await agent.metric('vfioscope_last_snapshot_timestamp_seconds');
     assert.ok(at > 0 && snapshotDone > at, 'the last host snapshot is newer than the last loss');
     await agent.logged('events.lost');

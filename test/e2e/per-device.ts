@@ -4,13 +4,16 @@
 export interface OfDevices {
   readonly device?: string;
   readonly devices: readonly string[];
+  /** An earlier agent of this boot has found it. */
+  readonly fromEarlierRun?: true;
 }
 
-/** @returns one for each device, all else as the violation has it */
+/** @returns those of this agent, one for each device, all else as the violation has it */
 export function perDevice<Violation extends OfDevices>(
   violations: readonly Violation[],
 ): readonly Violation[] {
-  return violations.flatMap((one) =>
+  const own = violations.filter(({ fromEarlierRun }) => !fromEarlierRun);
+  return own.flatMap((one) =>
     one.devices.length > 1 ? one.devices.map((device) => ({ ...one, device })) : [one],
   );
 }

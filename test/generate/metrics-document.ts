@@ -17,6 +17,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'comm',
     'the name of a process, which it chooses itself; bytes that are not UTF-8 become `�`, control characters `?`',
   ],
+  ['component', 'part of the agent: `rule` or `http`'],
   ['cpu', 'number of a CPU'],
   ['device', 'UUID of a mediated device, bus address of any other device'],
   ['driver', 'driver of the device'],
@@ -25,6 +26,8 @@ const LABELS: readonly (readonly [string, string])[] = [
     'name of the error, such as `EBUSY`; `other` for errors that these calls are not known to return',
   ],
   ['function', 'the kernel function that is probed'],
+  ['holder_comm', 'name of the process that held it, as `comm`; empty if none was known'],
+  ['holder_pid', 'its process id'],
   ['iommu_group', 'number of the IOMMU group, empty if the device has none'],
   ['kind', 'kind of garbage collection: `major`, `minor`, `incremental`, `weakcb`'],
   ['le', 'upper bound of the bucket in seconds'],
@@ -62,6 +65,8 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['version', 'version of vfioscope; of Node.js in `nodejs_version_info`'],
   ['violation_id', 'id of the violation in the API and in the log'],
   ['vm', 'id of a VM in the API'],
+  ['vm_comm', 'name of the process that created the VM, as `comm`'],
+  ['vm_pid', 'its process id'],
 ];
 
 export function metricsDocument(): string {

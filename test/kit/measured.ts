@@ -6,6 +6,7 @@ import { KIND_COUNT, kindIndexOf } from '../../src/events/points.ts';
 import type { Device, Vm } from '../../src/lifecycle/objects.ts';
 import type { WorldOptions } from '../../src/lifecycle/world.ts';
 import { ExportCounts } from '../../src/telemetry/export-counts.ts';
+import { InternalErrors } from '../../src/telemetry/internal-errors.ts';
 import type { Format } from '../../src/telemetry/metrics/exposition.ts';
 import type { MetricsSource } from '../../src/telemetry/metrics/source.ts';
 import { Metrics, type MetricsOptions } from '../../src/telemetry/metrics.ts';
@@ -40,7 +41,6 @@ export class Measured extends ScenarioRunner {
       world: this.world,
       rules: this.engine,
       lost: this.lost,
-      lastLossAt: () => 0,
       sinceEpoch: (at) => BOOTED + at / SECOND,
       now: () => this.now,
       sequenceGaps: () => [0, 3],
@@ -76,10 +76,14 @@ export class Measured extends ScenarioRunner {
       logLinesSuppressed: new Map([['open-failed', 5]]),
       kernelLogSkipped: () => 0,
       exported: this.exported,
+      internalErrors: new InternalErrors(),
+      criticals: () => [],
       traceIdOf,
       ...given,
     };
-    this.metrics = new Metrics(source, { perDevice: true, maxDevices: 1000, ...rest });
+    this.metrics = new Metrics(source, {
+      ...{ perDevice: true, maxDevices: 1000, process: true, ...rest },
+    });
     this.sinks.push(this.metrics);
   }
 

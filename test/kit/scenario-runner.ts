@@ -56,6 +56,7 @@ export class ScenarioRunner {
       if (typeof step === 'number') {
         this.#time = step;
         this.engine.tick(step);
+        for (const sink of this.sinks) sink.tick?.(step);
       } else if (step instanceof Uint8Array) {
         this.#apply(step);
       } else if (step === 'loss') {

@@ -2,7 +2,7 @@
 
 import type { Host } from '../../src/events/host.ts';
 import type { PointStatus } from '../../src/events/source.ts';
-import { createServer } from '../../src/http/server.ts';
+import { createServer, type EarlierViolation } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import type { Device, Vm } from '../../src/lifecycle/objects.ts';
 import { TraceIds } from '../../src/telemetry/trace-ids.ts';
@@ -28,6 +28,8 @@ export class Served extends Measured {
   notReady: string | undefined;
   /** Paths and what their answers failed with. */
   readonly failures: string[] = [];
+  /** Critical violations of earlier runs. */
+  readonly earlier: EarlierViolation[] = [];
   readonly server;
 
   constructor(options: MeasuredOptions = {}) {
@@ -45,6 +47,7 @@ export class Served extends Measured {
       ruleStates: () => [],
       modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
+      earlierCriticals: () => this.earlier,
       losses: () => ({ ring_full: 7, last: undefined }),
       failed: (path, { message }) => this.failures.push(`${path}: ${message}`),
     });

@@ -2,6 +2,7 @@
 import { isWatched } from '../../events/source.ts';
 import { SECOND } from '../../units.ts';
 import { OUTCOMES, SIGNALS } from '../export-counts.ts';
+import { COMPONENTS } from '../internal-errors.ts';
 import type { MetricGroup } from './metric.ts';
 
 export const WATCHING: MetricGroup = {
@@ -37,10 +38,12 @@ export const WATCHING: MetricGroup = {
       name: 'vfioscope_probe_missed_total',
       type: 'counter',
       labels: ['point'],
+      fromFirstUse: true,
       help: 'Calls for which the kernel did not run the probe (recursion, no free kretprobe instance)',
       query: 'sum by (instance, point) (increase(vfioscope_probe_missed_total[10m])) > 0',
       collect({ source }, samples) {
-        for (const { point, missed } of source.probes()) samples.show(missed, [point]);
+        for (const { point, missed } of source.probes())
+          if (missed > 0) samples.show(missed, [point]);
       },
     },
     {
@@ -98,6 +101,7 @@ export const AGENT: MetricGroup = {
       name: 'vfioscope_log_lines_suppressed_total',
       type: 'counter',
       labels: ['rule'],
+      fromFirstUse: true,
       help: 'Log lines about violations that were suppressed by the rate limit of a rule',
       query: 'sum by (rule) (increase(vfioscope_log_lines_suppressed_total[10m])) > 0',
       collect({ source }, samples) {
@@ -112,6 +116,27 @@ export const AGENT: MetricGroup = {
       query: 'increase(vfioscope_kernel_log_skipped_total[10m]) > 0',
       collect({ source }, samples) {
         samples.show(source.kernelLogSkipped());
+      },
+    },
+    {
+      name: 'vfioscope_internal_errors_total',
+      type: 'counter',
+      labels: ['component'],
+      help: 'Errors of the agent itself, which are bugs: rules that threw, and HTTP responses that failed',
+      query: 'sum by (instance, component) (increase(vfioscope_internal_errors_total[1h])) > 0',
+      collect({ source: { internalErrors } }, samples) {
+        for (const component of COMPONENTS) samples.show(internalErrors.of(component), [component]);
+      },
+    },
+    {
+      name: 'vfioscope_last_internal_error_timestamp_seconds',
+      type: 'gauge',
+      labels: ['component'],
+      help: 'When an error of the agent itself last happened, 0 if never',
+      query: 'time() - vfioscope_last_internal_error_timestamp_seconds < 3600',
+      collect({ source: { internalErrors } }, samples) {
+        for (const component of COMPONENTS)
+          samples.show(internalErrors.latest(component), [component]);
       },
     },
     {

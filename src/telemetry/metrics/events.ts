@@ -1,6 +1,7 @@
 /** Events received and lost, and how far the reader lags behind the kernel. */
 
 import { kindIndex, POINT_NAMES, POINTS } from '../../events/points.ts';
+import type { LossReason } from '../../events/source.ts';
 import { SECOND } from '../../units.ts';
 import type { MetricGroup } from './metric.ts';
 import type { Samples } from './samples.ts';
@@ -15,6 +16,7 @@ export const EVENTS: MetricGroup = {
       name: 'vfioscope_events_total',
       type: 'counter',
       labels: ['point', 'phase'],
+      fromFirstUse: true,
       help: 'Events received, by point and by phase of the call',
       query: 'sum by (instance) (rate(vfioscope_events_total[5m]))',
       collect({ events }, samples) {
@@ -34,12 +36,13 @@ export const EVENTS: MetricGroup = {
     {
       name: 'vfioscope_last_loss_timestamp_seconds',
       type: 'gauge',
-      labels: [],
-      help: 'When a loss of events was last detected, 0 if never',
+      labels: ['reason'],
+      help: 'When a loss of events was last detected, by reason; 0 if never',
       query: 'time() - (vfioscope_last_loss_timestamp_seconds > 0)',
-      collect({ source }, samples) {
-        const at = source.lastLossAt();
-        samples.show(at === 0 ? 0 : source.sinceEpoch(at));
+      collect({ source, latest }, samples) {
+        for (const reason of Object.keys(source.lost) as LossReason[]) {
+          samples.show(latest.losses.get(reason) ?? 0, [reason]);
+        }
       },
     },
     {
@@ -162,6 +165,16 @@ export const EVENTS: MetricGroup = {
       query: 'time() - vfioscope_last_snapshot_timestamp_seconds',
       collect({ snapshots }, samples) {
         samples.show(snapshots.lastBegan);
+      },
+    },
+    {
+      name: 'vfioscope_last_snapshot_problems',
+      type: 'gauge',
+      labels: [],
+      help: 'How many parts of the host the last host snapshot could not read; the log names them',
+      query: 'vfioscope_last_snapshot_problems > 0',
+      collect({ snapshots }, samples) {
+        samples.show(snapshots.lastProblems);
       },
     },
     {

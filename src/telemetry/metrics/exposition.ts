@@ -10,6 +10,7 @@ import {
   Summary,
 } from 'prom-client';
 import { type Metric, type Scrape, unitOf } from './metric.ts';
+import { escaped } from './object-series.ts';
 import type { Exemplar, Samples } from './samples.ts';
 
 export type Format = 'text' | 'openmetrics';
@@ -32,6 +33,9 @@ interface Config {
   readonly labelNames: readonly string[];
   readonly registers: [];
 }
+
+/** When everything began to be counted, seconds since 1970: nothing was counted before the agent started. */
+const CREATED = Math.round(performance.timeOrigin) / 1000;
 
 /** A sample as prom-client writes it. */
 interface Value {
@@ -66,7 +70,9 @@ export async function writeMetrics(
       const reading = new Reading(metric);
       await metric.collect(scrape, reading);
       registry.registerMetric(reading.in(format));
-      return `${unitLine(metric, format)}${await registry.getSingleMetricAsString(metric.name)}\n`;
+      const isCreatedShown = metric.fromFirstUse && format === 'openmetrics';
+      const created = isCreatedShown ? reading.createdLines(CREATED) : '';
+      return `${unitLine(metric, format)}${await registry.getSingleMetricAsString(metric.name)}\n${created}`;
     }),
   );
   return texts.join('');
@@ -79,6 +85,20 @@ class Reading implements Samples {
 
   constructor(metric: Metric) {
     this.#metric = metric;
+  }
+
+  /**
+   * Lines that say since when each series counts. prom-client would end those of a counter in _total.
+   * @param created seconds since 1970
+   */
+  createdLines(created: number): string {
+    const { name, type, labels: names } = this.#metric;
+    const family = type === 'counter' ? name.replace(/_total$/, '') : name;
+    const lines = this.#values.map(({ labels }) => {
+      const own = names.map((label) => `${label}="${escaped(`${labels[label]}`)}"`);
+      return `${family}_created{${own.join(',')}} ${created}\n`;
+    });
+    return [...new Set(lines)].join('');
   }
 
   show(value: number, labels: readonly string[] = [], exemplar?: Exemplar): void {

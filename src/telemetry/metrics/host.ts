@@ -1,7 +1,14 @@
 /** Sums over the host: no series here is about a single device or VM. */
 import { isNeverOpened } from '../../engine/conditions.ts';
+import { PARENT, VM } from '../../lifecycle/automata.ts';
 import type { Device } from '../../lifecycle/objects.ts';
-import { type MetricGroup, tally } from './metric.ts';
+import { type MetricGroup, tally, withZeros } from './metric.ts';
+
+/** The states that an object which has not ended can be in: those that a legal step leaves. */
+const LIVE_PARENT_STATES = [...new Set(PARENT.rows.map(([from]) => from))];
+const LIVE_VM_STATES = [...new Set(VM.rows.map(([from]) => from))];
+
+const kindOf = ({ parentName, type }: Device) => `${parentName}\0${type}`;
 
 export const HOST: MetricGroup = {
   title: 'Devices, parents, VMs',
@@ -32,9 +39,7 @@ export const HOST: MetricGroup = {
         const never = [...world.devices].filter(
           (device) => isNeverOpened(device) && world.qualityOf(device) === 'observed',
         );
-        for (const { labels, count } of tally(never, (d) => `${d.parentName}\0${d.type}`)) {
-          samples.show(count, labels);
-        }
+        for (const { labels, count } of tally(never, kindOf)) samples.show(count, labels);
       },
     },
     {
@@ -45,7 +50,8 @@ export const HOST: MetricGroup = {
       query: 'sum by (instance) (vfioscope_removals_waiting) > 0',
       collect({ source }, samples) {
         const waiting = [...source.world.devices].filter(({ isWaiting }) => isWaiting);
-        for (const { labels, count } of tally(waiting, (d) => `${d.parentName}\0${d.type}`)) {
+        const kinds = [...new Set(Array.from(source.world.devices, kindOf))];
+        for (const { labels, count } of withZeros(tally(waiting, kindOf), kinds)) {
           samples.show(count, labels);
         }
       },
@@ -57,7 +63,8 @@ export const HOST: MetricGroup = {
       help: 'Parents of mediated devices, by state',
       query: 'vfioscope_parents{state="unregistering"} > 0',
       collect({ source }, samples) {
-        for (const { labels, count } of tally(source.world.parents, (p) => p.state)) {
+        const parents = tally(source.world.parents, ({ state }) => state);
+        for (const { labels, count } of withZeros(parents, LIVE_PARENT_STATES)) {
           samples.show(count, labels);
         }
       },
@@ -84,9 +91,8 @@ export const HOST: MetricGroup = {
       help: 'KVM VMs, by state; a zombie is kept alive by references although its last file descriptor is closed',
       query: 'vfioscope_vms{state="zombie"} > 0',
       collect({ source }, samples) {
-        for (const { labels, count } of tally(source.world.vms, (vm) => vm.state)) {
-          samples.show(count, labels);
-        }
+        const vms = tally(source.world.vms, ({ state }) => state);
+        for (const { labels, count } of withZeros(vms, LIVE_VM_STATES)) samples.show(count, labels);
       },
     },
   ],

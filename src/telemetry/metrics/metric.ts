@@ -5,6 +5,7 @@ import type { Device, ShownDeviceState, Vm } from '../../lifecycle/objects.ts';
 import type { Durations } from '../durations.ts';
 import type { SnapshotCounts } from '../snapshot-counts.ts';
 import type { RaisedExemplars } from './exemplars.ts';
+import type { LatestTimes } from './latest-times.ts';
 import type { ObjectSamples, Samples } from './samples.ts';
 import type { MetricsSource } from './source.ts';
 
@@ -16,6 +17,7 @@ export interface Scrape {
   readonly events: Float64Array;
   readonly snapshots: SnapshotCounts;
   readonly raised: RaisedExemplars;
+  readonly latest: LatestTimes;
   readonly cost: ScrapeCost;
   readonly devices: readonly Device[];
   /** With what is in progress: opening, closing, binding. */
@@ -47,6 +49,11 @@ export interface Described {
 }
 
 export interface Metric extends Described {
+  /**
+   * Whether a series appears when it is first used. OpenMetrics then says since when it counts (`_created`), so
+   * that its first sample counts as an increase where Prometheus reads that.
+   */
+  readonly fromFirstUse?: true;
   /** Writes all samples. The state of the agent is read before anything is awaited. */
   collect(scrape: Scrape, samples: Samples): void | Promise<void>;
 }
@@ -93,13 +100,23 @@ export function unitOf({ name }: Pick<Described, 'name'>): string {
  * Counts objects by the values of labels.
  * @param by the values of one object, separated by NUL
  */
-export function tally<T>(all: Iterable<T>, by: (one: T) => string): Iterable<Tally> {
+export function tally<T>(all: Iterable<T>, by: (one: T) => string): readonly Tally[] {
   const counts = new Map<string, number>();
   for (const one of all) {
     const key = by(one);
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
   return Array.from(counts, ([key, count]) => ({ labels: key.split('\0'), count }));
+}
+
+/**
+ * Adds a count of 0 for each set of labels that nothing was counted for.
+ * @param keys the values of labels, separated by NUL
+ */
+export function withZeros(counted: readonly Tally[], keys: readonly string[]): readonly Tally[] {
+  const known = new Set(counted.map(({ labels }) => labels.join('\0')));
+  const missing = keys.filter((key) => !known.has(key));
+  return [...counted, ...missing.map((key) => ({ labels: key.split('\0'), count: 0 }))];
 }
 
 interface Tally {

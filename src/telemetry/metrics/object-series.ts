@@ -83,7 +83,8 @@ function subject(label: string, value: string): string {
 
 const SPECIAL = /["\\\n]/;
 
-function escaped(value: string): string {
+/** A label value as it stands between quotes. */
+export function escaped(value: string): string {
   if (!SPECIAL.test(value)) return value;
   return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -7,12 +7,16 @@ export const OPERATIONS: MetricGroup = {
   about:
     'Kernel calls on a device, parent or VM, timed from entry to return. A call that blocks is counted ' +
     'when it returns; until then it is in `vfioscope_operations_in_progress`. Exemplars of ' +
-    'the buckets link to the trace of the device.',
+    'the buckets link to the trace of the device. An operation and result have series from the first such ' +
+    'call on; of operations that may wait for somebody the buckets reach from 1 ms to an hour, of all others ' +
+    'from 0.1 ms to ten minutes. Prometheus 3 makes native histograms of them with ' +
+    '`convert_classic_histograms_to_nhcb: true`; prom-client cannot write native ones.',
   metrics: [
     {
       name: 'vfioscope_operation_duration_seconds',
       type: 'histogram',
       labels: ['operation', 'result'],
+      fromFirstUse: true,
       help: 'Duration of operations on devices, parents and VMs, by result',
       query:
         'histogram_quantile(0.99, sum by (operation, le) (rate(vfioscope_operation_duration_seconds_bucket[5m])))',
@@ -50,6 +54,7 @@ export const OPERATIONS: MetricGroup = {
       name: 'vfioscope_operation_errors_total',
       type: 'counter',
       labels: ['operation', 'errno'],
+      fromFirstUse: true,
       help: 'Operations that failed, by the errno that they returned',
       query: 'sum by (operation, errno) (increase(vfioscope_operation_errors_total[1h])) > 0',
       collect({ durations }, samples) {

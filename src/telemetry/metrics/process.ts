@@ -93,7 +93,7 @@ export const LEFT_OUT = [
 export const PROCESS: MetricGroup = {
   title: 'The process and Node.js',
   about:
-    'As measured by prom-client. CPU time is counted from the time when the probes are attached. ' +
+    'As measured by prom-client; `metrics.process: false` leaves only `process_start_time_seconds`. CPU time is counted from the time when the probes are attached. ' +
     '`nodejs_eventloop_busy_seconds_total` and `vfioscope_reader_lag_seconds` show whether the agent ' +
     'keeps up. Two families of prom-client are left out: those that need a timer ' +
     '(`nodejs_eventloop_lag_min_seconds` to `nodejs_eventloop_lag_p99_seconds`: it would wake an ' +
@@ -114,6 +114,12 @@ export const PROCESS: MetricGroup = {
       },
     },
   ],
+};
+
+/** What is left of these with `metrics.process: false`: alerts see restarts by it. */
+export const START_TIME: MetricGroup = {
+  ...PROCESS,
+  metrics: PROCESS.metrics.filter(({ name }) => name === 'process_start_time_seconds'),
 };
 
 function row(name: string, theirs: string): Metric {

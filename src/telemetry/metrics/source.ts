@@ -3,7 +3,9 @@ import type { RuleEngine } from '../../engine/engine.ts';
 import type { LossReason, PointStatus } from '../../events/source.ts';
 import type { Device, Vm } from '../../lifecycle/objects.ts';
 import type { World } from '../../lifecycle/world.ts';
+import type { CriticalViolation } from '../critical-violation.ts';
 import type { ExportCounts } from '../export-counts.ts';
+import type { InternalErrors } from '../internal-errors.ts';
 
 /** The state and the functions that the metrics are read from. */
 export interface MetricsSource {
@@ -12,8 +14,6 @@ export interface MetricsSource {
   readonly rules: RuleEngine;
   /** Events lost, by reason. */
   readonly lost: Readonly<Record<LossReason, number>>;
-  /** ns on the boot-time clock when a loss of events was last detected, 0 for never. */
-  lastLossAt(): number;
   /** Seconds since 1970 of a time in ns on the boot-time clock. */
   sinceEpoch(at: number): number;
   /** ns on the boot-time clock. */
@@ -40,6 +40,9 @@ export interface MetricsSource {
   kernelLogSkipped(): number;
   /** Spans and log records for a collector, by outcome; undefined if none is configured. */
   readonly exported: ExportCounts | undefined;
+  readonly internalErrors: InternalErrors;
+  /** Critical violations since the host was booted, at most 100. */
+  criticals(): readonly CriticalViolation[];
   /** Trace id of a device or VM, 32 hexadecimal digits; undefined while there is none. */
   traceIdOf(object: Device | Vm): string | undefined;
 }

@@ -1,5 +1,5 @@
 /** Violations in sums: how many were raised, are open, or were suppressed. */
-import { type MetricGroup, tally } from './metric.ts';
+import { type MetricGroup, tally, withZeros } from './metric.ts';
 
 export const VIOLATIONS: MetricGroup = {
   title: 'Violations',
@@ -21,24 +21,52 @@ export const VIOLATIONS: MetricGroup = {
       },
     },
     {
+      name: 'vfioscope_last_violation_timestamp_seconds',
+      type: 'gauge',
+      labels: ['rule', 'severity'],
+      help: 'When a violation last began, was repeated, or became more severe, as far as this run of the agent has found any',
+      query: 'time() - vfioscope_last_violation_timestamp_seconds{severity!="info"} < 900',
+      collect({ latest }, samples) {
+        for (const [key, at] of latest.violations) samples.show(at, key.split(' '));
+      },
+    },
+    {
+      name: 'vfioscope_critical_violation_timestamp_seconds',
+      type: 'gauge',
+      labels: [
+        ...['violation_id', 'rule', 'device', 'parent', 'vm_pid', 'vm_comm'],
+        ...['holder_pid', 'holder_comm', 'systemd_unit'],
+      ],
+      help: 'When a critical violation last occurred, with the first process that held the device or VM then; of all runs of the agent since the host was booted',
+      query: 'vfioscope_critical_violation_timestamp_seconds',
+      collect({ source }, samples) {
+        for (const one of source.criticals()) {
+          const { id, rule, device, parent, vmPid, vmComm } = one;
+          const { holderPid, holderComm, systemdUnit, at } = one;
+          samples.show(at, [
+            ...[id, rule, device, parent, vmPid, vmComm],
+            ...[holderPid, holderComm, systemdUnit],
+          ]);
+        }
+      },
+    },
+    {
       name: 'vfioscope_violations_open',
       type: 'gauge',
       labels: ['rule', 'severity'],
-      help: 'Ongoing violations that are not resolved',
+      help: 'Ongoing violations that are not resolved; 0 for each rule at its least severity',
       query: 'sum by (instance, rule, severity) (vfioscope_violations_open) > 0',
       collect({ source }, samples) {
-        for (const { labels, count } of tally(
-          source.rules.open(),
-          (v) => `${v.rule}\0${v.severity}`,
-        )) {
-          samples.show(count, labels);
-        }
+        const open = tally(source.rules.open(), (v) => `${v.rule}\0${v.severity}`);
+        const none = source.rules.rules.map(({ id, severity }) => `${id}\0${severity}`);
+        for (const { labels, count } of withZeros(open, none)) samples.show(count, labels);
       },
     },
     {
       name: 'vfioscope_findings_suppressed_total',
       type: 'counter',
       labels: ['rule'],
+      fromFirstUse: true,
       help: 'Findings not raised as violations because the object was not observed completely, or a host snapshot delayed the close of a file',
       query: 'sum by (instance, rule) (increase(vfioscope_findings_suppressed_total[1h])) > 0',
       collect({ source }, samples) {
