@@ -10,8 +10,7 @@ import {
   Summary,
 } from 'prom-client';
 import { type Metric, type Scrape, unitOf } from './metric.ts';
-import { escaped } from './object-series.ts';
-import type { Exemplar, Samples } from './samples.ts';
+import { type Exemplar, escaped, type Samples } from './samples.ts';
 
 export type Format = 'text' | 'openmetrics';
 

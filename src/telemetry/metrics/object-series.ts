@@ -5,7 +5,7 @@
 import { vmId } from '../../engine/words.ts';
 import type { Format } from './exposition.ts';
 import { type ObjectMetric, type Scrape, unitOf } from './metric.ts';
-import type { ObjectSamples } from './samples.ts';
+import { escaped, type ObjectSamples } from './samples.ts';
 
 /** Characters that are collected before they are encoded: much faster than the whole text or each line. */
 const PIECE = 4096;
@@ -79,12 +79,4 @@ export class ObjectSeries implements ObjectSamples {
 /** A first label, as {@link ObjectSamples.about} takes it for all series of one object. */
 function subject(label: string, value: string): string {
   return `{${label}="${escaped(value)}"`;
-}
-
-const SPECIAL = /["\\\n]/;
-
-/** A label value as it stands between quotes. */
-export function escaped(value: string): string {
-  if (!SPECIAL.test(value)) return value;
-  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

@@ -38,3 +38,11 @@ export function boundText(bound: number): string {
   if (!Number.isFinite(bound)) return '+Inf';
   return bound % 1 === 0 ? `${bound}.0` : `${bound}`;
 }
+
+const SPECIAL = /["\\\n]/;
+
+/** The value of a label as it stands between quotes. */
+export function escaped(value: string): string {
+  if (!SPECIAL.test(value)) return value;
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+}
