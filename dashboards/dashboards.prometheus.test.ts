@@ -83,7 +83,7 @@ before(async () => {
   await hosts.start();
   scrapeInterval = await scrapeSeconds(hosts.targets);
   const interval = `${scrapeInterval}s`;
-  const rules = { files: { 'recording.yml': recordingRules(SCALE) }, every: interval };
+  const rules = { files: { 'recording.yml': recordingRules({ scale: SCALE }) }, every: interval };
   const { prometheus, victoriaMetrics } = TimeSeries;
   databases.set('Prometheus', await prometheus(hosts.targets, interval, { rules }));
   databases.set('VictoriaMetrics', await victoriaMetrics(hosts.targets, interval, { rules }));

@@ -70,7 +70,7 @@ describe('the configuration in docs/fleet.md', () => {
     const served = new Served();
     served.run((scenario) => scenario.create(scenario.parent()));
     const address = (await served.server.listen({ host: '127.0.0.1', port: 0 })).slice(7);
-    const rules = { files: { 'recording.yml': recordingRules(SCALE) }, every: INTERVAL };
+    const rules = { files: { 'recording.yml': recordingRules({ scale: SCALE }) }, every: INTERVAL };
     const target = { address, labels: { instance: 'kvm1:10055' } };
     const shard = await TimeSeries.prometheus([target], INTERVAL, { rules });
     const federation = jobs.find(({ params }) => params);

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { json } from 'node:stream/consumers';
+import { ALERTMANAGER } from '../dashboards/alerts/alertmanager.ts';
 import { alertRules, recordingRules } from '../dashboards/alerts/files.ts';
 import { Daemon } from './daemon.ts';
 import { type Series, scrapeSeconds, TimeSeries } from './time-series.ts';
@@ -55,11 +56,15 @@ export class Monitoring {
     const { port } = this.#webhook.address() as AddressInfo;
     this.#alertmanager = await Daemon.start('prometheus-alertmanager', (home) => ({
       'config.file': home.file('alertmanager.yml', {
+        ...ALERTMANAGER,
         route: {
-          ...{ receiver: 'webhook', group_by: ['alertname', 'instance'] },
+          ...ALERTMANAGER.route,
           ...{ group_wait: '100ms', group_interval: '500ms', repeat_interval: '1h' },
         },
-        receivers: [{ name: 'webhook', webhook_configs: [{ url: `http://127.0.0.1:${port}/` }] }],
+        receivers: ALERTMANAGER.receivers.map((receiver) => ({
+          ...receiver,
+          webhook_configs: [{ url: `http://127.0.0.1:${port}/` }],
+        })),
       }),
       'storage.path': `${home.directory}/data`,
       'web.listen-address': home.address,
@@ -71,7 +76,10 @@ export class Monitoring {
       `${this.scrapeSeconds}s`,
       {
         rules: {
-          files: { 'alerts.yml': alertRules(scale), 'recording.yml': recordingRules(scale) },
+          files: {
+            'alerts.yml': alertRules({ scale }),
+            'recording.yml': recordingRules({ scale }),
+          },
           every: '500ms',
           alertmanager: this.#alertmanager.address,
         },
@@ -81,6 +89,12 @@ export class Monitoring {
       const [up] = await this.query('up{job="vfioscope"} == 1');
       return up !== undefined;
     });
+  }
+
+  /** Where Alertmanager answers. */
+  get alertmanager(): string {
+    assert.ok(this.#alertmanager);
+    return this.#alertmanager.url;
   }
 
   get prometheus(): TimeSeries {

@@ -8,7 +8,7 @@ import type { Violation } from '../../src/engine/violation.ts';
 import { messageOf } from '../../src/errors.ts';
 import type { EarlierViolation } from '../../src/http/server.ts';
 import { plainLine } from '../../src/plain.ts';
-import type { CriticalViolation } from '../../src/telemetry/critical-violation.ts';
+import { type CriticalViolation, criticalSeries } from '../../src/telemetry/critical-violation.ts';
 import type { CriticalStore, StoredViolation } from './critical-store.ts';
 
 /** How many are kept: the latest. */
@@ -124,20 +124,12 @@ export class Criticals implements Sink {
   /** What held the object when it was found stays in the labels: others would be another alert. */
   #stored(violation: Violation, known: StoredViolation | undefined): StoredViolation {
     const { view, now } = this.#options;
-    const { id, rule, message, devices, ongoing, device = '', parent = '', vm } = violation;
-    const [holder] = violation.holders;
+    const { id, rule, message, devices, ongoing } = violation;
     return {
       // Also leaves out what is undefined, as the file does.
       ...(JSON.parse(JSON.stringify(view(violation))) as object),
       ...{ id, rule, message, devices, kind: ongoing ? 'ongoing' : 'one-shot' },
-      series: {
-        ...(known?.series ?? {
-          ...{ device, parent, vmPid: `${vm?.pid ?? ''}`, vmComm: vm?.comm ?? '' },
-          ...{ holderPid: `${holder?.task.pid ?? ''}`, holderComm: holder?.task.comm ?? '' },
-          systemdUnit: holder?.group?.unit ?? '',
-        }),
-        at: now(),
-      },
+      series: { ...criticalSeries(violation, now()), ...known?.series, at: now() },
     };
   }
 }

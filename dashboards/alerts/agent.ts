@@ -34,11 +34,13 @@ export const AGENT: AlertGroup = {
       for: 300,
       rationale:
         'An upgrade or a reboot takes minutes. Guests run on without the agent, but nothing is ' +
-        'observed, and alerts of that host have cleared although their cause may remain.',
-      expr: 'up{job="vfioscope"} == 0',
+        'observed, and alerts of that host have cleared although their cause may remain. The average also ' +
+        'finds an agent that answers now and then: one that is restarted again and again.',
+      expr: 'avg_over_time(up[10m]) < 0.5',
+      about: 'silent',
       summary: 'vfioscope on {{ $labels.instance }} cannot be scraped',
       description:
-        'Prometheus has not been able to scrape vfioscope on {{ $labels.instance }} for five minutes. Devices and VMs on that host are not observed, and alerts about them have cleared for that reason only.',
+        'More than half of the scrapes of vfioscope on {{ $labels.instance }} have failed for ten minutes. Devices and VMs on that host are not observed, and alerts about them have cleared for that reason only.',
       runbook: {
         firstDo: 'Find out on the host whether the agent runs, and start it if it does not.',
         firstDont:
@@ -63,12 +65,25 @@ export const AGENT: AlertGroup = {
           'The host was taken out of service on purpose: remove it from the targets as well.',
       },
       fires: {
-        title: 'the agent does not answer for ten minutes',
-        series: ['up 1 0x20'],
-        at: 10,
+        title: 'the agent does not answer for a quarter of an hour',
+        series: ['up 1x10 0x20'],
+        at: 25,
         labels: {},
       },
-      doesNotFire: { title: 'the agent is upgraded', series: ['up 1 0x3 1x20'], at: 4 },
+      doesNotFire: { title: 'the agent is upgraded', series: ['up 1x10 0x3 1x20'], at: 20 },
+      also: [
+        {
+          title: 'the agent crashes within seconds of each start, and answers one scrape in four',
+          series: ['up 1x10 0x2 1 0x2 1 0x2 1 0x2 1 0x2 1 0x2 1 0x20'],
+          at: 28,
+          labels: {},
+        },
+        {
+          title: 'Prometheus did not run for 12 minutes',
+          series: ['up 1x10 _x11 1x20'],
+          at: 23,
+        },
+      ],
     },
     {
       name: 'VfioscopeAgentsAbsent',
@@ -77,7 +92,8 @@ export const AGENT: AlertGroup = {
       rationale:
         'When service discovery or the job is broken, no target exists that could be down. 15 minutes ' +
         'outlast a restart of Prometheus.',
-      expr: 'absent(up{job="vfioscope"})',
+      expr: 'absent(up)',
+      about: 'fleet',
       summary: 'Prometheus has no target of the job vfioscope',
       description:
         'Prometheus scrapes no host for vfioscope, so no alert about devices and VMs can fire on any host.',
@@ -104,7 +120,7 @@ export const AGENT: AlertGroup = {
         fix: 'Correct the job in prometheus.yml; [alerts](../alerts.md) shows one that works.',
         why: 'The job `vfioscope` is missing in Prometheus, has another name, or discovers no hosts.',
         falsePositives:
-          'The job has another name: change `job="vfioscope"` in the two rules that contain it.',
+          'The job has another name: set `selector` and render the rules again ([mixin](../mixin.md)).',
       },
       fires: {
         title: 'only another job exists',
@@ -121,7 +137,7 @@ export const AGENT: AlertGroup = {
       rationale:
         'Three restarts within an hour are not an upgrade: the agent crashes or is killed. After each ' +
         'restart, ongoing violations are found again, but rules that depend on history are suppressed.',
-      expr: 'resets(vfioscope_scrape_duration_seconds_count[1h]) >= 3',
+      expr: 'changes(process_start_time_seconds[1h]) >= $restarts_per_hour',
       summary:
         'vfioscope on {{ $labels.instance }} was restarted {{ $value }} times within an hour',
       description:
@@ -143,20 +159,28 @@ export const AGENT: AlertGroup = {
         fix:
           'Give it more memory if the kernel killed it. With `--pin`, the next agent resumes at the ' +
           'exact record. A crash is a bug: report it with the log.',
-        why: 'The counter of its scrapes was reset at least three times within an hour.',
+        why: 'Scrapes found at least three new processes within an hour.',
         falsePositives: 'Somebody is trying out settings.',
       },
       fires: {
         title: 'the agent restarts every ten minutes',
-        series: ['vfioscope_scrape_duration_seconds_count 0+1x9 0+1x9 0+1x9 0+1x9 0+1x20'],
+        series: ['process_start_time_seconds 0x9 600x9 1200x9 1800x9 2400x20'],
         at: 55,
         labels: {},
       },
       doesNotFire: {
         title: 'the agent was upgraded, and restarted for a new setting',
-        series: ['vfioscope_scrape_duration_seconds_count 0+1x9 0+1x9 0+1x40'],
+        series: ['process_start_time_seconds 0x9 600x9 1200x40'],
         at: 55,
       },
+      also: [
+        {
+          title: 'it crashes after each scrape, before there is a second',
+          series: ['up 1x60', 'process_start_time_seconds 0+60x60'],
+          at: 55,
+          labels: {},
+        },
+      ],
     },
     {
       name: 'VfioscopeProbeMissing',
@@ -212,9 +236,7 @@ export const AGENT: AlertGroup = {
       rationale:
         'Each loss leaves devices and VMs whose end or cause is unknown; a larger ring may prevent the ' +
         'next one. The alert fires for 15 minutes after the last loss.',
-      expr:
-        'increase(vfioscope_events_lost_total[15m]) > 0\n' +
-        'or (vfioscope_events_lost_total unless vfioscope_events_lost_total offset 15m) > 0',
+      expr: 'time() - vfioscope_last_loss_timestamp_seconds < $one_shot_seconds',
       summary: 'vfioscope on {{ $labels.instance }} loses events: {{ $labels.reason }}',
       description:
         'Events on {{ $labels.instance }} did not reach the agent (reason: {{ $labels.reason }}). Devices and VMs that existed then are unverified until a host snapshot resynchronises the state, and rules that depend on their history are suppressed.',
@@ -241,13 +263,15 @@ export const AGENT: AlertGroup = {
       },
       fires: {
         title: 'the ring buffer was full',
-        series: ['vfioscope_events_lost_total{reason="ring_full"} 0x2 40x30'],
+        series: ['vfioscope_last_loss_timestamp_seconds{reason="ring_full"} -9000x2 180x30'],
         at: 5,
         labels: { reason: 'ring_full' },
       },
       doesNotFire: {
         title: 'the loss was half an hour ago',
-        series: ['vfioscope_events_lost_total{reason="ring_full"} 0x2 40x60'],
+        series: [
+          'vfioscope_last_loss_timestamp_seconds{reason="ring_full"} -9000x2 180x22 stale 180x60',
+        ],
         at: 40,
       },
     },
@@ -390,6 +414,169 @@ export const AGENT: AlertGroup = {
         title: 'a test of half an hour',
         series: ['vfioscope_series_capped{object="device"} 0 20x29 0x60'],
         at: 90,
+      },
+    },
+    {
+      name: 'VfioscopeInternalErrors',
+      severity: 'warning',
+      for: 0,
+      rationale:
+        'A rule that throws may miss violations, and a response that fails may hide one: somebody should ' +
+        'report it today. The alert fires for 15 minutes after the last error.',
+      expr: 'time() - vfioscope_last_internal_error_timestamp_seconds < $one_shot_seconds',
+      summary:
+        'vfioscope on {{ $labels.instance }} has an internal error ({{ $labels.component }})',
+      description:
+        'A part of vfioscope on {{ $labels.instance }} failed ({{ $labels.component }}), which is a bug. If it is "rule", violations of that rule may be missing.',
+      runbook: {
+        firstDo: 'Save the log lines of the error (step 1), and report them.',
+        firstDont: 'Do not restart the agent for this: the other rules and responses work.',
+        confirm: [
+          {
+            shows: 'The errors, with the rule or the path that failed.',
+            command: `journalctl -u vfioscope --since -1h | grep -E 'rule.failed|http.failed'`,
+          },
+          {
+            shows: 'How many there were, by component.',
+            command: `curl -s ${API}/metrics | grep '^vfioscope_internal_errors'`,
+          },
+        ],
+        fix: 'Upgrade to a version that has it corrected. Until then, `rules.disabled` silences a rule that fails.',
+        why: 'A rule of the agent threw an error, or an HTTP response failed.',
+        falsePositives: 'None: each of these errors is a bug.',
+      },
+      fires: {
+        title: 'a rule throws',
+        series: [
+          'vfioscope_last_internal_error_timestamp_seconds{component="rule"} -9000x2 180x30',
+        ],
+        at: 5,
+        labels: { component: 'rule' },
+      },
+      doesNotFire: {
+        title: 'nothing has failed, and the machine was booted a minute ago',
+        series: ['vfioscope_last_internal_error_timestamp_seconds{component="rule"} -9000x30'],
+        at: 1,
+      },
+    },
+    {
+      name: 'VfioscopeSnapshotIncomplete',
+      severity: 'warning',
+      for: 600,
+      rationale:
+        'A part of the host that a snapshot cannot read stays unknown after a loss or a start. Snapshots are ' +
+        'repeated after seconds, so ten minutes mean that a permission or a mount is missing.',
+      expr: 'vfioscope_last_snapshot_problems > 0',
+      summary: 'vfioscope on {{ $labels.instance }} cannot read a part of the host',
+      description:
+        'The last host snapshot on {{ $labels.instance }} could not read {{ $value }} part(s) of the host, so that devices, files or VMs from before the start of the agent may be unknown. The log names the reason.',
+      runbook: {
+        firstDo: 'Read what could not be read, and why (step 1).',
+        firstDont:
+          'Do not conclude that a device has no holder because none is shown: files may not have been read.',
+        confirm: [
+          {
+            shows: 'What could not be read, and what to do.',
+            command: `journalctl -u vfioscope --since -1h | grep snapshot.incomplete`,
+          },
+          DOCTOR,
+        ],
+        fix: 'Grant what `vfioscope doctor` names: a capability, debugfs, or /proc of the host in a container.',
+        why: 'The last host snapshot of the agent is incomplete.',
+        falsePositives: 'A host without debugfs on purpose: silence the alert there.',
+      },
+      fires: {
+        title: 'debugfs is not mounted',
+        series: ['vfioscope_last_snapshot_problems 1x30'],
+        at: 15,
+        labels: {},
+      },
+      doesNotFire: {
+        title: 'the next snapshot reads all of it',
+        series: ['vfioscope_last_snapshot_problems 1x3 0x30'],
+        at: 15,
+      },
+    },
+    {
+      name: 'VfioscopeRuleInactive',
+      severity: 'info',
+      for: 1800,
+      rationale:
+        'A rule that was active yesterday needs a point that is not watched any more: mostly after an update of ' +
+        'the kernel. Points that fail to attach raise VfioscopeProbeMissing instead. It fires for a day.',
+      expr:
+        '(vfioscope_rule_active == 0 and vfioscope_rule_active offset 1d == 1)\n' +
+        'unless on (cluster, job, instance) vfioscope_probe_failed == 1',
+      summary: 'The rule {{ $labels.rule }} is no longer active on {{ $labels.instance }}',
+      description:
+        'The rule {{ $labels.rule }} was active on {{ $labels.instance }} a day ago and is not now. Its violations are not found there.',
+      runbook: {
+        firstDo: 'Read why it is inactive (step 1).',
+        firstDont: 'Do not conclude that such violations no longer happen.',
+        confirm: [
+          {
+            shows: 'Which rules are inactive, and which point each of them lacks.',
+            command: 'sudo vfioscope rules',
+          },
+          { shows: 'Which kernel runs, and since when.', command: 'uname -r; uptime' },
+        ],
+        fix: 'If a module was unloaded on purpose, nothing. If the kernel was updated, report it with its version.',
+        why: 'A point that the rule needs is not watched any more.',
+        falsePositives: 'The module of the point was unloaded because nobody needs it.',
+      },
+      fires: {
+        title: 'a kernel update removed a function',
+        series: ['vfioscope_rule_active{rule="kvm-ref-leak"} 1x1500 0x120'],
+        at: 1560,
+        labels: { rule: 'kvm-ref-leak' },
+      },
+      doesNotFire: {
+        title: 'the rule was never active on this host',
+        series: ['vfioscope_rule_active{rule="kvm-ref-leak"} 0x1700'],
+        at: 1560,
+      },
+    },
+    {
+      name: 'VfioscopeExportFails',
+      severity: 'info',
+      for: 0,
+      rationale:
+        'Metrics, log and API are complete; only the collector misses spans or log records. Ten in a quarter of ' +
+        'an hour are more than a collector loses that is restarted.',
+      expr: 'sum without (outcome) (increase(vfioscope_otlp_items_total{outcome!="sent"}[15m])) > 10',
+      summary: 'vfioscope on {{ $labels.instance }} cannot export its {{ $labels.signal }}',
+      description:
+        '{{ $value | printf "%.0f" }} items ({{ $labels.signal }}) of vfioscope on {{ $labels.instance }} did not reach the OpenTelemetry collector within 15 minutes.',
+      runbook: {
+        firstDo: 'Find out whether the collector answers (step 1).',
+        firstDont: 'Do not treat the traces of that time as complete.',
+        confirm: [
+          {
+            shows: 'What the agent logs about its exports.',
+            command: `journalctl -u vfioscope --since -1h | grep otlp`,
+          },
+          {
+            shows: 'How many items were sent, refused or dropped.',
+            command: `curl -s ${API}/metrics | grep '^vfioscope_otlp_items'`,
+          },
+        ],
+        fix: 'Repair the collector or its address ([traces](../traces.md)). The agent tries again by itself.',
+        why: 'The collector is unreachable or refuses items, or there are more than the queue takes.',
+        falsePositives: 'The collector was stopped on purpose.',
+      },
+      fires: {
+        title: 'the collector is down',
+        series: [
+          'vfioscope_otlp_items_total{signal="traces",outcome="failed"} 0x2 0+5x30',
+          'vfioscope_otlp_items_total{signal="traces",outcome="sent"} 100x32',
+        ],
+        at: 15,
+        labels: { signal: 'traces' },
+      },
+      doesNotFire: {
+        title: 'the collector is restarted',
+        series: ['vfioscope_otlp_items_total{signal="traces",outcome="failed"} 0x2 3x30'],
+        at: 15,
       },
     },
     {

@@ -9,17 +9,28 @@ export interface Alert {
   readonly for: number;
   /** Why it has this severity and this `for`. */
   readonly rationale: string;
-  /** PromQL. */
+  /** How long it fires on after the expression has stopped holding, seconds: over scrapes that fail. */
+  readonly keepFiring?: number;
+  /** PromQL with the label `cluster` and `$threshold`s, see dashboards/mixin. */
   readonly expr: string;
+  /**
+   * By default it is about a host whose agent answers. `silent`: the agent at `instance` does not answer, so
+   * that another one has to show the runbook. `fleet`: there is no single host.
+   */
+  readonly about?: 'silent' | 'fleet';
   /** One line, a Prometheus template. */
   readonly summary: string;
   /** The object, what happened to it, what that means and where to look; a Prometheus template. */
   readonly description: string;
   readonly runbook: Runbook;
   /** A case in which the alert fires, and a similar one in which it does not. */
-  readonly fires: TestCase & { readonly labels: Readonly<Record<string, string>> };
+  readonly fires: TestCase & { readonly labels: Labels };
   readonly doesNotFire: TestCase;
+  /** Further cases; it fires in those that have labels. */
+  readonly also?: readonly (TestCase & { readonly labels?: Labels })[];
 }
+
+type Labels = Readonly<Record<string, string>>;
 
 /** The parts of a runbook page, in the order in which an operator needs them. */
 export interface Runbook {
@@ -51,6 +62,8 @@ export interface TestCase {
   readonly series: readonly string[];
   /** Minutes between the first sample and the evaluation. */
   readonly at: number;
+  /** Labels of other alerts that rightly fire in it as well, beside those of the target. */
+  readonly others?: readonly Labels[];
 }
 
 export interface AlertGroup {

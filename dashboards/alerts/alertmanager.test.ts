@@ -4,6 +4,8 @@ import { needing } from '../../test/kit/needs.ts';
 import { Served, UUID } from '../../test/kit/served.ts';
 import { Monitoring } from '../../test/monitoring.ts';
 import { SUITE_MS } from '../../test/until.ts';
+import { rendered } from '../mixin/rendered.ts';
+import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
 import { ALERTS } from './catalogue.ts';
 import { RECORDINGS } from './recording.ts';
 
@@ -24,6 +26,8 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
         pidsWithKvmFiles: () => undefined,
         availableInstances: () => new Map([['mtty-1', 3]]),
       },
+      // Alerts compare with the time of Prometheus.
+      source: { sinceEpoch: () => Date.now() / 1000 },
     });
     target = (await served.server.listen({ host: '127.0.0.1', port: 0 })).slice(7);
     monitoring = await Monitoring.start(target, SCALE);
@@ -62,7 +66,10 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
       annotations.description,
       /held open by qemu \(pid 600\)\. Evidence: GET .*rule=remove-stall/,
     );
-    assert.equal(annotations.runbook_url, 'docs/runbooks/VfioscopeRemovalStalled.md');
+    assert.equal(
+      annotations.runbook_url,
+      `http://${target}/runbooks/VfioscopeRemovalStalled#remove-stall`,
+    );
 
     const alreadySent = monitoring.notices.length;
     served.run(end);
@@ -79,10 +86,13 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
     });
     const { labels } = await monitoring.notice('firing', 'VfioscopeMemoryAtRisk');
     assert.deepEqual([labels.severity, labels.instance], ['critical', target]);
+    assert.deepEqual([labels.parent, labels.vm_comm, labels.holder_comm], ['gpu1', 'qemu', 'qemu']);
+    assert.match(labels.device, /^[0-9a-f-]{36}$/);
   });
 
   it('notify of lost events with their reason', async () => {
     served.lost.ring_full += 7;
+    served.metrics.loss('ring_full');
     const { labels } = await monitoring.notice('firing', 'VfioscopeEventsLost');
     assert.equal(labels.reason, 'ring_full');
   });
@@ -96,7 +106,7 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
       scenario.removeBegins(device);
       scenario.wait(11);
     });
-    for (const { expr } of ALERTS) await monitoring.query(expr);
+    for (const { expr } of ALERTS) await monitoring.query(rendered(expr, DEFAULT_SETTINGS));
     for (const { record } of RECORDINGS) {
       await monitoring.until(`${record} has a value`, async () => {
         return (await monitoring.query(record)).length > 0;
@@ -120,5 +130,47 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
     await served.server.close();
     const { labels } = await monitoring.notice('firing', 'VfioscopeAgentDown');
     assert.equal(labels.instance, target);
+  });
+
+  it('do not notify of warnings about a device that somebody is paged for, and of all others', async () => {
+    const host = { instance: 'other:10055', cluster: 'east', job: 'vfioscope' };
+    const alert = (alertname: string, severity: string, more: object = {}) => ({
+      labels: { alertname, severity, ...host, ...more },
+    });
+    const device = { device: UUID, parent: 'gpu0' };
+    const alerts = [
+      alert('VfioscopeMemoryAtRisk', 'critical', { rule: 'removed-while-open', ...device }),
+      alert('VfioscopeMemoryAtRisk', 'critical', { rule: 'kvm-ref-underflow' }),
+      alert('VfioscopeDeviceLeaked', 'warning', { rule: 'release-wait-stall', ...device }),
+      alert('VfioscopeRemovalStalled', 'warning', { rule: 'remove-stall', device: 'another' }),
+      alert('VfioscopeOpenRefused', 'warning', { rule: 'open-failed' }),
+      alert('VfioscopeDeviceRefused', 'warning', { rule: 'create-failed' }),
+      alert('VfioscopeFleetViolation', 'critical', { rule: 'create-failed' }),
+      ...ALERTS.filter(
+        ({ name, runbook }) => !runbook.rules && name !== 'VfioscopeFleetViolation',
+      ).map(({ name, severity }) => alert(name, severity)),
+    ];
+    const { ok } = await fetch(`${monitoring.alertmanager}/api/v2/alerts`, {
+      ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify(alerts),
+    });
+    assert.ok(ok);
+    const inhibited = async () => {
+      const answer = await fetch(`${monitoring.alertmanager}/api/v2/alerts?filter=cluster="east"`);
+      const all = (await answer.json()) as {
+        labels: Record<string, string>;
+        status: { inhibitedBy: string[] };
+      }[];
+      assert.equal(all.length, alerts.length);
+      return all
+        .filter(({ status }) => status.inhibitedBy.length > 0)
+        .map(({ labels }) => labels.alertname)
+        .sort();
+    };
+    await monitoring.until(
+      'Alertmanager has inhibited',
+      async () => (await inhibited()).length > 1,
+    );
+    assert.deepEqual(await inhibited(), ['VfioscopeDeviceLeaked', 'VfioscopeDeviceRefused']);
   });
 });

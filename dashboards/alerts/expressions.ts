@@ -6,9 +6,6 @@ const ALERTING = 'severity=~"warning|error"';
 /** Matches without the labels that only series of single objects have, so that sums can replace those. */
 const IGNORING_OBJECTS = 'ignoring (device, parent, vm)';
 
-/** How long a one-shot violation, which is never resolved, keeps its alert firing. */
-const ONE_SHOT_WINDOW = '15m';
-
 /**
  * Ongoing violations: one alert for each device, VM or parent, or one for each rule where objects have
  * no series of their own (`metrics.per_device`, `metrics.max_devices`). Severity and id are aggregated
@@ -18,26 +15,17 @@ export function ongoing(rules: readonly string[], severity = ALERTING): string {
   const matchers = `{${ruleMatcher(rules)}${severity}}`;
   return (
     `max without (violation_id, severity) (vfioscope_violation_info${matchers})\n` +
-    `or ${IGNORING_OBJECTS} max without (severity) (vfioscope_violations_open${matchers})`
+    `or ${IGNORING_OBJECTS} max without (severity) (vfioscope_violations_open${matchers} > 0)`
   );
-}
-
-/** One-shot violations of the last 15 minutes, by rule. */
-export function oneShot(rules: readonly string[]): string {
-  return increased(`vfioscope_violations_total{${ruleMatcher(rules)}${ALERTING}}`, 'severity');
 }
 
 /**
- * Counters that increased within the last 15 minutes. `increase()` is 0 for a counter whose first
- * sample is already above 0, which is usual for counters that appear with their first event: a series
- * that did not exist 15 minutes ago therefore counts as an increase.
- * @param without the label to aggregate away
+ * One-shot violations of the last minutes, by rule. They are compared by when they happened: a counter that is
+ * compared with an earlier sample seems to have grown when that sample is missing, after a scrape that failed.
  */
-function increased(series: string, without: string): string {
-  return (
-    `sum without (${without}) (increase(${series}[${ONE_SHOT_WINDOW}])) > 0\n` +
-    `or sum without (${without}) (${series} unless ${series} offset ${ONE_SHOT_WINDOW}) > 0`
-  );
+export function oneShot(rules: readonly string[]): string {
+  const series = `vfioscope_last_violation_timestamp_seconds{${ruleMatcher(rules)}${ALERTING}}`;
+  return `time() - max without (severity) (${series}) < $one_shot_seconds`;
 }
 
 /** Both kinds; a rule with an ongoing violation on the host raises no second alert for its one-shot ones. */
@@ -49,12 +37,11 @@ export function ongoingOrOneShot(
 }
 
 /**
- * Critical violations, for as long as the agent knows of them: until it restarts. The 10 minutes of
- * `last_over_time` keep the alert firing when a scrape fails.
+ * Critical violations, until the host is booted again: the agent keeps them over its restarts. The id is
+ * aggregated away, so that it stays the same alert when the violation occurs again.
  */
 export const CRITICAL =
-  `${ongoing([], 'severity="critical"')}\n` +
-  `or ${IGNORING_OBJECTS} max without (severity) (last_over_time(vfioscope_violations_total{severity="critical"}[10m])) > 0`;
+  'max without (violation_id) (vfioscope_critical_violation_timestamp_seconds) > 0';
 
 function ruleMatcher(rules: readonly string[]): string {
   return rules.length > 0 ? `rule=~"${rules.join('|')}",` : '';
@@ -71,6 +58,13 @@ export const OBJECT =
 /** Template: the host, and the object if the labels name one. */
 export const ON_HOST =
   'on {{ $labels.instance }}{{ with or $labels.device $labels.vm $labels.parent }} ({{ . }}){{ end }}';
+
+/** Template: the device or parent, VM and holder that the labels of a critical violation name. */
+export const CRITICAL_OBJECT =
+  '{{ with or $labels.device $labels.parent }} ({{ . }}){{ end }}' +
+  '{{ with $labels.vm_pid }} of the VM of {{ $labels.vm_comm }} (pid {{ . }}){{ end }}' +
+  '{{ with $labels.holder_pid }}, held by {{ $labels.holder_comm }} (pid {{ . }}' +
+  '{{ with $labels.systemd_unit }}, {{ . }}{{ end }}) then{{ end }}';
 
 /** Template: the processes that hold the device open. */
 export const HOLDERS =

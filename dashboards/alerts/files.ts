@@ -1,6 +1,8 @@
 /** The files generated from the alerts: rules for Prometheus, their tests, and the pages about them. */
 import { stringify } from 'yaml';
 import { RULES } from '../../src/catalogue.ts';
+import { rendered, scoped } from '../mixin/rendered.ts';
+import { DEFAULT_SETTINGS, type MixinSettings } from '../mixin/settings.ts';
 import type { Alert, TestCase } from './alert.ts';
 import { ALERTS, GROUPS } from './catalogue.ts';
 import { alertsPage } from './page.ts';
@@ -23,52 +25,88 @@ export function alertFiles(): Map<string, string> {
   ]);
 }
 
-/**
- * The file of alert rules.
- * @param scale factor of each `for`, for tests that cannot wait for minutes
- */
-export function alertRules(scale = 1): string {
+export interface Rendering {
+  readonly settings?: MixinSettings;
+  /** Factor of each time, for tests that cannot wait for minutes. */
+  readonly scale?: number;
+}
+
+/** The file of alert rules. */
+export function alertRules({ settings = DEFAULT_SETTINGS, scale = 1 }: Rendering = {}): string {
   const groups = GROUPS.map(({ title, alerts }) => ({
     name: `vfioscope: ${title.toLowerCase()}`,
-    rules: alerts.map((alert) => rule(alert, scale)),
+    rules: alerts.map((alert) => rule(alert, settings, scale)),
   }));
   return yaml({ groups });
 }
 
-function rule(alert: Alert, scale: number) {
-  const { name, expr, severity, summary, description } = alert;
+function rule(alert: Alert, settings: MixinSettings, scale: number) {
+  const { name, severity, expr, summary, description, keepFiring } = alert;
   return {
     alert: name,
-    expr,
+    expr: scaled(rendered(expr, settings), scale),
     ...(alert.for > 0 ? { for: duration(alert.for * scale) } : {}),
+    ...(keepFiring && settings.keep_firing
+      ? { keep_firing_for: duration(keepFiring * scale) }
+      : {}),
     labels: { severity },
-    annotations: { summary, description, runbook_url: `${RUNBOOKS}/${name}.md` },
+    annotations: {
+      summary: withClusterLabel(summary, settings),
+      description: withClusterLabel(description, settings),
+      runbook_url: runbookUrl(alert, settings),
+    },
   };
 }
 
-/** The file of recording rules. @param scale factor of the evaluation interval, as for alertRules() */
-export function recordingRules(scale = 1): string {
-  const rules = RECORDINGS.map(({ record, expr }) => ({ record, expr }));
+/** Shortens the ranges and offsets of an expression as well, which are of minutes to days. */
+function scaled(expr: string, scale: number): string {
+  if (scale === 1) return expr;
+  return expr.replace(/(\[|offset )(\d+)([mhd])/g, (_all, before: string, count, unit: string) => {
+    const seconds = { m: 60, h: 3600, d: 86_400 }[unit] ?? 1;
+    return before + duration(Number(count) * seconds * scale);
+  });
+}
+
+function withClusterLabel(template: string, { cluster_label: label }: MixinSettings): string {
+  return template.replaceAll('$labels.cluster', `$labels.${label}`);
+}
+
+/** A template, because it names a host, and the rule where the page is about several. */
+function runbookUrl({ name, about, runbook }: Alert, settings: MixinSettings): string {
+  const answering = scoped('topk(1, up == 1)', settings);
+  const instance =
+    about === undefined
+      ? '{{ $labels.instance }}'
+      : `{{ with query ${JSON.stringify(answering)} }}{{ . | first | label "instance" }}{{ end }}`;
+  const anchor = (runbook.rules ?? []).length > 1 ? '#{{ $labels.rule }}' : '';
+  return (
+    settings.runbook_url.replaceAll('{instance}', instance).replaceAll('{alert}', name) + anchor
+  );
+}
+
+/** The file of recording rules. */
+export function recordingRules({ settings = DEFAULT_SETTINGS, scale = 1 }: Rendering = {}): string {
+  const rules = RECORDINGS.map(({ record, expr }) => ({ record, expr: rendered(expr, settings) }));
   const interval = duration(RECORDING_INTERVAL * scale);
   return yaml({ groups: [{ name: 'vfioscope: sums for each host', interval, rules }] });
 }
 
-/** The input of `promtool test rules`: for each alert a case that fires and one that does not. */
+/** The input of `promtool test rules`: for each alert cases in which it fires and cases in which it does not. */
 function alertTests(): string {
   return yaml({
     rule_files: ['alerts.yml', 'recording.yml'],
     evaluation_interval: '1m',
-    tests: ALERTS.flatMap((alert) => [
-      test(alert, alert.fires, [expectedSample(alert)]),
-      test(alert, alert.doesNotFire, []),
-    ]),
+    tests: ALERTS.flatMap((alert) =>
+      [alert.fires, alert.doesNotFire, ...(alert.also ?? [])].map((one) => test(alert, one)),
+    ),
   });
 }
 
-function test({ name }: Alert, { title, series, at }: TestCase, expected: readonly string[]) {
-  const targets = series.some((one) => one.startsWith('up')) ? [] : ['up 1x120'];
+function test(alert: Alert, { title, series, at, labels, others = [] }: TestCase & Firing) {
+  const targets = series.some((one) => one.startsWith('up')) ? [] : ['up 1x2000'];
+  const expected = [...others, ...(labels ? [expectedLabels(alert, labels)] : [])];
   return {
-    name: `${name} ${expected.length > 0 ? 'fires' : 'does not fire'}: ${title}`,
+    name: `${alert.name} ${labels ? 'fires' : 'does not fire'}: ${title}`,
     interval: '1m',
     input_series: [...targets, ...series].map(asScraped),
     promql_expr_test: [
@@ -76,31 +114,33 @@ function test({ name }: Alert, { title, series, at }: TestCase, expected: readon
         // The query takes all alerts, so that the test fails if another alert fires as well.
         expr: 'ALERTS{alertstate="firing"}',
         eval_time: `${at}m`,
-        exp_samples: expected.map((labels) => ({ labels, value: 1 })),
+        exp_samples: expected.map((one) => ({
+          labels: `ALERTS{${pairs({ alertstate: 'firing', ...one }).join(',')}}`,
+          value: 1,
+        })),
       },
     ],
   };
 }
 
-const TARGET = { job: 'vfioscope', instance: 'host1:10055' };
-
-/** Adds the labels that a scrape of the target adds. */
-function asScraped(series: string): { series: string; values: string } {
-  const [, name = '', labels = '', values = ''] = /^(\w+)(?:\{(.*)\})? (.+)$/.exec(series) ?? [];
-  const target = labels.includes('job=') ? { instance: TARGET.instance } : TARGET;
-  return { series: `${name}{${[labels, ...pairs(target)].filter(Boolean).join(',')}}`, values };
+/** The labels with which an alert fires, if it does. */
+interface Firing {
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
-function expectedSample({ name, severity, expr, fires }: Alert): string {
-  // Sums over hosts and absent() have no label of a single host.
-  const { instance, job } = TARGET;
-  const target = expr.startsWith('absent(')
-    ? {}
-    : expr.includes('without (instance')
-      ? { job }
-      : { instance, job };
-  const labels = { alertname: name, alertstate: 'firing', severity, ...target, ...fires.labels };
-  return `ALERTS{${pairs(labels).join(',')}}`;
+const TARGET = { job: 'vfioscope', instance: 'host1:10055' };
+
+/** Adds the labels that a scrape of the target adds, where the series has none of its own. */
+function asScraped(series: string): { series: string; values: string } {
+  const [, name = '', labels = '', values = ''] = /^(\w+)(?:\{(.*)\})? (.+)$/.exec(series) ?? [];
+  const target = Object.entries(TARGET).filter(([label]) => !labels.includes(`${label}=`));
+  const all = [labels, ...pairs(Object.fromEntries(target))].filter(Boolean);
+  return { series: `${name}{${all.join(',')}}`, values };
+}
+
+function expectedLabels({ name, severity, about }: Alert, labels: NonNullable<Firing['labels']>) {
+  const target = about === 'fleet' ? {} : TARGET;
+  return { alertname: name, severity, ...target, ...labels };
 }
 
 function pairs(labels: Readonly<Record<string, string>>): string[] {

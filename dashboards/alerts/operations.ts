@@ -15,54 +15,71 @@ export const OPERATIONS: AlertGroup = {
   description: 'From sums that every agent exports, independent of its rules.',
   alerts: [
     {
-      name: 'VfioscopeCreateStalled',
+      name: 'VfioscopeOperationStuck',
       severity: 'warning',
-      for: 300,
+      for: 60,
       rationale:
-        'Large vGPUs take a minute to set up, and creations on one parent wait for each other. When at ' +
-        'least one device was in creation for five minutes without a break, that is no longer set-up.',
-      expr: 'sum without (state) (vfioscope_devices{state="creating"}) > 0',
+        'Rules report stalls earlier and know more about them. This alert covers what they do not: calls of a ' +
+        'device that is older than the agent, rules that are disabled or inactive. Nothing takes ten minutes ' +
+        'that works.',
+      expr:
+        'time() - vfioscope_operation_oldest_start_timestamp_seconds > $operation_stuck_seconds\n' +
+        'unless on (cluster, job, instance) vfioscope_violations_open{rule=~".+-stall|request-ignored"} > 0',
       summary:
-        'A device creation on {{ $labels.parent }} of {{ $labels.instance }} does not return',
+        'A call ({{ $labels.operation }}) on {{ $labels.instance }} has not returned for {{ $value | humanizeDuration }}',
       description:
-        'For more than five minutes, devices of type {{ $labels.mdev_type }} have been in creation on {{ $labels.parent }} of {{ $labels.instance }} without a break ({{ $value }} now). The process that writes to "create" is blocked in the kernel, and further creations on that parent may wait behind it.',
+        'The oldest call of the operation {{ $labels.operation }} on {{ $labels.instance }} has been in progress for {{ $value | humanizeDuration }}, and no rule reports a stall there. Its process is blocked in the kernel, and what is done to the same device or parent waits behind it. GET /api/v1/operations on the agent of that host shows it.',
       runbook: {
-        firstDo: 'Stop whatever requests more devices of that parent.',
+        firstDo:
+          'Read which call it is, about which device, and where its thread is blocked (step 1).',
         firstDont:
-          'Do not count on killing the creator: one that is blocked uninterruptibly cannot be killed.',
+          'Do not kill its process, and do not remove the device: one more task would wait.',
         confirm: [
           {
-            shows: 'Which devices are in creation, since when, and by which process.',
-            command: `curl -s ${API}/api/v1/devices | jq '.devices[] | select(.state == "creating") | {id, parent, mdevType, created, createdBy}'`,
+            shows: 'The calls in flight, oldest first, with the kernel stack of each.',
+            command: `curl -s ${API}/api/v1/operations | jq '.operations[]'`,
           },
           {
-            shows: 'Where their creators are blocked in the kernel.',
-            command: 'grep -A 12 mdev_device_create /proc/[0-9]*/stack',
+            shows:
+              'The same without the agent: threads that are in mdev or VFIO, with the functions that called these.',
+            command:
+              'grep -lE \'mdev_|vfio_\' /proc/[0-9]*/task/[0-9]*/stack 2>/dev/null | while read -r stack; do echo "$stack"; sudo cat "$stack"; done',
           },
           DRIVER_LOG,
         ],
         fix:
-          'If the driver waits for firmware or hardware, reset that as its vendor describes. A creator ' +
-          'that cannot be killed requires a reboot.',
-        why:
-          'A write to `create` does not return: the driver does not finish setting the device up. The ' +
-          'histogram of durations counts a call only when it returns, so it does not show this one.',
-        falsePositives:
-          'A script that creates hundreds of devices one after the other: one is always in creation.',
+          'If the driver waits for firmware or hardware, reset that as its vendor describes. A process in ' +
+          'state D that cannot be killed requires a reboot.',
+        why: 'A call of mdev, VFIO or KVM that began long ago has not returned.',
+        falsePositives: 'A removal that waits for a guest that somebody migrates away.',
       },
       fires: {
-        title: 'a driver hangs in its probe function',
-        series: ['vfioscope_devices{state="creating",parent="gpu0",mdev_type="A40-8Q"} _ 1x20'],
-        at: 10,
-        labels: { parent: 'gpu0', mdev_type: 'A40-8Q' },
+        title: 'a driver hangs, and the rule is disabled',
+        series: ['vfioscope_operation_oldest_start_timestamp_seconds{operation="create"} _ 60x30'],
+        at: 15,
+        labels: { operation: 'create' },
       },
       doesNotFire: {
-        title: 'a creation takes three minutes, and another follows later',
-        series: [
-          'vfioscope_devices{state="creating",parent="gpu0",mdev_type="A40-8Q"} _ 1x2 stale _ _ 1x2 stale',
-        ],
-        at: 10,
+        title: 'one create follows the other, each takes a minute',
+        series: ['vfioscope_operation_oldest_start_timestamp_seconds{operation="create"} 0+60x30'],
+        at: 15,
       },
+      also: [
+        {
+          title: 'a rule reports the stall',
+          series: [
+            'vfioscope_operation_oldest_start_timestamp_seconds{operation="create"} _ 60x30',
+            'vfioscope_violations_open{rule="create-stall",severity="error"} 0 1x30',
+          ],
+          at: 15,
+          others: [
+            {
+              ...{ alertname: 'VfioscopeCallStalled', severity: 'warning', rule: 'create-stall' },
+              ...{ instance: 'host1:10055', job: 'vfioscope' },
+            },
+          ],
+        },
+      ],
     },
     {
       name: 'VfioscopeZombieVms',
@@ -162,10 +179,14 @@ export const OPERATIONS: AlertGroup = {
         'capacity: today, not at night. VMs that restart give their instance back within the 15 minutes.',
       // Types share the capacity of their parent, so a type that nobody uses may stay at zero: only
       // types with devices count.
-      expr: 'sum without (instance, parent) (vfioscope_parent_available_instances) == 0 and on (mdev_type) vfioscope_devices',
-      summary: 'No host can create another {{ $labels.mdev_type }}',
+      expr:
+        'sum by (cluster, job, mdev_type) (vfioscope_parent_available_instances) == 0\n' +
+        'and on (cluster, job, mdev_type) vfioscope_devices',
+      about: 'fleet',
+      summary:
+        'No host{{ with $labels.cluster }} of {{ . }}{{ end }} can create another {{ $labels.mdev_type }}',
       description:
-        'No parent of any host that this Prometheus scrapes has an instance of {{ $labels.mdev_type }} left, so the next VM that needs one cannot be placed. Hosts whose agent cannot be scraped are not counted.',
+        'No parent of any host{{ with $labels.cluster }} of {{ . }}{{ end }} has an instance of {{ $labels.mdev_type }} left, so the next VM that needs one cannot be placed. Hosts whose agent cannot be scraped are not counted.',
       runbook: {
         firstDo:
           'Find the devices of that type that nobody uses (step 1: states other than `open`).',
@@ -199,7 +220,7 @@ export const OPERATIONS: AlertGroup = {
           'vfioscope_parent_available_instances{parent="gpu1",mdev_type="A40-1B"} 4x60',
         ],
         at: 20,
-        labels: { mdev_type: 'A40-8Q' },
+        labels: { job: 'vfioscope', mdev_type: 'A40-8Q' },
       },
       doesNotFire: {
         title: 'another parent has one left',
@@ -211,6 +232,25 @@ export const OPERATIONS: AlertGroup = {
         ],
         at: 20,
       },
+      also: [
+        {
+          title: 'one of two clusters has none left, the other has',
+          series: [
+            'vfioscope_devices{state="open",parent="gpu0",mdev_type="A40-8Q",cluster="east"} 6x60',
+            'vfioscope_devices{state="open",parent="gpu0",mdev_type="A40-8Q",cluster="west"} 6x60',
+            'vfioscope_parent_available_instances{parent="gpu0",mdev_type="A40-8Q",cluster="east"} 0x60',
+            'vfioscope_parent_available_instances{parent="gpu0",mdev_type="A40-8Q",cluster="west"} 1x60',
+          ],
+          at: 20,
+          labels: { job: 'vfioscope', mdev_type: 'A40-8Q', cluster: 'east' },
+          others: [
+            {
+              ...{ alertname: 'VfioscopeParentFull', severity: 'info' },
+              ...{ instance: 'host1:10055', job: 'vfioscope', parent: 'gpu0', cluster: 'east' },
+            },
+          ],
+        },
+      ],
     },
   ],
 };

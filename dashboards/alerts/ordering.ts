@@ -1,7 +1,14 @@
 /** Alerts on ordering violations: steps of a lifecycle out of order, or by the wrong process. */
 import { type Alert, type AlertGroup, API, type Runbook, violations } from './alert.ts';
-import { CRITICAL, EVIDENCE, HOLDERS, ON_HOST, oneShot, ongoingOrOneShot } from './expressions.ts';
-import { oneShotSeries } from './test-series.ts';
+import {
+  CRITICAL,
+  CRITICAL_OBJECT,
+  EVIDENCE,
+  ON_HOST,
+  oneShot,
+  ongoingOrOneShot,
+} from './expressions.ts';
+import { criticalLabels, criticalSeries, oneShotSeries } from './test-series.ts';
 
 const REFUSED_OPENS = [
   'open-failed',
@@ -39,11 +46,14 @@ const ALERTS: readonly Alert[] = [
     for: 0,
     rationale:
       'One violation is enough: the kernel may crash, or give memory to two owners, at the next close. ' +
-      'The alert fires until the agent restarts, as it does on a reboot, because only a reboot makes ' +
-      'the host safe.',
+      'The alert fires until the host is booted again, because only that makes it safe: the agent keeps ' +
+      'critical violations over its restarts. It fires on for ten minutes when the agent does not answer; ' +
+      'then VfioscopeHostLost takes over.',
+    keepFiring: 600,
     expr: CRITICAL,
-    summary: `{{ $labels.rule }}: kernel memory on {{ $labels.instance }} is at risk`,
-    description: `A device or VM was handled in an order that can crash the kernel: {{ $labels.rule }} ${ON_HOST}. Do not close, remove or unload anything there before you have read the evidence.${HOLDERS}${EVIDENCE}`,
+    summary:
+      '{{ $labels.rule }}: kernel memory on {{ $labels.instance }} is at risk{{ with or $labels.device $labels.parent }} ({{ . }}){{ end }}',
+    description: `A device or VM was handled in an order that can crash the kernel: {{ $labels.rule }} on {{ $labels.instance }}${CRITICAL_OBJECT}. Do not close, remove or unload anything there before you have read the evidence.${EVIDENCE}`,
     runbook: {
       firstDo:
         'Save the evidence (`curl …/api/v1/violations/ID > evidence.json`), then migrate or save the ' +
@@ -76,18 +86,91 @@ const ALERTS: readonly Alert[] = [
         ...['open-during-unregister', 'remove-races-parent-unregister'],
         'create-races-parent-unregister',
       ],
-      falsePositives: `${PATCHED_KERNEL} If you decide after this not to reboot, silence the alert for that instance and rule.`,
+      falsePositives: `${PATCHED_KERNEL} If you decide after this not to reboot, silence the alert for that instance and rule; nothing else of the host is silenced with it.`,
     },
     fires: {
       title: 'a device is torn down while a process has it open',
-      series: [oneShotSeries('removed-while-open', 'critical')],
+      series: [criticalSeries('removed-while-open')],
       at: 4,
-      labels: { rule: 'removed-while-open' },
+      labels: criticalLabels('removed-while-open'),
     },
     doesNotFire: {
       title: 'the counter of the rule exists and is 0',
       series: ['vfioscope_violations_total{rule="removed-while-open",severity="critical"} 0x60'],
       at: 30,
+    },
+    also: [
+      {
+        title: 'the agent restarts, and has kept it',
+        series: [criticalSeries('removed-while-open', '_ _ _ 180x5 stale _ 180x60')],
+        at: 30,
+        labels: criticalLabels('removed-while-open'),
+      },
+      {
+        title: 'a scrape fails, and it is no second alert',
+        series: [criticalSeries('removed-while-open', '_ _ _ 180x5 stale 180x60')],
+        at: 9,
+        labels: criticalLabels('removed-while-open'),
+      },
+    ],
+  },
+  {
+    name: 'VfioscopeHostLost',
+    severity: 'critical',
+    for: 300,
+    rationale:
+      'A host whose kernel was at risk and whose agent no longer answers has probably crashed. Without this ' +
+      'alert the page would resolve, because the series of the host end. It fires for a day at most.',
+    expr:
+      'max without (violation_id) (last_over_time(vfioscope_critical_violation_timestamp_seconds[1d]))\n' +
+      'unless on (cluster, job, instance) up == 1',
+    about: 'silent',
+    summary:
+      '{{ $labels.instance }} does not answer after a critical violation ({{ $labels.rule }})',
+    description: `The agent on {{ $labels.instance }} has not answered for five minutes, and the kernel of that host was at risk before: {{ $labels.rule }}${CRITICAL_OBJECT}. The host may have crashed.`,
+    runbook: {
+      firstDo:
+        'Find out whether the host runs: its console, its management controller, a ping. If it crashed, save ' +
+        'what the console and the crash dump show.',
+      firstDont:
+        'Do not start its guests elsewhere before you know that they do not run any more: two that write to one disk destroy it.',
+      confirm: [
+        { shows: 'Once the host answers: since when it runs.', command: 'uptime' },
+        {
+          shows:
+            'Which critical violations the agents of this boot have found; none after a reboot.',
+          command: `curl -s '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message}'`,
+        },
+        {
+          shows: 'The end of the kernel log of the previous boot.',
+          command: 'journalctl -k -b -1 -n 100',
+        },
+      ],
+      fix:
+        'If it was booted again, the alert ends with the first scrape. Report the violation to the vendor of ' +
+        'the driver, with the crash dump. If only the agent is gone, start it: the kernel is still at risk.',
+      why: 'The agent of a host cannot be scraped any more, after a violation that may crash its kernel.',
+      falsePositives:
+        'Somebody stopped the agent, or took the host out of service, without a reboot that would have made ' +
+        'its kernel safe.',
+    },
+    fires: {
+      title: 'the host crashes ten minutes after a critical violation',
+      series: ['up 1x13 0x40', criticalSeries('removed-while-open', '_ _ _ 180x10 stale')],
+      at: 25,
+      labels: criticalLabels('removed-while-open'),
+      // Its agent is down as well; the page is about the same host.
+      others: [
+        {
+          ...{ alertname: 'VfioscopeAgentDown', severity: 'warning' },
+          ...{ instance: 'host1:10055', job: 'vfioscope' },
+        },
+      ],
+    },
+    doesNotFire: {
+      title: 'the host is booted again, which makes its kernel safe',
+      series: ['up 1x10 0x3 1x60', criticalSeries('removed-while-open', '_ _ _ 180x7 stale')],
+      at: 40,
     },
   },
   oneShotAlert('VfioscopeDeviceRefused', REFUSED_DEVICES, {
@@ -283,16 +366,29 @@ const ALERTS: readonly Alert[] = [
       falsePositives: PATCHED_KERNEL,
     },
     fires: {
-      title: 'the first violation of an agent is a device that was registered twice',
-      series: ['vfioscope_violations_total{rule="vfio-double-register",severity="error"} 1x20'],
+      title: 'a device was registered twice before Prometheus first scraped the agent',
+      series: [
+        'vfioscope_last_violation_timestamp_seconds{rule="vfio-double-register",severity="error"} 0x20',
+      ],
       at: 3,
       labels: { rule: 'vfio-double-register' },
     },
     doesNotFire: {
-      title: 'the violation was half an hour ago',
-      series: ['vfioscope_violations_total{rule="vfio-double-register",severity="error"} 1x60'],
+      title: 'the violation was half an hour ago, and a scrape failed 15 minutes ago',
+      series: [
+        'vfioscope_last_violation_timestamp_seconds{rule="vfio-double-register",severity="error"} 0x24 stale 0x60',
+      ],
       at: 40,
     },
+    also: [
+      {
+        title: 'Prometheus did not run for 12 minutes',
+        series: [
+          'vfioscope_last_violation_timestamp_seconds{rule="vfio-double-register",severity="error"} 0x10 _x11 0x60',
+        ],
+        at: 26,
+      },
+    ],
   },
   {
     name: 'VfioscopeManyNotices',
@@ -301,7 +397,7 @@ const ALERTS: readonly Alert[] = [
     rationale:
       'Correct software may cause single violations of severity info. More than ten within 15 minutes ' +
       'come from a tool that repeats what does not work.',
-    expr: 'sum without (severity) (increase(vfioscope_violations_total{severity="info"}[15m])) > 10',
+    expr: 'sum without (severity) (increase(vfioscope_violations_total{severity="info"}[15m])) > $notices',
     summary:
       '{{ $labels.rule }}: {{ $value | printf "%.0f" }} times within 15 minutes on {{ $labels.instance }}',
     description: `The rule {{ $labels.rule }} fired {{ $value | printf "%.0f" }} times within 15 minutes on {{ $labels.instance }}. Each of these violations is harmless by itself; this many come from a tool that repeats what does not work.${EVIDENCE}`,
@@ -395,6 +491,6 @@ export const ORDERING: AlertGroup = {
   title: 'Ordering violations',
   description:
     'One alert for each class of [rules](rules/README.md) that need the same response. One-shot ' +
-    'violations are never resolved, so their alerts fire for 15 minutes; only VfioscopeMemoryAtRisk stays.',
+    'violations are never resolved, so their alerts fire for 15 minutes; only VfioscopeMemoryAtRisk stays, until the next boot.',
   alerts: ALERTS,
 };

@@ -1,7 +1,9 @@
 /** docs/alerts.md: which alerts there are, and how to set them up. */
+import { stringify } from 'yaml';
 import { wrapped } from '../../src/engine/description.ts';
 import { code, table } from '../../src/markdown.ts';
 import type { Alert, AlertGroup } from './alert.ts';
+import { ALERTMANAGER } from './alertmanager.ts';
 import { firingDelay } from './firing-delay.ts';
 import type { Recording } from './recording.ts';
 
@@ -28,52 +30,42 @@ const REFERENCE = `## Set-up
 # prometheus.yml
 rule_files: [alerts.yml, recording.yml]
 scrape_configs:
-  - job_name: vfioscope # two of the alerts match this name
+  - job_name: vfioscope
     scrape_interval: 15s
-    static_configs: [{ targets: ['host1:10055', 'host2:10055'] }]
+    static_configs: [{ targets: ['host1:10055', 'host2:10055'], labels: { cluster: east } }]
 alerting:
   alertmanagers: [{ static_configs: [{ targets: ['localhost:9093'] }] }]
 \`\`\`
 
 \`\`\`yaml
-# alertmanager.yml
-route:
-  receiver: tickets
-  group_by: [alertname, instance]
-  routes:
-    - { matchers: ['severity = critical'], receiver: pager }
-    - { matchers: ['severity = info'], receiver: nobody }
-receivers: [{ name: pager }, { name: tickets }, { name: nobody }] # configure the first two
-inhibit_rules:
-  # Whoever is paged for a host does not need its warnings as well.
-  - source_matchers: ['alertname = VfioscopeMemoryAtRisk']
-    target_matchers: ['alertname =~ "Vfioscope.+"', 'severity = warning']
-    equal: [instance]
+# alertmanager.yml; give the receivers pager and tickets a way to be received
+${stringify(ALERTMANAGER, { lineWidth: 100, flowCollectionPadding: false }).trimEnd()}
 \`\`\`
 
-The rules need Prometheus 2.42 or later, or vmalert with VictoriaMetrics 1.79 or later. The rulers of Thanos
-and Mimir evaluate rules as Prometheus does, but were not tested.
+Nothing inhibits the alerts of the group *The agent*. A page that is silenced mutes only warnings about the same
+device.
 
-The annotation \`runbook_url\` is a path in this repository. Replace it by the address of your copy:
+The rules run on Prometheus 2.42 and later; both 2.42 and 3.5 are tested. vmalert needs version 1.91 for
+\`keep_firing_for\`, or rules that are rendered without it. The rulers of Thanos and Mimir evaluate rules as
+Prometheus does, but were not tested.
 
-\`\`\`sh
-sed -i 's,docs/runbooks/,https://wiki.example.org/vfioscope/runbooks/,' alerts.yml
-\`\`\`
-
-Runbooks assume that the agent listens on 127.0.0.1:10055 and is the systemd unit \`vfioscope\`.
+Job name, cluster label, address of the runbooks and thresholds are settings: [mixin](mixin.md). By default
+\`runbook_url\` is a page that the agent itself serves.
 
 If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
-[alerts.test.yml](../dashboards/alerts.test.yml) contains a case that fires and a similar one that does not
-for each alert.
+[alerts.test.yml](../dashboards/alerts.test.yml) contains cases that fire and similar ones that do not for each alert.
 
 ## Behaviour
 
 - **Labels.** An alert names the device, VM or parent where it has series of its own (\`metrics.per_device\`,
-  \`metrics.max_devices\`). Otherwise one alert stands for all violations of a rule on a host.
+  \`metrics.max_devices\`). Otherwise one alert stands for all violations of a rule on a host. A critical one always
+  names device, VM and the first holder.
 - **Severity changes.** The alert stays the same one when the severity of its violation rises.
-- **One-shot violations.** They are never resolved, so their alerts fire for 15 minutes. Repeated one-shot
-  violations of one rule and device count as one violation, so the alert fires for the first of them.
-- **First scrape.** A violation that exists when Prometheus first scrapes an agent raises its alert as well.
+- **One-shot violations.** They are never resolved, so their alerts fire for 15 minutes after the latest one.
+- **Critical violations.** The agent keeps them in \`state.directory\` over its restarts, so VfioscopeMemoryAtRisk
+  fires until the host is booted again. When the host stops answering, VfioscopeHostLost fires.
+- **First scrape, gaps.** Alerts compare when something happened with the time, not a counter with its past: what
+  happened before Prometheus first scraped an agent raises its alert, and a scrape that fails raises none.
 - **Agent down.** While an agent cannot be scraped, the alerts of its host clear and VfioscopeAgentDown fires.
 - **Process names.** The name in a description is the one that the process gave itself.`;
 

@@ -23,6 +23,11 @@ export const RECORDINGS: readonly Recording[] = [
     help: '1 for each agent that answers',
   },
   {
+    record: 'cluster:vfioscope_targets:count',
+    expr: 'count by (cluster, job) (up)',
+    help: 'Targets of the agents, also those that do not answer; the alert VfioscopeTargetsGone compares it with yesterday',
+  },
+  {
     record: 'state:vfioscope_devices:sum',
     expr: 'sum without (parent, mdev_type) (vfioscope_devices)',
     help: 'Devices of each host, by state',

@@ -2,6 +2,8 @@
 import { wrapped } from '../../src/engine/description.ts';
 import type { Rule } from '../../src/engine/rule.ts';
 import { plain } from '../../test/generate/rules-document.ts';
+import { rendered } from '../mixin/rendered.ts';
+import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
 import type { Alert, Step } from './alert.ts';
 import { firingDelay } from './firing-delay.ts';
 
@@ -30,7 +32,7 @@ export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
     '## Why it fires',
     text(runbook.why),
     text(`Severity ${severity}, fires ${firingDelay(alert.for)}. ${rationale}`),
-    `\`\`\`promql\n${expr}\n\`\`\``,
+    `\`\`\`promql\n${rendered(expr, DEFAULT_SETTINGS)}\n\`\`\``,
     '## False positives',
     text(runbook.falsePositives),
     '[All alerts](../alerts.md)\n',

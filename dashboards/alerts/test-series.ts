@@ -11,9 +11,25 @@ export function ongoingSeries(rule: string, severity: string, minutes: number): 
   ];
 }
 
-/** The counter of a rule, which a one-shot violation increases in the third minute. */
+/** A one-shot violation in the third minute; promtool begins at 0 s. */
 export function oneShotSeries(rule: string, severity: string): string {
-  return `vfioscope_violations_total{rule="${rule}",severity="${severity}"} 0x2 1x60`;
+  return `vfioscope_last_violation_timestamp_seconds{rule="${rule}",severity="${severity}"} _ _ _ 180x60`;
+}
+
+/** A critical violation of that device from the third minute on. */
+export function criticalSeries(rule: string, values = '_ _ _ 180x60'): string {
+  const labels = Object.entries({ violation_id: 'v1-0', ...criticalLabels(rule) });
+  const text = labels.map(([name, value]) => `${name}="${value}"`).join(',');
+  return `vfioscope_critical_violation_timestamp_seconds{${text}} ${values}`;
+}
+
+/** The labels of an alert about that violation. */
+export function criticalLabels(rule: string): Record<string, string> {
+  return {
+    ...{ rule, device: DEVICE, parent: 'gpu0', vm_pid: '600', vm_comm: 'qemu-system-x86' },
+    ...{ holder_pid: '600', holder_comm: 'qemu-system-x86' },
+    systemd_unit: 'machine-qemu-1-web-3.scope',
+  };
 }
 
 /** The labels of an alert about that device. */

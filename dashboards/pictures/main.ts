@@ -44,7 +44,7 @@ async function drawAll(): Promise<void> {
   const hosts = new SimulatedHosts();
   await hosts.start();
   const interval = `${SCRAPES_MS}ms`;
-  const rules = { files: { 'recording.yml': recordingRules(SCALE) }, every: interval };
+  const rules = { files: { 'recording.yml': recordingRules({ scale: SCALE }) }, every: interval };
   const engine = await TimeSeries.prometheus(hosts.targets, interval, { rules });
   try {
     // Counters have to be seen before they grow, or their increase is not known.

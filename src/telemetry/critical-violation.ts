@@ -3,6 +3,8 @@
  * freed what is in use stays unsafe until the next boot, whatever the agent does meanwhile.
  */
 
+import type { Violation } from '../engine/violation.ts';
+
 /** What metrics show of one. */
 export interface CriticalViolation {
   /** The id of the violation, never used by another run. */
@@ -20,4 +22,18 @@ export interface CriticalViolation {
   readonly systemdUnit: string;
   /** When it last occurred, seconds since 1970. */
   readonly at: number;
+}
+
+/** All but the id and the rule. */
+export type CriticalSeries = Omit<CriticalViolation, 'id' | 'rule'>;
+
+/** @param at seconds since 1970 */
+export function criticalSeries(violation: Violation, at: number): CriticalSeries {
+  const { device = '', parent = '', vm, holders } = violation;
+  const [holder] = holders;
+  return {
+    ...{ device, parent, vmPid: `${vm?.pid ?? ''}`, vmComm: vm?.comm ?? '' },
+    ...{ holderPid: `${holder?.task.pid ?? ''}`, holderComm: holder?.task.comm ?? '' },
+    ...{ systemdUnit: holder?.group?.unit ?? '', at },
+  };
 }

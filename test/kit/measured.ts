@@ -5,6 +5,7 @@ import type { Host } from '../../src/events/host.ts';
 import { KIND_COUNT, kindIndexOf } from '../../src/events/points.ts';
 import type { Device, Vm } from '../../src/lifecycle/objects.ts';
 import type { WorldOptions } from '../../src/lifecycle/world.ts';
+import { criticalSeries } from '../../src/telemetry/critical-violation.ts';
 import { ExportCounts } from '../../src/telemetry/export-counts.ts';
 import { InternalErrors } from '../../src/telemetry/internal-errors.ts';
 import type { Format } from '../../src/telemetry/metrics/exposition.ts';
@@ -77,7 +78,14 @@ export class Measured extends ScenarioRunner {
       kernelLogSkipped: () => 0,
       exported: this.exported,
       internalErrors: new InternalErrors(),
-      criticals: () => [],
+      criticals: () =>
+        this.engine
+          .list()
+          .filter(({ severity }) => severity === 'critical')
+          .map((one) => {
+            const series = criticalSeries(one, BOOTED + one.lastSeen / SECOND);
+            return { id: one.id, rule: one.rule, ...series };
+          }),
       traceIdOf,
       ...given,
     };

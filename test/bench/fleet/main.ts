@@ -68,8 +68,8 @@ async function allScraped(): Promise<void> {
 async function startEngines(): Promise<void> {
   // Rules are evaluated every minute, a smoke test's as much more often as it scrapes more often.
   const scale = interval / INTERVAL;
-  const recording = { 'recording.yml': recordingRules(scale) };
-  const all = { 'alerts.yml': alertRules(scale), ...recording };
+  const recording = { 'recording.yml': recordingRules({ scale }) };
+  const all = { 'alerts.yml': alertRules({ scale }), ...recording };
   const every = `${60 * scale}s`;
   const { targets } = fleet;
   const scrapes = `${interval}s`;
