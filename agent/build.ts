@@ -6,6 +6,7 @@ import { chmodSync, copyFileSync, rmSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'rolldown';
+import { buildDocuments } from './build-documents.ts';
 
 /** The modules that run until the probes are attached and that is logged: they are bundled into one file. */
 const START = ['main.ts', 'commands/run.ts', 'runtime/log.ts'].map((path) =>
@@ -150,5 +151,6 @@ await build({
     },
   },
 });
+buildDocuments('docs', 'dist/docs');
 chmodSync('dist/agent/main.js', 0o755);
 copyFileSync('package.json', 'dist/package.json');

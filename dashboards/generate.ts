@@ -3,12 +3,13 @@
  * that the committed files are current, and exits with 1 when one is not.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { build } from './board.ts';
 import { BOARDS } from './catalogue.ts';
+import { boardJson } from './mixin/board.ts';
+import { DEFAULT_SETTINGS } from './mixin/settings.ts';
 
 for (const board of BOARDS) {
   const target = new URL(`${board.name}.json`, import.meta.url);
-  const json = `${JSON.stringify(build(board), null, 2)}\n`;
+  const json = boardJson(board, DEFAULT_SETTINGS);
   if (!process.argv.includes('--check')) {
     writeFileSync(target, json);
   } else if (readFileSync(target, 'utf8') !== json) {

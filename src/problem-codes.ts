@@ -111,14 +111,6 @@ export const PROBLEM_CODES = {
     cause: 'The address of metrics and API is not an address of this host, or may not be used.',
     remedy: 'Set an address of this host (`--listen`), such as `127.0.0.1:10055`.',
   },
-  'mixin.unreadable': {
-    cause: 'The settings of the mixin cannot be read, or are no YAML.',
-    remedy: 'Correct the path or the file.',
-  },
-  'mixin.wrong-setting': {
-    cause: 'A setting of the mixin is unknown or has a wrong value.',
-    remedy: '[mixin.md](mixin.md) lists the settings.',
-  },
   'output.unwritable': {
     cause:
       'The standard output of a command cannot be written: its disk is full, or its reader has gone.',

@@ -1,4 +1,5 @@
 /** What the HTTP server and the metrics read from a running agent. */
+import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
 import type { ServerSource } from '../../src/http/server.ts';
@@ -20,6 +21,9 @@ import type { WallClock } from './wall-clock.ts';
 
 /** ns. A driver is not asked again for its available instances while its last answer is younger. */
 const INSTANCES_FRESH = 60 * SECOND;
+
+/** Beside the bundle that has this module. */
+const DOCUMENTS = fileURLToPath(new URL('../docs', import.meta.url));
 
 export interface MetricsParts {
   readonly version: string;
@@ -96,6 +100,7 @@ export function serverSource(parts: ServerParts): ServerSource {
     notReady: () => notReady(probes(), source.shortage),
     losses: () => ({ ...state.losses, last: views.time(state.lastLossAt) }),
     earlierCriticals: parts.criticals.earlier,
+    documents: DOCUMENTS,
     failed: (path, error) => {
       internalErrors.count('http', now());
       log.error(

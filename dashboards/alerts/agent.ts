@@ -37,7 +37,7 @@ export const AGENT: AlertGroup = {
         'observed, and alerts of that host have cleared although their cause may remain. The average also ' +
         'finds an agent that answers now and then: one that is restarted again and again.',
       expr: 'avg_over_time(up[10m]) < 0.5',
-      about: 'silent',
+      about: 'unanswered',
       summary: 'vfioscope on {{ $labels.instance }} cannot be scraped',
       description:
         'More than half of the scrapes of vfioscope on {{ $labels.instance }} have failed for ten minutes. Devices and VMs on that host are not observed, and alerts about them have cleared for that reason only.',

@@ -14,10 +14,10 @@ export interface Alert {
   /** PromQL with the label `cluster` and `$threshold`s, see dashboards/mixin. */
   readonly expr: string;
   /**
-   * By default it is about a host whose agent answers. `silent`: the agent at `instance` does not answer, so
+   * By default it is about a host whose agent answers. `unanswered`: the agent at `instance` does not answer, so
    * that another one has to show the runbook. `fleet`: there is no single host.
    */
-  readonly about?: 'silent' | 'fleet';
+  readonly about?: 'unanswered' | 'fleet';
   /** One line, a Prometheus template. */
   readonly summary: string;
   /** The object, what happened to it, what that means and where to look; a Prometheus template. */

@@ -68,7 +68,7 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
     );
     assert.equal(
       annotations.runbook_url,
-      `http://${target}/runbooks/VfioscopeRemovalStalled#remove-stall`,
+      `http://${target}/docs/runbooks/VfioscopeRemovalStalled#remove-stall`,
     );
 
     const alreadySent = monitoring.notices.length;

@@ -1,6 +1,7 @@
 /** The files generated from the alerts: rules for Prometheus, their tests, and the pages about them. */
 import { stringify } from 'yaml';
 import { RULES } from '../../src/catalogue.ts';
+import { mixinPage } from '../mixin/page.ts';
 import { rendered, scoped } from '../mixin/rendered.ts';
 import { DEFAULT_SETTINGS, type MixinSettings } from '../mixin/settings.ts';
 import type { Alert, TestCase } from './alert.ts';
@@ -21,6 +22,7 @@ export function alertFiles(): Map<string, string> {
     ['dashboards/recording.yml', recordingRules()],
     ['dashboards/alerts.test.yml', alertTests()],
     ['docs/alerts.md', alertsPage(GROUPS, RECORDINGS)],
+    ['docs/mixin.md', mixinPage()],
     ...ALERTS.map((alert) => [`${RUNBOOKS}/${alert.name}.md`, runbookPage(alert, RULES)] as const),
   ]);
 }

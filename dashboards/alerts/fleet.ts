@@ -52,6 +52,10 @@ export const FLEET: AlertGroup = {
             command: `curl -s http://localhost:9090/api/v1/targets | jq '.data.activeTargets[] | select(.health == "down") | [.labels.instance, .lastError]'`,
           },
           ANSWERS,
+          {
+            shows: 'On one of them: what the agent logs.',
+            command: 'journalctl -u vfioscope -n 50',
+          },
         ],
         fix: 'Roll back what they have in common. [VfioscopeAgentDown](VfioscopeAgentDown.md) is about a single host.',
         why: 'At least three agents of a cluster, and more than a fifth of all, cannot be scraped.',
@@ -156,6 +160,10 @@ export const FLEET: AlertGroup = {
           {
             shows: 'On one of the hosts: the violations, with their evidence.',
             command: `curl -s '${API}/api/v1/violations' | jq '.violations[] | {id, rule, message}'`,
+          },
+          {
+            shows: 'On one of them: which kernel and drivers it has.',
+            command: 'uname -r; grep . /sys/module/*/version 2>/dev/null',
           },
         ],
         fix: 'Roll back what they have in common; the page of the rule says what causes it.',

@@ -124,7 +124,7 @@ const ALERTS: readonly Alert[] = [
     expr:
       'max without (violation_id) (last_over_time(vfioscope_critical_violation_timestamp_seconds[1d]))\n' +
       'unless on (cluster, job, instance) up == 1',
-    about: 'silent',
+    about: 'unanswered',
     summary:
       '{{ $labels.instance }} does not answer after a critical violation ({{ $labels.rule }})',
     description: `The agent on {{ $labels.instance }} has not answered for five minutes, and the kernel of that host was at risk before: {{ $labels.rule }}${CRITICAL_OBJECT}. The host may have crashed.`,

@@ -44,6 +44,8 @@ function byRule(rules: readonly Rule[]): string {
   const folded = rules.map(({ id, title, description, remediation }) =>
     [
       `<details${rules.length === 1 ? ' open' : ''}><summary><code>${id}</code>: ${html(title)}</summary>`,
+      // Inside, so that a browser which is sent there unfolds it.
+      `<a id="${id}"></a>`,
       text(plain(description)),
       text(`**Fix.** ${plain(remediation)}`),
       `[The rule ${id}](../rules/${id}.md)`,

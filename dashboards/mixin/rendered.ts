@@ -23,7 +23,7 @@ export function scoped(
         return closed ? `${metric}{${selector}}` : `${metric}{${selector},`;
       })
     : expr;
-  return label === 'cluster' ? selected : selected.replace(/(?<![$\w])cluster(?![\w"])/g, label);
+  return label === 'cluster' ? selected : selected.replace(/(?<![$\w])cluster(?![\w":])/g, label);
 }
 
 /** Puts thresholds (`$name`), selector and cluster label in. */

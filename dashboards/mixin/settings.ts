@@ -1,7 +1,5 @@
 /** What of the rules and dashboards depends on where they are used. */
-import { readFileSync } from 'node:fs';
-import { parse } from 'yaml';
-import { messageOf } from '../../src/errors.ts';
+import { readSettings } from '../../agent/config/file.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { faults, type Schema, type Value, withDefaults } from '../../src/schema.ts';
 
@@ -22,7 +20,7 @@ export const SETTINGS_SCHEMA = {
     },
     runbook_url: {
       type: 'string',
-      default: 'http://{instance}/runbooks/{alert}',
+      default: 'http://{instance}/docs/runbooks/{alert}',
       description:
         'address of a runbook: `{alert}` is the name of the alert, `{instance}` the address of an agent that answers, which serves them itself',
     },
@@ -59,20 +57,16 @@ function number<const Default extends number>(fallback: Default, description: st
   return { type: 'number', default: fallback, minimum: 0, description } as const;
 }
 
-/** @param path of a YAML file @throws {UserProblem} that names what is wrong in it */
-export function readSettings(path: string): MixinSettings {
-  let given: unknown;
-  try {
-    given = parse(readFileSync(path, 'utf8')) ?? {};
-  } catch (error) {
-    throw new UserProblem('mixin.unreadable', `${path}: ${messageOf(error)}`, 'correct the file');
-  }
+/** @param path of a YAML file @throws {UserProblem} that names what is wrong in it, and where */
+export function readMixinSettings(path: string): MixinSettings {
+  const { settings: given, place } = readSettings(path);
   const settings = withDefaults(SETTINGS_SCHEMA, given);
   const [fault] = faults(SETTINGS_SCHEMA, settings);
   if (!fault) return settings as MixinSettings;
+  const what = `${place(fault.path)}: ${fault.path.join('.')} ${fault.message}`;
   throw new UserProblem(
-    'mixin.wrong-setting',
-    `${path}: ${fault.path.join('.') || 'the file'} ${fault.message}`,
-    'docs/mixin.md lists the settings',
+    fault.kind === 'unknown' ? 'config.unknown-key' : 'config.invalid-value',
+    what,
+    'use the settings that docs/mixin.md lists',
   );
 }

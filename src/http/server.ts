@@ -5,6 +5,7 @@ import type { PointStatus } from '../events/source.ts';
 import type { World } from '../lifecycle/world.ts';
 import { UserProblem } from '../problem.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { serveDocuments } from './documents.ts';
 import { giveLastAnswers } from './last-answers.ts';
 import { serveMetrics } from './scrape.ts';
 import type { Views } from './views.ts';
@@ -34,6 +35,8 @@ export interface ServerSource {
   losses(): object;
   /** Critical violations that earlier runs of the agent have found since the host was booted. */
   earlierCriticals(): readonly EarlierViolation[];
+  /** The directory of the documentation as HTML. */
+  readonly documents: string;
   /** Is called with the error of a failed response, which is a bug. */
   failed(path: string, error: Error): void;
 }
@@ -47,6 +50,7 @@ export function createServer(source: ServerSource): FastifyInstance {
     reply.type('text/html').send(landingPage(source.version));
   });
   serveMetrics(server, source.metrics);
+  serveDocuments(server, source.documents);
   server.get('/-/healthy', async () => ({ status: 'healthy' }));
   server.get('/-/ready', async (_request, reply) => {
     const reason = source.notReady();
@@ -137,6 +141,7 @@ const ENDPOINTS: readonly (readonly [string, string])[] = [
   ['/api/v1/violations', 'ordering violations, with evidence'],
   ['/api/v1/parents', 'parents of mediated devices'],
   ['/api/v1/probes', 'points, rules, kernel modules, lost events'],
+  ['/docs/alerts', 'documentation: alerts and their runbooks'],
   ['/-/healthy', 'liveness: the agent runs'],
   ['/-/ready', 'readiness: probes are attached'],
 ];

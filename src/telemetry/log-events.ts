@@ -55,6 +55,14 @@ export const LOG_EVENTS: readonly {
     events: ['rule.error', 'http.failed'],
     when: 'a rule or a response of the API threw an error, which is a bug',
   },
+  {
+    events: ['criticals.restored'],
+    when: 'earlier runs of the agent have found critical violations since the host was booted',
+  },
+  {
+    events: ['criticals.set_aside', 'criticals.not_kept'],
+    when: 'the file of critical violations is of another boot or damaged, and was renamed; or they cannot be kept over a restart',
+  },
   { events: ['agent.listening'], when: 'the HTTP server accepts connections' },
   { events: ['agent.stopping'], when: 'a signal stops the agent' },
   {

@@ -1,5 +1,6 @@
 /** A scenario runner with the HTTP server. */
 
+import { fileURLToPath } from 'node:url';
 import type { Host } from '../../src/events/host.ts';
 import type { PointStatus } from '../../src/events/source.ts';
 import { createServer, type EarlierViolation } from '../../src/http/server.ts';
@@ -8,6 +9,7 @@ import type { Device, Vm } from '../../src/lifecycle/objects.ts';
 import { TraceIds } from '../../src/telemetry/trace-ids.ts';
 import { Measured, type MeasuredOptions } from './measured.ts';
 
+const DOCUMENTS = fileURLToPath(new URL('../../dist/docs', import.meta.url));
 const BASH = { pid: 700, comm: 'bash' };
 export const UUID = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
 export const POINT: PointStatus = {
@@ -48,6 +50,7 @@ export class Served extends Measured {
       modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
       earlierCriticals: () => this.earlier,
+      documents: DOCUMENTS,
       losses: () => ({ ring_full: 7, last: undefined }),
       failed: (path, { message }) => this.failures.push(`${path}: ${message}`),
     });
