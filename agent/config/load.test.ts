@@ -59,6 +59,7 @@ const DEFAULTS = {
   listen: '127.0.0.1:10055',
   log: { level: 'info', format: 'auto' },
   kernel_log: { enabled: true },
+  vm: { read_command_line: true },
   ring: { bytes: 2 ** 20 },
   attach: { method: 'auto', module_btf: true },
   pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
@@ -136,7 +137,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /^use one of listen, log, kernel_log, ring, attach, pin, state, metrics, otel, traces, retention, rules$/,
+      /^use one of listen, log, kernel_log, vm, ring, attach, pin, state, metrics, otel, traces, retention, rules$/,
     ],
     [
       'an unknown key further in',

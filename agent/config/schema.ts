@@ -36,6 +36,14 @@ export const CONFIG_SCHEMA = section({
       description: 'add lines of the kernel log to violations of the same time and device',
     },
   }),
+  vm: section({
+    read_command_line: {
+      type: 'boolean',
+      default: true,
+      description:
+        'read name and UUID of a guest from the command line of its VMM, and nothing else of it',
+    },
+  }),
   ring: section({
     bytes: {
       type: 'integer',

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { runOf } from '../../src/engine/run.ts';
+import { VmIdentities } from '../../src/engine/vm-identities.ts';
 import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import { liveHost } from '../../src/kernel/host.ts';
@@ -71,7 +72,10 @@ export class Agent {
     });
     const kernelLog = config.kernel_log.enabled ? this.#openKernelLog(state.world) : undefined;
     this.#kernelLog = kernelLog;
-    const host = liveHost(kernelLog?.log);
+    const host = liveHost({
+      kernelLog: kernelLog?.log,
+      readsCommandLine: config.vm.read_command_line,
+    });
     const { world, ids } = state;
     const lifecycleLog = new LifecycleLog(log, ids, clock.offset);
     const views = new Views(world, clock.offset, host, ids, bootTime);
@@ -99,13 +103,17 @@ export class Agent {
     );
     const traces = tracing?.follow({ world, ids, wallOffset: clock.offset });
     const agentLog = new AgentLog(log, { world, ringBytes: source.ring().bytes });
+    const identities = new VmIdentities(host, (vm) => lifecycleLog.identified(vm));
     this.#pipeline = new Pipeline(state, {
       rules: {
         ...engineOptions(config, host),
         run: runOf(boot, bootTime()),
         hasMissed: () => source.hasMissed(),
       },
-      sinks: [probeLog, agentLog, criticals, metrics, lifecycleLog, ...(traces ? [traces] : [])],
+      sinks: [
+        ...[identities, probeLog, agentLog, criticals, metrics, lifecycleLog],
+        ...(traces ? [traces] : []),
+      ],
     });
     const pipeline = this.#pipeline;
     this.#served = serverSource({

@@ -6,8 +6,6 @@
 import type { ControlGroup, Host } from '../events/host.ts';
 import { ROOT_CGROUP, type Task } from '../events/task.ts';
 
-/** kubelet's group of a pod, whose containers are restarted one by one; systemd's name has "_" for "-". */
-const POD = /\bpod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})\b/;
 /** logind's group of all that runs for a person who has logged in: sessions, and services of their own. */
 const PERSON = /\/user-(\d+)\.slice(?:\/|$)/;
 
@@ -25,9 +23,8 @@ export function isAnother(one: Task, other: Task, host: Host): boolean {
   return actorOf(first) !== actorOf(second);
 }
 
-/** What stays the same when a service is restarted, or when a person logs in again. */
-function actorOf({ path, unit, container }: ControlGroup): string {
-  const pod = POD.exec(path)?.[1];
+/** What stays the same when a service or a container of a pod is restarted, or when a person logs in again. */
+function actorOf({ path, unit, container, pod }: ControlGroup): string {
   if (pod !== undefined) return `pod ${pod}`;
   if (container !== undefined) return `container ${container}`;
   const person = PERSON.exec(path)?.[1];

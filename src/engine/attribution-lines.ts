@@ -2,7 +2,7 @@
 
 import type { Blocked, Holder, Violation } from './violation.ts';
 import { waiterLines } from './waiter-words.ts';
-import { inFull, seconds } from './words.ts';
+import { inFull, seconds, vmLabel } from './words.ts';
 
 /** What attributions begin with, and the width of the column that they are in where they stand in one. */
 export const ATTRIBUTION_LABELS = [
@@ -65,7 +65,7 @@ function holderWords(holder: Holder, now: number): string {
   const facts = [
     how === 'may hold' ? `perhaps by ${file}` : file,
     fd < 0 ? undefined : `fd ${fd}`,
-    !isOfVm && vm ? `for ${vm.id}` : undefined,
+    !isOfVm && vm ? `for ${vmLabel(vm)}` : undefined,
     since ? `opened ${seconds(now - since)} ago` : undefined,
     HOW[how],
     inKernel && `a thread of it in ${inKernel.wchan ?? 'the kernel'}, ${inKernel.state}`,

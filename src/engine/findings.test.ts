@@ -358,7 +358,9 @@ describe('a VM for people', () => {
     const runner = new ScenarioRunner();
     runner.raw('kvm.get:begin', { kvm: 1 });
     const vm = runner.onlyVm();
-    assert.deepEqual(vmReference(vm), { id: vmId(vm), pid: undefined, comm: undefined });
+    assert.deepEqual(vmReference(vm), {
+      ...{ id: vmId(vm), pid: undefined, comm: undefined, name: undefined, uuid: undefined },
+    });
     runner.raw('kvm.get:begin', { kvm: 1, vmPid: 77 });
     assert.equal(vmReference(vm).pid, 77);
   });

@@ -5,7 +5,7 @@ import type { Device } from '../lifecycle/objects.ts';
 import { OWNERS_LAST } from './holders.ts';
 import type { Attribution, Holder } from './violation.ts';
 import { isLockWait, waitWords } from './wait-cycle.ts';
-import { driverWords, hadIt, inWords, seconds, who } from './words.ts';
+import { driverWords, hadIt, inWords, ofGuest, seconds, who } from './words.ts';
 
 /** So many holders are named in a sentence; the violation has all of them. */
 const MOST_NAMED = 3;
@@ -113,7 +113,10 @@ function whoHolds({ task }: Holder): string {
   return who(task);
 }
 
-function holderOf({ task, holds, how }: Holder): string {
+function holderOf({ task, holds, how, vm }: Holder): string {
+  if (how === 'holds' || how === 'opened') {
+    if (holds === 'device') return `${who(task)}${ofGuest(vm)}`;
+  }
   if (how === 'exiting') return `${who(task)}, which is exiting`;
   if (holds === 'mapping') return `${who(task)} by a memory mapping`;
   if (holds === 'cdev') return `${who(task)} by a device cdev`;

@@ -13,6 +13,7 @@ export function shownTask({ pid, tid, comm, uid, cgroup }: Task, group?: Control
     cgroup: group?.path,
     systemdUnit: group?.unit,
     container: group?.container,
+    pod: group?.pod,
   };
 }
 
@@ -42,6 +43,7 @@ export function shownHolder(holder: Holder) {
     ...{ holds, how, device },
     fd: fd >= 0 ? fd : undefined,
     vm: vm?.id,
+    vmName: vm?.name,
     waits: inKernel,
   };
 }

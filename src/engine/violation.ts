@@ -153,4 +153,7 @@ export interface VmReference {
   readonly id: string;
   readonly pid: number | undefined;
   readonly comm: string | undefined;
+  /** Name and UUID of the guest, as far as they were known when this was said. */
+  readonly name: string | undefined;
+  readonly uuid: string | undefined;
 }

@@ -16,6 +16,10 @@ export function deviceWords(device: Device): string {
 }
 
 export function vmWords(vm: Vm): string {
+  const label = vmLabel(vmReference(vm));
+  if (vm.identity?.name ?? vm.identity?.uuid) {
+    return vm.task ? `the VM ${label} of ${who(vm.task)}` : `the VM ${label}`;
+  }
   if (vm.task) return `the VM of ${who(vm.task)}`;
   return vm.creatorTid
     ? `the VM created by thread ${vm.creatorTid}`
@@ -40,8 +44,14 @@ export function openers(device: Device): string {
 }
 
 /** Who opened a file of a device; one that was open already may have been passed to whoever had it. */
-export function openerWords({ task, openedAt }: Open): string {
-  return openedAt > 0 ? who(task) : `${who(task)} or another process before it`;
+export function openerWords({ task, openedAt, vm }: Open): string {
+  const guest = vm && ofGuest(vmReference(vm));
+  return openedAt > 0 ? `${who(task)}${guest ?? ''}` : `${who(task)} or another process before it`;
+}
+
+/** " for the VM web-3 (vm27)" behind a process; empty where the guest's name is not known. */
+export function ofGuest(vm: VmReference | undefined): string {
+  return vm && (vm.name ?? vm.uuid) !== undefined ? ` for the VM ${vmLabel(vm)}` : '';
 }
 
 /** Behind the name of a process that does not have a file any more. @param openedAt 0 when that was not observed */
@@ -88,7 +98,17 @@ export function vmId(vm: Vm): string {
 }
 
 export function vmReference(vm: Vm): VmReference {
-  return { id: vmId(vm), pid: vm.task?.pid ?? (vm.creatorTid || undefined), comm: vm.task?.comm };
+  const { task, creatorTid, identity } = vm;
+  return {
+    ...{ id: vmId(vm), pid: task?.pid ?? (creatorTid || undefined), comm: task?.comm },
+    ...{ name: identity?.name, uuid: identity?.uuid },
+  };
+}
+
+/** "web-3 (vm27)", or "vm27" where neither name nor UUID of the guest are known. */
+export function vmLabel({ id, name, uuid }: Pick<VmReference, 'id' | 'name' | 'uuid'>): string {
+  const known = name ?? uuid;
+  return known === undefined ? id : `${known} (${id})`;
 }
 
 /** "qemu (pid 12, uid 107, machine-qemu-1-a.scope)" */

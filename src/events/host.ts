@@ -23,6 +23,44 @@ export interface ControlGroup {
   readonly unit?: string;
   /** Id or name of the container. */
   readonly container?: string;
+  /** UID of the Kubernetes pod. */
+  readonly pod?: string;
+  /** Name of the guest, as far as libvirt has it in the name of the VM's scope. */
+  readonly guest?: string;
+}
+
+/** The process that created a VM; for a VM that was adopted, a process or thread that probably did. */
+export interface VmCreator {
+  /** Of a process; or of a thread where {@link task} is unknown. */
+  readonly pid: number;
+  /** Undefined where only the id is known: then the process must have a file of a VM. */
+  readonly task: Task | undefined;
+  /** When the process had the id, ns on the boot-time clock: another one may have it by now. */
+  readonly at: number;
+}
+
+/**
+ * What is known of the command line of a VM's creator. pending: it is being read. read: it was read, whether
+ * it has a name or not. exited: the process had ended before. not_visible: /proc does not show it. no_answer:
+ * the kernel did not answer in time, or too many VMs appeared at once. disabled: by the settings.
+ */
+export type CommandLineState =
+  | 'pending'
+  | 'read'
+  | 'exited'
+  | 'not_visible'
+  | 'no_answer'
+  | 'disabled';
+
+/** How the operator knows a VM. */
+export interface VmIdentity {
+  /** The guest's name: of the command line, else of the scope. */
+  readonly name?: string;
+  /** The guest's UUID, in small letters. */
+  readonly uuid?: string;
+  /** The control group of its creator. */
+  readonly group?: ControlGroup;
+  readonly commandLine: CommandLineState;
 }
 
 /** What a task waits for inside the kernel. */
@@ -139,6 +177,11 @@ export interface Host {
   availableInstances?(parent: string, notBefore: number): ReadonlyMap<string, number> | undefined;
   /** The control group of a task when it was observed; undefined where it is no longer known, as in a replay. */
   controlGroup?(task: Task): ControlGroup | undefined;
+  /**
+   * How the operator knows a VM. Reads the command line of its creator beside the event loop, so ask once for
+   * each VM. Left out where that cannot be known, as in a replay.
+   */
+  identifyVm?(creator: VmCreator): Promise<VmIdentity>;
   /**
    * What a task waits for; undefined when it is gone, as in a replay. Its stack is there only if it has slept
    * on since an earlier call.

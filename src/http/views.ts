@@ -76,6 +76,8 @@ export class Views {
       opensTotal: device.opensTotal,
       openedBy: device.opens.map((open) => this.#open(open)),
       vm: device.vm && vmId(device.vm),
+      vmName: device.vm?.identity?.name,
+      vmUuid: device.vm?.identity?.uuid,
       created: this.time(device.createdAt || device.registeredAt),
       createdBy: this.#task(device.creator),
       createError: device.createError ? errnoName(device.createError) : undefined,
@@ -123,6 +125,7 @@ export class Views {
           device: device?.name ?? request?.name,
           parent: device?.parentName || parent?.name || undefined,
           vm: vm && vmId(vm),
+          vmName: vm?.identity?.name,
           module,
           since: this.time(began),
           durationNs: Math.max(0, now - began),
@@ -136,6 +139,12 @@ export class Views {
   vm(vm: Vm) {
     return {
       id: vmId(vm),
+      name: vm.identity?.name,
+      uuid: vm.identity?.uuid,
+      systemdUnit: vm.identity?.group?.unit,
+      container: vm.identity?.group?.container,
+      pod: vm.identity?.group?.pod,
+      commandLine: vm.identity?.commandLine,
       traceId: this.#ids.traceIdOf(vm),
       state: vm.state,
       quality: this.#world.qualityOf(vm),
@@ -218,6 +227,7 @@ export class Views {
       fd: open.fd >= 0 ? open.fd : undefined,
       state: open.state,
       vm: open.vm && vmId(open.vm),
+      vmName: open.vm?.identity?.name,
       opened: this.time(open.openedAt),
     };
   }

@@ -70,9 +70,29 @@ describe('who answers for a control group', () => {
         ...(unit === undefined ? {} : { unit }),
         ...(container === undefined ? {} : { container }),
       };
-      assert.deepEqual(belongingOf(path), expected);
+      const { guest: _guest, ...belonging } = belongingOf(path);
+      assert.deepEqual(belonging, expected);
     });
   }
+
+  it('of a pod, as systemd writes its UID and without systemd', () => {
+    const uid = '1b4c5d6e-0000-4000-8000-123456789abc';
+    const slice = `/kubepods.slice/kubepods-pod${uid.replaceAll('-', '_')}.slice`;
+    for (const path of [
+      `${slice}/cri-containerd-${ID}.scope`,
+      `/kubepods/burstable/pod${uid}/${ID}`,
+    ]) {
+      const { pod, container } = belongingOf(path);
+      assert.deepEqual([pod, container], [uid, ID]);
+    }
+  });
+
+  it('of a guest of libvirt', () => {
+    const guestOf = (scope: string) => belongingOf(`/machine.slice/${scope}.scope/x`).guest;
+    assert.equal(guestOf('machine-qemu\\x2d12\\x2dweb\\x2d3'), 'web-3');
+    assert.equal(guestOf('machine-web\\x2d3'), undefined);
+    assert.equal(guestOf('machine-lxc\\x2d12\\x2dweb'), undefined);
+  });
 });
 
 describe('the path in /proc/PID/cgroup', () => {

@@ -10,6 +10,10 @@ export interface Belonging {
   readonly unit?: string;
   /** The container's id, or its name where the runtime knows it by that. */
   readonly container?: string;
+  /** The UID of the pod, with "-" as Kubernetes writes it. */
+  readonly pod?: string;
+  /** The name of the guest that libvirt started in the scope. */
+  readonly guest?: string;
 }
 
 /** systemd.unit(5): what has processes of its own. Slices only group these. */
@@ -23,6 +27,10 @@ const USER_MANAGER = /^user@\d+\.service$/;
 const CONTAINER = /^(?:.*[-:])?([0-9a-f]{64})(?:\.scope)?$/;
 /** The runtime's monitor of a container is not in it. */
 const MONITOR = /conmon/;
+/** kubelet's group of a pod, by its UID; systemd's name has "_" for "-". */
+const POD = /\bpod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})\b/;
+/** systemd-machined's scope of a VM of libvirt, decoded: driver, number, and the name without odd characters. */
+const GUEST = /^machine-(?:qemu|ch)-\d+-(.+)\.scope$/;
 const LXC = /^lxc\.payload\.(.+)$/;
 
 /**
@@ -37,9 +45,14 @@ export function belongingOf(path: string): Belonging {
   const own = units.find((name) => !USER_MANAGER.test(name));
   const unit = manager && own ? `${manager}/${own}` : (own ?? manager);
   const container = names.map(containerOf).find((id) => id !== undefined);
+  const decoded = unit === undefined ? undefined : decodeUnit(unit);
+  const pod = POD.exec(path)?.[1].replaceAll('_', '-');
+  const guest = decoded && GUEST.exec(decoded)?.[1];
   return {
-    ...(unit === undefined ? {} : { unit: decodeUnit(unit) }),
+    ...(decoded === undefined ? {} : { unit: decoded }),
     ...(container === undefined ? {} : { container: plain(container) }),
+    ...(pod === undefined ? {} : { pod }),
+    ...(guest === undefined ? {} : { guest }),
   };
 }
 

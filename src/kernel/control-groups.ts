@@ -59,6 +59,11 @@ export class ControlGroups {
       return undefined;
     }
     if (plain(said(`${this.#proc}/${pid}/comm`)) !== comm) return undefined;
+    return this.ofProcess(pid);
+  }
+
+  /** Where the process with that id is now. The caller knows that ids here are those of events. */
+  ofProcess(pid: number): ControlGroup | undefined {
     const path = groupPathIn(said(`${this.#proc}/${pid}/cgroup`));
     return path === undefined ? undefined : named(path);
   }

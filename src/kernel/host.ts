@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { type Host, isAtLeast, type KernelVersion, kernelVersionOf } from '../events/host.ts';
+import type { Task } from '../events/task.ts';
 import type { Problem } from '../problem.ts';
 import { AnswerCache } from './answer-cache.ts';
 import { AvailableInstances } from './available-instances.ts';
@@ -13,6 +14,7 @@ import { IommuGroups } from './iommu-groups.ts';
 import type { KernelLog } from './kernel-log.ts';
 import { LockedMemoryLimits } from './limits.ts';
 import { processName } from './proc.ts';
+import { identifyVm } from './vm-identity.ts';
 import { waitingTasks } from './waiting-tasks.ts';
 
 /** Bits of CapEff: include/uapi/linux/capability.h. */
@@ -38,20 +40,29 @@ export interface LiveHost extends Host {
   latestInstances(parent: string, notBefore: number): ReadonlyMap<string, number> | undefined;
 }
 
-/** @param kernelLog undefined where it must not be read, or is switched off */
-export function liveHost(kernelLog?: KernelLog): LiveHost {
+export interface LiveHostOptions {
+  /** Undefined where it must not be read, or is switched off. */
+  readonly kernelLog: KernelLog | undefined;
+  /** Whether the command lines of VMMs may be read, for the name and the UUID of their guests. */
+  readonly readsCommandLine: boolean;
+}
+
+export function liveHost({ kernelLog, readsCommandLine }: LiveHostOptions): LiveHost {
   const groups = new ControlGroups();
   const instances = new AvailableInstances();
   const limits = new LockedMemoryLimits();
   const owners = new AnswerCache(ownerReader());
   const waiting = new AnswerCache(waitingTasks);
   const iommuGroups = new IommuGroups();
+  const groupOf = (creator: Task | number) =>
+    typeof creator === 'number' ? groups.ofProcess(creator) : groups.of(creator);
   return {
     kernel: kernelVersion(),
     pidsWithKvmFiles: (notBefore) => pidsWithKvmFiles(owners.since(notBefore)),
     availableInstances: (parent, notBefore) => instances.of(parent, notBefore),
     latestInstances: (parent, notBefore) => instances.lately(parent, notBefore),
     controlGroup: (task) => groups.of(task),
+    identifyVm: (creator) => identifyVm(creator, { groupOf, readsCommandLine }),
     blockedTask: (task) => blockedTask(task),
     isExiting: (pid) => isExiting(pid),
     lockedMemoryLimit: (pid) => limits.of(pid),

@@ -5,6 +5,7 @@
  * an address or a name, that is a new tracked object. Times are ns on the boot-time clock; 0 means
  * that it has not happened or was not observed.
  */
+import type { VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { Timeline } from './timeline.ts';
 
@@ -339,6 +340,11 @@ export class Vm extends TrackedObject {
   /** users_count after the latest event, -1 while it is unknown. */
   users = -1;
   readonly devices = new Set<Device>();
+  /**
+   * How the operator knows it. That is not from events: the host is asked once when the VM appears, and the
+   * answer comes some milliseconds later. Undefined where nobody asks, as in a replay.
+   */
+  identity: VmIdentity | undefined;
 
   get isOver(): boolean {
     return this.state === 'destroyed' || this.state === 'failed';

@@ -21,6 +21,7 @@ import {
   openWords,
   seconds,
   vmId,
+  vmLabel,
   vmWords,
   who,
 } from '../engine/words.ts';
@@ -168,6 +169,18 @@ export class LifecycleLog implements Sink {
     this.#write[transition.index]?.(this.#log, transition, this.#ids);
   }
 
+  /** Logs who a VM is for its operator, where the host knows that. */
+  identified(vm: Vm): void {
+    const { name, uuid, group } = vm.identity ?? {};
+    if (name === undefined && uuid === undefined) return;
+    const known = [uuid && name && `uuid ${uuid}`, group?.unit, group?.pod && `pod ${group.pod}`];
+    const facts = known.filter((fact) => fact).map((fact) => `, ${fact}`);
+    this.#log.info(
+      { event: 'vm.identified', ...this.#ids.vm(vm, vm.firstSeen), ...guestFields(vm) },
+      `identified ${vmWords(vm)}${facts.join('')}`,
+    );
+  }
+
   /** Lines about violations that were suppressed, by rule. */
   get suppressed(): ReadonlyMap<string, number> {
     return this.#limit.suppressed;
@@ -237,6 +250,8 @@ function idFields(violation: Violation, change: Change, ids: Ids) {
     ...{ rule, severity, device, quality, count },
     ...{ mdevType: type || undefined, parent: parent || undefined, incarnation },
     vm: violation.vm?.id,
+    vmName: violation.vm?.name,
+    vmUuid: violation.vm?.uuid,
     ...ids.violation(violation, change === 'resolved' ? violation.resolvedAt : violation.lastSeen),
   };
 }
@@ -285,7 +300,7 @@ function waitersText({ id, rule, severity, message, waiters, lastSeen }: Violati
 
 function resolvedWords(violation: Violation): string {
   const { id, rule, device, vm, parent, firstSeen, resolvedAt, conclusion } = violation;
-  const about = device ?? vm?.id ?? parent;
+  const about = device ?? (vm ? vmLabel(vm) : parent);
   const lasted = seconds(resolvedAt - firstSeen);
   const result = conclusion ? `: ${conclusion}` : '';
   return `resolved ${id} ${rule}${about ? ` of ${about}` : ''}, ${lasted} after it was raised${result}`;
@@ -362,9 +377,10 @@ class Ids {
   /** @param at ns on the boot-time clock */
   vm(vm: Vm, at: number) {
     const span = this.#ids.lifecycleSpan(vm, at);
+    const { name: vmName, uuid: vmUuid } = vm.identity ?? {};
     return {
       ...this.#eventTime(at),
-      vm: vmId(vm),
+      ...{ vm: vmId(vm), vmName, vmUuid },
       process: taskFields(vm.task),
       ...spanFields(span),
     };
@@ -375,6 +391,12 @@ class Ids {
     const span = trace === undefined ? undefined : this.#ids.rootSpan(trace, traceBegan, at);
     return { ...this.#eventTime(at), ...spanFields(span) };
   }
+}
+
+/** Where its VMM runs; name and UUID are among the fields that identify a VM. */
+function guestFields({ identity }: Vm) {
+  const { unit: systemdUnit, container, pod } = identity?.group ?? {};
+  return { systemdUnit, container, pod };
 }
 
 /** Named as OpenTelemetry specifies for logs in other formats. */

@@ -237,7 +237,7 @@ describe('series of single devices', () => {
     const labels = `vm="vm${vm.serial}"`;
     assert.deepEqual(await runner.series('vfioscope_vm_references'), { [labels]: 5 });
     assert.deepEqual(await runner.series('vfioscope_vm_info'), {
-      [`${labels},pid="0",comm=""`]: 1,
+      [`${labels},pid="0",comm="",vm_name="",vm_uuid="",systemd_unit="",container_id="",pod_uid="",trace_id=""`]: 1,
     });
   });
 

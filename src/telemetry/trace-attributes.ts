@@ -5,8 +5,8 @@
 import type { Attributes } from '@opentelemetry/api';
 import { errnoName } from '../engine/errno.ts';
 import { evidenceLines } from '../engine/evidence.ts';
-import type { Violation } from '../engine/violation.ts';
-import { vmId } from '../engine/words.ts';
+import type { Violation, VmReference } from '../engine/violation.ts';
+import { vmReference } from '../engine/words.ts';
 import type { Task } from '../events/task.ts';
 import type { Device, Open, Vm } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -64,6 +64,11 @@ export const ATTRIBUTES = {
     description: 'file descriptor of the device file in the process',
   },
   'vfio.vm.id': { on: 'VMs, opens, violations', description: 'id of the VM in the API' },
+  'vfio.vm.name': { on: 'as `vfio.vm.id`', description: 'name of the guest, if it is known' },
+  'vfio.vm.uuid': { on: 'as `vfio.vm.id`', description: 'UUID of the guest, if it is known' },
+  'vfio.vm.systemd_unit': { on: 'VMs', description: 'systemd unit of the process that created it' },
+  'container.id': { on: 'VMs', description: 'container of the process that created it' },
+  'k8s.pod.uid': { on: 'VMs', description: 'UID of the pod of the process that created it' },
   'vfio.violation.id': { on: 'violations', description: 'id of the violation in log and API' },
   'vfio.violation.rule': { on: 'violations', description: 'id of the rule' },
   'vfio.violation.severity': {
@@ -143,7 +148,23 @@ export function deviceLifecycleAttributes(device: Device, world: World): Known {
 }
 
 export function vmAttributes(vm: Vm): Known {
-  return { 'vfio.incarnation': vm.serial, 'vfio.vm.id': vmId(vm), ...taskAttributes(vm.task) };
+  const { unit, container, pod } = vm.identity?.group ?? {};
+  return {
+    ...{ 'vfio.incarnation': vm.serial, ...guestAttributes(vmReference(vm)) },
+    ...(unit ? { 'vfio.vm.systemd_unit': unit } : {}),
+    ...(container ? { 'container.id': container } : {}),
+    ...(pod ? { 'k8s.pod.uid': pod } : {}),
+    ...taskAttributes(vm.task),
+  };
+}
+
+/** Of whatever concerns a VM. */
+function guestAttributes({ id, name, uuid }: VmReference): Known {
+  return {
+    'vfio.vm.id': id,
+    ...(name ? { 'vfio.vm.name': name } : {}),
+    ...(uuid ? { 'vfio.vm.uuid': uuid } : {}),
+  };
 }
 
 /** Attributes of the root span of a VM. */
@@ -156,7 +177,7 @@ export function openAttributes({ task, fd, vm }: Open): Known {
   return {
     ...taskAttributes(task),
     ...(fd < 0 ? {} : { 'vfio.file.descriptor': fd }),
-    ...(vm ? { 'vfio.vm.id': vmId(vm) } : {}),
+    ...(vm ? guestAttributes(vmReference(vm)) : {}),
   };
 }
 
@@ -175,7 +196,7 @@ export function violationAttributes(violation: Violation, change: string): Known
     ...(device ? { 'vfio.device.name': device } : {}),
     ...(type ? { 'vfio.device.mdev_type': type } : {}),
     ...(parent ? { 'vfio.device.parent': parent } : {}),
-    ...(vm ? { 'vfio.vm.id': vm.id } : {}),
+    ...(vm ? guestAttributes(vm) : {}),
     ...taskAttributes(process?.task),
     'vfio.violation.evidence': evidenceLines(evidence),
   };

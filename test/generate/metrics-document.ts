@@ -18,6 +18,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'the name of a process, which it chooses itself; bytes that are not UTF-8 become `�`, control characters `?`',
   ],
   ['component', 'part of the agent: `rule` or `http`'],
+  ['container_id', 'id of the container of the process, empty if it is in none'],
   ['cpu', 'number of a CPU'],
   ['device', 'UUID of a mediated device, bus address of any other device'],
   ['driver', 'driver of the device'],
@@ -47,6 +48,7 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['phase', '`begin` or `end` of the call'],
   ['pid', 'process id in the namespace of the host'],
   ['point', 'a point of the kernel that is watched: see [kernel-support.md](kernel-support.md)'],
+  ['pod_uid', 'UID of the Kubernetes pod of the process, empty if it is in none'],
   [
     'reason',
     'of a host snapshot: `start`, `module` (a module was loaded), `loss` (events were lost), `recheck` (a second snapshot some seconds later); of a loss: `ring_full`, `probe_missed`, `calls_full`, `unreadable`, `malformed`',
@@ -61,12 +63,18 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['signal', '`traces` or `logs`'],
   ['space', 'heap space of V8, such as `old`'],
   ['systemd_unit', 'systemd unit of the process, empty if it has none'],
+  [
+    'trace_id',
+    'id of the trace of the lifecycle ([traces](traces.md)): of the object, unlike `vm`, the same after a restart of the agent',
+  ],
   ['type', 'class of an active resource, handle or request of Node.js, such as `Timeout`'],
   ['version', 'version of vfioscope; of Node.js in `nodejs_version_info`'],
   ['violation_id', 'id of the violation in the API and in the log'],
   ['vm', 'id of a VM in the API'],
   ['vm_comm', 'name of the process that created the VM, as `comm`'],
-  ['vm_pid', 'its process id'],
+  ['vm_name', 'name of the guest, empty if it is not known'],
+  ['vm_pid', 'process id of the process that created the VM'],
+  ['vm_uuid', 'UUID of the guest, empty if it is not known'],
 ];
 
 export function metricsDocument(): string {

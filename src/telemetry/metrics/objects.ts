@@ -98,11 +98,20 @@ export const OBJECTS: ObjectMetricGroup = {
     {
       name: 'vfioscope_vm_info',
       type: 'gauge',
-      labels: ['vm', 'pid', 'comm'],
-      help: 'Always 1; the process that created a VM',
-      query: 'vfioscope_vm_references * on (instance, vm) group_left (pid, comm) vfioscope_vm_info',
-      ofVm({ task, creatorTid }, subject, samples) {
-        samples.about(subject, 1, [`${task?.pid ?? creatorTid}`, task?.comm ?? '']);
+      labels: [
+        ...['vm', 'pid', 'comm', 'vm_name', 'vm_uuid'],
+        ...['systemd_unit', 'container_id', 'pod_uid', 'trace_id'],
+      ],
+      help: 'Always 1; the process that created a VM, and how the operator knows the VM (labels that are not known are empty)',
+      query:
+        'vfioscope_vm_references * on (instance, vm) group_left (vm_name, pid, comm) vfioscope_vm_info',
+      ofVm(vm, subject, samples, { source }) {
+        const { task, creatorTid, identity: { name = '', uuid = '', group } = {} } = vm;
+        samples.about(subject, 1, [
+          ...[`${task?.pid ?? creatorTid}`, task?.comm ?? '', name, uuid],
+          ...[group?.unit ?? '', group?.container ?? '', group?.pod ?? ''],
+          source.traceIdOf(vm) ?? '',
+        ]);
       },
     },
     {
