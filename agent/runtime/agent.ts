@@ -1,6 +1,7 @@
 /** The running agent: probes feed the pipeline, the pipeline feeds log, metrics, traces and API. */
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import { PciFunctions } from '../../src/engine/pci-functions.ts';
 import { runOf } from '../../src/engine/run.ts';
 import { VmIdentities } from '../../src/engine/vm-identities.ts';
 import type { ServerSource } from '../../src/http/server.ts';
@@ -111,7 +112,15 @@ export class Agent {
         hasMissed: () => source.hasMissed(),
       },
       sinks: [
-        ...[identities, probeLog, agentLog, criticals, metrics, lifecycleLog],
+        ...[
+          identities,
+          new PciFunctions(host),
+          probeLog,
+          agentLog,
+          criticals,
+          metrics,
+          lifecycleLog,
+        ],
         ...(traces ? [traces] : []),
       ],
     });

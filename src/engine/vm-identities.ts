@@ -2,6 +2,7 @@
 import type { Host, VmCreator, VmIdentity } from '../events/host.ts';
 import type { Vm } from '../lifecycle/objects.ts';
 import type { Transition } from '../lifecycle/transition.ts';
+import { OneByOne } from './one-by-one.ts';
 import type { Sink } from './sink.ts';
 
 /** VMs that wait to be asked about: whoever creates more at once leaves the others without a name. */
@@ -13,8 +14,7 @@ const NO_ANSWER: VmIdentity = { commandLine: 'no_answer' };
 export class VmIdentities implements Sink {
   readonly #identify: ((creator: VmCreator) => Promise<VmIdentity>) | undefined;
   readonly #identified: (vm: Vm) => void;
-  readonly #waiting: { readonly vm: Vm; readonly creator: VmCreator }[] = [];
-  #isAsking = false;
+  readonly #queue = new OneByOne(MOST_WAITING);
 
   /** @param identified is called for each VM when the answer is there, also when that knows nothing */
   constructor(host: Pick<Host, 'identifyVm'>, identified: (vm: Vm) => void = () => {}) {
@@ -23,28 +23,18 @@ export class VmIdentities implements Sink {
   }
 
   event({ vm, event }: Transition): void {
-    if (vm === undefined || vm.identity !== undefined) return;
+    if (vm === undefined || vm.identity !== undefined || !this.#identify) return;
     const { task, creatorTid } = vm;
     const pid = task?.pid ?? creatorTid;
-    if (pid === 0 || vm.isOver || !this.#identify) return;
-    if (this.#waiting.length >= MOST_WAITING) {
-      vm.identity = NO_ANSWER;
-      return;
-    }
-    vm.identity = PENDING;
-    this.#waiting.push({ vm, creator: { pid, task, at: event.time } });
-    if (!this.#isAsking) this.#ask(this.#identify);
+    if (pid === 0 || vm.isOver) return;
+    this.#add(vm, { pid, task, at: event.time }, this.#identify);
   }
 
-  async #ask(identify: (creator: VmCreator) => Promise<VmIdentity>): Promise<void> {
-    this.#isAsking = true;
-    // The rest of the batch of events is processed first.
-    await undefined;
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      const { vm, creator } = next;
+  #add(vm: Vm, creator: VmCreator, identify: (creator: VmCreator) => Promise<VmIdentity>): void {
+    const isAsked = this.#queue.add(async () => {
       vm.identity = await identify(creator).catch(() => NO_ANSWER);
       this.#identified(vm);
-    }
-    this.#isAsking = false;
+    });
+    vm.identity = isAsked ? PENDING : NO_ANSWER;
   }
 }

@@ -142,6 +142,23 @@ export interface FileOwner {
   readonly mappedDevices: readonly MappedDevice[];
 }
 
+/** A PCI function, as sysfs shows it; what is not known is empty. */
+export interface PciFunction {
+  /** "0x10de" */
+  readonly vendor: string;
+  /** "0x2236" */
+  readonly device: string;
+  /** The address of the physical function; empty unless the function is a virtual one. */
+  readonly physicalFunction: string;
+  /** -1 where the machine does not say. */
+  readonly numaNode: number;
+  /**
+   * As NVIDIA's tools and exporters write an address: "00000000:3B:00.0". That of the physical function if it
+   * has one, because they know no virtual functions.
+   */
+  readonly busId: string;
+}
+
 /** A device of an IOMMU group, as sysfs shows it. */
 export interface GroupMember {
   readonly name: string;
@@ -231,6 +248,11 @@ export interface Host {
    * @param notBefore the answer must not be older than this, ns on the boot-time clock
    */
   waitingTasks?(notBefore: number): WaitingTasks | undefined;
+  /**
+   * What sysfs shows of a PCI function. Undefined for a device that is none, when it is gone, and where that
+   * cannot be known, as in a replay.
+   */
+  pciFunction?(device: string): PciFunction | undefined;
   /** The devices of an IOMMU group with their drivers. Undefined where that cannot be known, as in a replay. */
   groupMembers?(group: number): readonly GroupMember[] | undefined;
   /**

@@ -15,7 +15,7 @@ import {
 } from '../engine/json.ts';
 import type { Holder, Violation, Waiters } from '../engine/violation.ts';
 import { vmId } from '../engine/words.ts';
-import type { Host } from '../events/host.ts';
+import type { Host, PciFunction } from '../events/host.ts';
 import { pointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
 import { FLAG } from '../events/wire.gen.ts';
@@ -68,6 +68,7 @@ export class Views {
       mdevType: device.type || undefined,
       parent: device.parentName || undefined,
       driver: device.driver || undefined,
+      pci: shownPci(device.pci),
       iommuGroup: device.groupId >= 0 ? device.groupId : undefined,
       state: stateOf(device),
       waitingForUsers: device.isWaiting,
@@ -253,4 +254,15 @@ export class Views {
       text: entryText(entry),
     };
   }
+}
+
+function shownPci(pci: PciFunction | undefined) {
+  if (!pci) return undefined;
+  const { vendor, device, physicalFunction, numaNode, busId } = pci;
+  return {
+    ...{ vendorId: vendor, deviceId: device },
+    physicalFunction: physicalFunction || undefined,
+    numaNode: numaNode < 0 ? undefined : numaNode,
+    busId,
+  };
 }

@@ -13,6 +13,7 @@ import { hasDeviceFile, ownerReader, pidsWithKvmFiles } from './file-owners.ts';
 import { IommuGroups } from './iommu-groups.ts';
 import type { KernelLog } from './kernel-log.ts';
 import { LockedMemoryLimits } from './limits.ts';
+import { pciFunction } from './pci-function.ts';
 import { processName } from './proc.ts';
 import { identifyVm } from './vm-identity.ts';
 import { waitingTasks } from './waiting-tasks.ts';
@@ -72,6 +73,7 @@ export function liveHost({ kernelLog, readsCommandLine }: LiveHostOptions): Live
     hasDeviceFile: (pid, fd, device) => hasDeviceFile(pid, fd, device),
     fileOwners: (notBefore) => owners.since(notBefore),
     waitingTasks: (notBefore) => waiting.since(notBefore),
+    pciFunction: (device) => pciFunction(device),
     groupMembers: (group) => iommuGroups.membersOf(group),
     hasIommuGroup: (bus, device) => iommuGroups.hasGroup(bus, device),
     kernelLog: () => kernelLog?.lines(),

@@ -5,7 +5,7 @@
  * an address or a name, that is a new tracked object. Times are ns on the boot-time clock; 0 means
  * that it has not happened or was not observed.
  */
-import type { VmIdentity } from '../events/host.ts';
+import type { PciFunction, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { Timeline } from './timeline.ts';
 
@@ -136,6 +136,8 @@ export class Parent extends TrackedObject {
   teardownBegan = 0;
   unregisteredAt = 0;
   readonly devices = new Set<Device>();
+  /** As {@link Device.ownFunction}, of the parent. */
+  ownFunction: PciFunction | 'none' | undefined;
 
   get isOver(): boolean {
     return this.state === 'gone';
@@ -225,6 +227,11 @@ export class Device extends TrackedObject {
    * device, minus those that were put there: what its driver took and did not put.
    */
   driverRefs = 0;
+  /**
+   * The PCI function that it is; 'none' for a device that is none, or of which nothing is known. That is not
+   * from events: the host is asked once when the device appears. Undefined before that, and in a replay.
+   */
+  ownFunction: PciFunction | 'none' | undefined;
   /** Whether `vm` is that of its group, because this kernel does not show what the device itself holds. */
   vmOfGroup = false;
 
@@ -235,6 +242,12 @@ export class Device extends TrackedObject {
   /** Whether it is an mdev, which is created and removed by itself, or a device assigned as a whole. */
   get isMdev(): boolean {
     return this.bus === 'mdev';
+  }
+
+  /** The PCI function that it is, or that its parent is; undefined where that is not known. */
+  get pci(): PciFunction | undefined {
+    const own = this.isMdev ? this.parent?.ownFunction : this.ownFunction;
+    return own === 'none' ? undefined : own;
   }
 
   /** Whether all is done to remove it, and only a reference that something holds keeps it from being freed. */

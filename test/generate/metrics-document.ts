@@ -21,6 +21,7 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['container_id', 'id of the container of the process, empty if it is in none'],
   ['cpu', 'number of a CPU'],
   ['device', 'UUID of a mediated device, bus address of any other device'],
+  ['device_id', 'PCI device id of the device or its parent, such as `0x2236`; empty if it is none'],
   ['driver', 'driver of the device'],
   [
     'errno',
@@ -37,6 +38,7 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['method', 'kinds of probe, such as `kprobe+kretprobe`'],
   ['minor', 'minor version of Node.js'],
   ['nodejs_version', 'version of Node.js'],
+  ['numa_node', 'NUMA node of the device or its parent, empty if the machine does not say'],
   ['object', '`device`, `vm` or `violation`'],
   ['operation', operationValues()],
   [
@@ -46,6 +48,14 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['parent', 'parent of a mediated device, empty for devices assigned as a whole'],
   ['patch', 'patch version of Node.js'],
   ['phase', '`begin` or `end` of the call'],
+  [
+    'pci_bus_id',
+    'PCI address of the device or its parent as GPU exporters write it, `00000000:3B:00.0`; of a virtual function, that of its physical function',
+  ],
+  [
+    'physical_function',
+    'PCI address of the physical function, empty unless the device or its parent is a virtual function (SR-IOV)',
+  ],
   ['pid', 'process id in the namespace of the host'],
   ['point', 'a point of the kernel that is watched: see [kernel-support.md](kernel-support.md)'],
   ['pod_uid', 'UID of the Kubernetes pod of the process, empty if it is in none'],
@@ -68,6 +78,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'id of the trace of the lifecycle ([traces](traces.md)): of the object, unlike `vm`, the same after a restart of the agent',
   ],
   ['type', 'class of an active resource, handle or request of Node.js, such as `Timeout`'],
+  ['vendor_id', 'PCI vendor id of the device or its parent, such as `0x10de`; empty if it is none'],
   ['version', 'version of vfioscope; of Node.js in `nodejs_version_info`'],
   ['violation_id', 'id of the violation in the API and in the log'],
   ['vm', 'id of a VM in the API'],

@@ -21,12 +21,19 @@ export const OBJECTS: ObjectMetricGroup = {
     {
       name: 'vfioscope_device_info',
       type: 'gauge',
-      labels: ['device', 'parent', 'mdev_type', 'driver', 'iommu_group'],
-      help: 'Always 1; parent, mdev type, driver and IOMMU group of a device',
+      labels: [
+        ...['device', 'parent', 'mdev_type', 'driver', 'iommu_group'],
+        ...['physical_function', 'vendor_id', 'device_id', 'numa_node', 'pci_bus_id'],
+      ],
+      help: 'Always 1; parent, mdev type, driver and IOMMU group of a device, and the PCI function that it or its parent is',
       query:
         'vfioscope_device_open_files * on (instance, device) group_left (parent, mdev_type) vfioscope_device_info',
-      ofDevice({ parentName, type, driver, groupId }, subject, samples) {
-        samples.about(subject, 1, [parentName, type, driver, groupId < 0 ? '' : `${groupId}`]);
+      ofDevice({ parentName, type, driver, groupId, pci }, subject, samples) {
+        samples.about(subject, 1, [
+          ...[parentName, type, driver, groupId < 0 ? '' : `${groupId}`],
+          ...[pci?.physicalFunction ?? '', pci?.vendor ?? '', pci?.device ?? ''],
+          ...[pci && pci.numaNode >= 0 ? `${pci.numaNode}` : '', pci?.busId ?? ''],
+        ]);
       },
     },
     {
