@@ -12,6 +12,7 @@ for generator in \
   test/generate/errors.ts \
   dashboards/generate.ts \
   dashboards/alerts/generate.ts \
+  dashboards/joins/generate.ts \
   test/generate/kernel-support.ts \
   test/generate/rules.ts \
   test/generate/soak.ts; do

@@ -93,7 +93,8 @@ export function metricsDocument(): string {
     '<!-- Generated from src/telemetry/metrics. Do not edit. -->',
     '# Metrics',
     'All metrics of `/metrics`, with example queries; the values of the labels are at the end. ' +
-      '[Alerts](alerts.md) and [dashboards](dashboards.md) are built on them.',
+      '[Alerts](alerts.md) and [dashboards](dashboards.md) are built on them; [joins](joins.md) lead to the names that ' +
+      'other exporters have for a VM or a device.',
     'The number of series depends on the number of devices only in the section ' +
       '[Single devices, VMs and violations](#single-devices-vms-and-violations); all other series are ' +
       'as many on a host with ten devices as on one with ten thousand.',
