@@ -68,7 +68,7 @@ describe('the names of attributes', () => {
   });
 
   it('are lower case, with dots and underscores', () => {
-    for (const name of ALL) assert.match(name, /^[a-z]+(\.[a-z]+(_[a-z]+)*)+$/);
+    for (const name of ALL) assert.match(name, /^[a-z][a-z0-9]*(\.[a-z]+(_[a-z]+)*)+$/);
   });
 
   it('are on the resource or on spans, not on both', () => {
