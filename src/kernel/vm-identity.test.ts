@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import type { ControlGroup } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
+import { PatientAsker } from './patience.ts';
 import { identifyVm } from './vm-identity.ts';
 
 const PID = 600;
@@ -20,6 +21,7 @@ const GROUP: ControlGroup = {
 const ARGS = ['qemu-system-x86_64', '-name', 'guest=web-3', '-uuid', UUID];
 
 let proc = '';
+let asker: PatientAsker;
 
 /** @param seconds after the boot */
 function startedAfter(seconds: number): void {
@@ -31,12 +33,14 @@ function ask(options: { task?: Task | undefined; reads?: boolean; group?: Contro
   const task = 'task' in options ? options.task : TASK;
   return identifyVm(
     { pid: PID, task, at: 5e9 },
-    { groupOf: () => options.group, readsCommandLine: options.reads ?? true, proc },
+    { groupOf: () => options.group, readsCommandLine: options.reads ?? true, proc, asker },
   );
 }
 
 describe('who a VM is', () => {
   beforeEach(() => {
+    // Longer than any answer that comes.
+    asker = new PatientAsker(1, 60_000);
     proc = mkdtempSync(join(tmpdir(), 'proc-'));
     mkdirSync(join(proc, 'self/ns'), { recursive: true });
     symlinkSync('pid:[4026531836]', join(proc, 'self/ns/pid'));
@@ -95,6 +99,7 @@ describe('who a VM is', () => {
     const file = join(proc, `${PID}/cmdline`);
     rmSync(file);
     execFileSync('mkfifo', [file]);
+    asker = new PatientAsker(1, 100);
     assert.deepEqual(await ask({ group: GROUP }), {
       ...{ commandLine: 'no_answer', name: 'web', group: GROUP },
     });

@@ -15,9 +15,14 @@ const LONGEST = 2 ** 18;
 /** Descriptors of an adopted VM's probable creator that are searched for the file of a VM. */
 const MOST_FILES = 4096;
 const VM_FILE = 'anon_inode:kvm-vm';
+/**
+ * How long an answer is awaited, ms: long, because only the names of other VMs wait meanwhile, and a name is
+ * asked for once, perhaps while the agent is busy with its first host snapshot.
+ */
+const PATIENCE = 30_000;
 
 /** Reading it takes the lock of an address space, which a stuck process may keep. */
-const commandLines = new PatientAsker(1);
+const commandLines = new PatientAsker(1, PATIENCE);
 
 export interface IdentityOptions {
   /** The control group of a task, or of the process with that id. */
@@ -25,12 +30,13 @@ export interface IdentityOptions {
   /** Whether command lines may be read. */
   readonly readsCommandLine: boolean;
   readonly proc?: string;
+  readonly asker?: PatientAsker;
 }
 
 /** As {@link Host.identifyVm}; never throws. */
 export async function identifyVm(
   { pid, task, at }: VmCreator,
-  { groupOf, readsCommandLine, proc = '/proc' }: IdentityOptions,
+  { groupOf, readsCommandLine, proc = '/proc', asker = commandLines }: IdentityOptions,
 ): Promise<VmIdentity> {
   const directory = `${proc}/${pid}`;
   const isSame = () => isThatProcess(directory, at);
@@ -44,7 +50,7 @@ export async function identifyVm(
   if (!readsCommandLine) return identity('disabled');
   if (hidden) return identity('not_visible');
   if (!isCreator) return identity('exited');
-  const guest = await commandLines.ask(`${directory}/cmdline`, guestOf);
+  const guest = await asker.ask(`${directory}/cmdline`, guestOf);
   if (!guest) return identity(isSame() ? 'no_answer' : 'exited');
   // The memory of a process that exits is gone before its id is.
   return guest === 'empty' || !isSame() ? identity('exited') : identity('read', guest);
