@@ -50,6 +50,8 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   clang: 'clang',
   debootstrap: 'debootstrap',
   kmod: 'depmod insmod modinfo modprobe rmmod',
+  'libvirt-clients': 'virsh',
+  'libvirt-daemon': 'libvirtd virtlogd',
   'librsvg2-bin': 'rsvg-convert',
   llvm: 'llvm-strip',
   make: 'make',
