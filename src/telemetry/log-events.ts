@@ -24,6 +24,10 @@ export const LOG_EVENTS: readonly {
   },
   { events: ['vm.created', 'vm.destroyed'], when: 'KVM has created or destroyed a VM' },
   {
+    events: ['vm.identified'],
+    when: 'name or UUID of the guest of a VM are known, some milliseconds after `vm.created`: with `vmName`, `vmUuid`, `systemdUnit`, `container`, `pod`. There is no such line for a VM without a name',
+  },
+  {
     events: ['violation.raised', 'violation.escalated', 'violation.resolved'],
     when: 'a violation is found, its severity rises, an ongoing one ends',
   },
