@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
 /** Values by name; true for a flag without a value. */
@@ -21,7 +21,7 @@ export class Home {
   readonly address: string;
 
   constructor(program: string, address: string) {
-    this.directory = mkdtempSync(join(tmpdir(), `vfioscope-${program}-`));
+    this.directory = mkdtempSync(join(tmpdir(), `vfioscope-${basename(program)}-`));
     this.address = address;
   }
 

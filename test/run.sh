@@ -30,6 +30,8 @@ beside() {
   renice -n 10 "$BASHPID" >/dev/null
   step 'traces, to a real collector and to failing ones'
   node --test --test-concurrency=1 'test/collector/*.test.ts'
+  step 'Prometheus 3 of a later Debian'
+  node --test test/prometheus3/*.test.ts
   step 'legal histories, 100,000 of them, on which no rule may fire'
   VFIOSCOPE_CASES=50 node --test test/rules/legal-history.test.ts
   step 'benchmarks, a second of each: whether they work, not how fast'

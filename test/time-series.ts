@@ -3,6 +3,9 @@ import assert from 'node:assert/strict';
 import { Daemon, type Home } from './daemon.ts';
 import { until } from './until.ts';
 
+/** That of Debian’s package, unless the tests of another version run. */
+const PROMETHEUS = process.env.VFIOSCOPE_PROMETHEUS ?? 'prometheus';
+
 type Labels = Readonly<Record<string, string>>;
 
 export interface Target {
@@ -77,7 +80,8 @@ export class TimeSeries {
   ): Promise<TimeSeries> {
     const { rules } = options;
     const scrapes = { scrape_configs: [job(targets, interval, options)] };
-    const daemon = await Daemon.start('prometheus', (home) => ({
+    // programs: prometheus
+    const daemon = await Daemon.start(PROMETHEUS, (home) => ({
       'config.file': home.file('config.yml', scrapes),
       'storage.tsdb.path': `${home.directory}/data`,
       ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
