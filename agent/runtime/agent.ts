@@ -126,7 +126,7 @@ export class Agent {
     });
     const pipeline = this.#pipeline;
     this.#served = serverSource({
-      ...{ version, source, pipeline, views, metrics, log, internalErrors, criticals },
+      ...{ version, source, host, pipeline, views, metrics, log, internalErrors, criticals },
       now: () => clock.sinceEpoch(bootTime()),
     });
   }

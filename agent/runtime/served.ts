@@ -25,6 +25,9 @@ const INSTANCES_FRESH = 60 * SECOND;
 /** Beside the bundle that has this module. */
 const DOCUMENTS = fileURLToPath(new URL('../docs', import.meta.url));
 
+/** ns. What the API says of holders is not older, unless reading files takes long on this host. */
+const HOLDERS_FRESH = 5 * SECOND;
+
 export interface MetricsParts {
   readonly version: string;
   readonly source: LiveSource;
@@ -75,6 +78,7 @@ export function metricsSource(parts: MetricsParts): MetricsSource {
 
 export interface ServerParts {
   readonly version: string;
+  readonly host: LiveHost;
   readonly source: LiveSource;
   readonly pipeline: Pipeline;
   readonly views: Views;
@@ -101,6 +105,7 @@ export function serverSource(parts: ServerParts): ServerSource {
     losses: () => ({ ...state.losses, last: views.time(state.lastLossAt) }),
     earlierCriticals: parts.criticals.earlier,
     documents: DOCUMENTS,
+    readHolders: () => parts.host.readFileOwners(bootTime() - HOLDERS_FRESH),
     failed: (path, error) => {
       internalErrors.count('http', now());
       log.error(

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { type Json, Served, stalled, UUID } from '../../test/kit/served.ts';
 
 const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
@@ -92,6 +93,33 @@ describe('/api/v1/devices', () => {
 });
 
 describe('/api/v1/vms and /api/v1/parents', () => {
+  it('name who may hold a zombie VM to a client that asks only once', async () => {
+    let isRead = false;
+    const owner = {
+      ...{ pid: 777, comm: 'vcpu-worker', uid: 0, startedAt: 0, kvmFiles: true },
+      ...{ deviceFiles: [], groupFiles: [], cdevFiles: [], mappedDevices: [] },
+    };
+    const runner = new Served({
+      host: {
+        kernel: [6, 12],
+        pidsWithKvmFiles: () => new Set([777]),
+        fileOwners: () => (isRead ? [owner] : undefined),
+      },
+      readHolders: async () => {
+        await setImmediate();
+        isRead = true;
+      },
+    });
+    runner.run((scenario) => {
+      const vm = scenario.createVm();
+      scenario.getKvm(vm);
+      scenario.closeVm(vm);
+    });
+    const { body } = await runner.get<{ vms: { state: string; holders: Json[] }[] }>('/api/v1/vms');
+    assert.equal(body.vms[0].state, 'zombie');
+    assert.equal(body.vms[0].holders.length, 1);
+  });
+
   it('show the creator and the holders of a VM, and the devices of a parent', async () => {
     const runner = stalled();
     const { body } = await runner.get<{ vms: Json[]; ended: Json[] }>('/api/v1/vms');

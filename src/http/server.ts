@@ -37,6 +37,8 @@ export interface ServerSource {
   earlierCriticals(): readonly EarlierViolation[];
   /** The directory of the documentation as HTML. */
   readonly documents: string;
+  /** Waits until it has been read who has which files, so that holders are shown to who asks only once. */
+  readHolders(): Promise<void>;
   /** Is called with the error of a failed response, which is a bug. */
   failed(path: string, error: Error): void;
 }
@@ -81,10 +83,13 @@ export function createServer(source: ServerSource): FastifyInstance {
     };
   });
   server.get('/api/v1/operations', async () => ({ operations: views.operations() }));
-  server.get('/api/v1/vms', async () => ({
-    vms: [...world.vms].map((vm) => views.vm(vm)),
-    ended: world.vms.ended.list().map((vm) => views.vm(vm)),
-  }));
+  server.get('/api/v1/vms', async () => {
+    await source.readHolders();
+    return {
+      vms: [...world.vms].map((vm) => views.vm(vm)),
+      ended: world.vms.ended.list().map((vm) => views.vm(vm)),
+    };
+  });
   server.get<{ Querystring: Record<string, string | string[]> }>(
     '/api/v1/violations',
     async ({ query }, reply) => {

@@ -22,7 +22,7 @@ function cacheOf(takes: number) {
     await setImmediate();
     return answer;
   };
-  return { clock, ask };
+  return { clock, ask, cache };
 }
 
 describe('the latest answer, such as to who holds files', () => {
@@ -32,6 +32,21 @@ describe('the latest answer, such as to who holds files', () => {
     assert.deepEqual(await ask(1 * SECOND, 0), []);
     assert.equal(await ask(2 * SECOND, 1 * SECOND), undefined, 'it began before');
     assert.deepEqual(await ask(3 * SECOND, 1 * SECOND), []);
+  });
+
+  it('is there for who waits for it and asks only once', async () => {
+    const { cache } = cacheOf(0);
+    assert.deepEqual(await cache.next(0), []);
+    assert.equal(cache.since(1), undefined);
+  });
+
+  it('is not waited for where reading fails or is not due', async () => {
+    const cache = new AnswerCache<object>(
+      () => Promise.reject(new Error('no')),
+      () => 0,
+    );
+    assert.equal(await cache.next(0), undefined);
+    assert.equal(await cache.next(1), undefined);
   });
 
   it('is given again for five seconds, and then while the files are read again', async () => {

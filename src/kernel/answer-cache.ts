@@ -15,7 +15,7 @@ export class AnswerCache<Answer> {
   /** When the reading of the latest answer began, and when that ended. */
   #begun = Number.NEGATIVE_INFINITY;
   #ended = Number.NEGATIVE_INFINITY;
-  #isReading = false;
+  #reading: Promise<void> | undefined;
 
   /** @param read reads the host beside the event loop; undefined or an error when that is not possible */
   constructor(read: () => Promise<Answer | undefined>, now = bootTime) {
@@ -30,8 +30,14 @@ export class AnswerCache<Answer> {
   since(notBefore: number): Answer | undefined {
     const now = this.#now();
     const isOld = this.#begun < notBefore || now - this.#begun > FRESH;
-    if (isOld && !this.#isReading && now >= this.#due()) this.#renew(now);
+    if (isOld && !this.#reading && now >= this.#due()) this.#renew(now);
     return this.#begun >= notBefore ? this.#answer : undefined;
+  }
+
+  /** As {@link since}, once the reading has ended that is under way or that this begins. */
+  async next(notBefore: number): Promise<Answer | undefined> {
+    if (this.since(notBefore) === undefined) await this.#reading;
+    return this.since(notBefore);
   }
 
   #due(): number {
@@ -40,14 +46,13 @@ export class AnswerCache<Answer> {
   }
 
   #renew(begun: number): void {
-    this.#isReading = true;
-    this.#read()
+    this.#reading = this.#read()
       .catch(() => undefined)
       .then((answer) => {
         this.#answer = answer;
         this.#begun = begun;
         this.#ended = this.#now();
-        this.#isReading = false;
+        this.#reading = undefined;
       });
   }
 }

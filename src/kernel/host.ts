@@ -39,6 +39,8 @@ export interface LiveHost extends Host {
    * @param notBefore ns on the boot-time clock: the driver is asked again if its answer is older
    */
   latestInstances(parent: string, notBefore: number): ReadonlyMap<string, number> | undefined;
+  /** Waits until `fileOwners` can answer, for those who ask only once. @param notBefore as there */
+  readFileOwners(notBefore: number): Promise<void>;
 }
 
 export interface LiveHostOptions {
@@ -72,6 +74,9 @@ export function liveHost({ kernelLog, readsCommandLine }: LiveHostOptions): Live
     stuckThread: (pid) => stuckThread(pid),
     hasDeviceFile: (pid, fd, device) => hasDeviceFile(pid, fd, device),
     fileOwners: (notBefore) => owners.since(notBefore),
+    readFileOwners: async (notBefore) => {
+      await owners.next(notBefore);
+    },
     waitingTasks: (notBefore) => waiting.since(notBefore),
     pciFunction: (device) => pciFunction(device),
     groupMembers: (group) => iommuGroups.membersOf(group),

@@ -26,6 +26,10 @@ interface Answer<Body> {
 
 export type Json = Readonly<Record<string, unknown>>;
 
+export interface ServedOptions extends MeasuredOptions {
+  readHolders?(): Promise<void>;
+}
+
 export class Served extends Measured {
   notReady: string | undefined;
   /** Paths and what their answers failed with. */
@@ -34,7 +38,7 @@ export class Served extends Measured {
   readonly earlier: EarlierViolation[] = [];
   readonly server;
 
-  constructor(options: MeasuredOptions = {}) {
+  constructor(options: ServedOptions = {}) {
     let ids: TraceIds | undefined;
     const traceIdOf = (object: Device | Vm) => ids?.traceIdOf(object);
     super({ endedObjects: 5, traceIdOf, ...options });
@@ -51,6 +55,7 @@ export class Served extends Measured {
       notReady: () => this.notReady,
       earlierCriticals: () => this.earlier,
       documents: DOCUMENTS,
+      readHolders: options.readHolders ?? (async () => {}),
       losses: () => ({ ring_full: 7, last: undefined }),
       failed: (path, { message }) => this.failures.push(`${path}: ${message}`),
     });
