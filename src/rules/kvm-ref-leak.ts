@@ -29,8 +29,9 @@ export const kvmRefLeak: Rule = {
     'not zero: somebody took a reference and never put it. The memory of the guest stays ' +
     'allocated until the next reboot, and unloading the KVM module may corrupt the kernel.',
   remediation:
-    'Do not unload kvm or the vendor module of the CPU. Only a reboot frees the memory. Check ' +
-    'the driver that was open last first; the evidence shows it.',
+    'Do not unload kvm or the vendor module of the CPU. If a process passes files of VMs through sockets, or ' +
+    'registers them with io_uring, end it first: no process shows such a file. Otherwise only a reboot frees ' +
+    'the memory. Check the driver that was open last first; the evidence shows it.',
   references:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who may hold struct kvm; ' +
     'kvm_put_kvm() in virt/kvm/kvm_main.c',
