@@ -25,7 +25,7 @@ const VIOLATION = {
       type: 'object',
       properties: {
         ...{ device: { type: 'string' }, parent: { type: 'string' } },
-        ...{ vmPid: { type: 'string' }, vmComm: { type: 'string' } },
+        ...{ vmPid: { type: 'string' }, vmComm: { type: 'string' }, vmName: { type: 'string' } },
         ...{ holderPid: { type: 'string' }, holderComm: { type: 'string' } },
         ...{ systemdUnit: { type: 'string' }, at: { type: 'number' } },
       },

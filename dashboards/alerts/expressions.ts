@@ -4,17 +4,18 @@
 const ALERTING = 'severity=~"warning|error"';
 
 /** Matches without the labels that only series of single objects have, so that sums can replace those. */
-const IGNORING_OBJECTS = 'ignoring (device, parent, vm)';
+const IGNORING_OBJECTS = 'ignoring (device, parent, vm_name)';
 
 /**
  * Ongoing violations: one alert for each device, VM or parent, or one for each rule where objects have
- * no series of their own (`metrics.per_device`, `metrics.max_devices`). Severity and id are aggregated
- * away, so that it stays the same alert when the severity rises and when the agent restarts.
+ * no series of their own (`metrics.per_device`, `metrics.max_devices`). Severity, id and
+ * the number of the VM are aggregated away, so that it stays the same alert when the severity rises and when the
+ * agent restarts.
  */
 export function ongoing(rules: readonly string[], severity = ALERTING): string {
   const matchers = `{${ruleMatcher(rules)}${severity}}`;
   return (
-    `max without (violation_id, severity) (vfioscope_violation_info${matchers})\n` +
+    `max without (violation_id, severity, vm) (vfioscope_violation_info${matchers})\n` +
     `or ${IGNORING_OBJECTS} max without (severity) (vfioscope_violations_open${matchers} > 0)`
   );
 }
@@ -53,16 +54,16 @@ function indented(text: string): string {
 
 /** Template: the object of an ongoing violation, as far as the labels name it, and its host. */
 export const OBJECT =
-  '{{ or $labels.device $labels.vm $labels.parent "an object" }} on {{ $labels.instance }}';
+  '{{ or $labels.device $labels.vm_name $labels.parent "an object" }} on {{ $labels.instance }}';
 
 /** Template: the host, and the object if the labels name one. */
 export const ON_HOST =
-  'on {{ $labels.instance }}{{ with or $labels.device $labels.vm $labels.parent }} ({{ . }}){{ end }}';
+  'on {{ $labels.instance }}{{ with or $labels.device $labels.vm_name $labels.parent }} ({{ . }}){{ end }}';
 
 /** Template: the device or parent, VM and holder that the labels of a critical violation name. */
 export const CRITICAL_OBJECT =
   '{{ with or $labels.device $labels.parent }} ({{ . }}){{ end }}' +
-  '{{ with $labels.vm_pid }} of the VM of {{ $labels.vm_comm }} (pid {{ . }}){{ end }}' +
+  '{{ with $labels.vm_pid }} of the VM {{ or $labels.vm_name $labels.vm_comm }} (pid {{ . }}){{ end }}' +
   '{{ with $labels.holder_pid }}, held by {{ $labels.holder_comm }} (pid {{ . }}' +
   '{{ with $labels.systemd_unit }}, {{ . }}{{ end }}) then{{ end }}';
 

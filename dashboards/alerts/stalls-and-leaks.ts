@@ -66,13 +66,13 @@ const ALERTS: readonly Alert[] = [
     fires: {
       title: 'a removal waits for minutes, and its severity rises after one',
       series: [
-        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="warning",device="${DEVICE}",vm="vm3",parent="gpu0"} _ 1 stale`,
-        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="error",device="${DEVICE}",vm="vm3",parent="gpu0"} _ _ 1x12`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="warning",device="${DEVICE}",vm="vm3",vm_name="web-3",parent="gpu0"} _ 1 stale`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="remove-stall",severity="error",device="${DEVICE}",vm="vm3",vm_name="web-3",parent="gpu0"} _ _ 1x12`,
         'vfioscope_violations_open{rule="remove-stall",severity="error"} _ _ 1x12',
       ],
       // If the alert had the severity as a label, it would not fire before the third minute.
       at: 2,
-      labels: { ...deviceLabels('remove-stall'), vm: 'vm3' },
+      labels: deviceLabels('remove-stall'),
     },
     doesNotFire: {
       title: 'the guest releases the device within the minute',
@@ -126,12 +126,12 @@ const ALERTS: readonly Alert[] = [
     fires: {
       title: 'an open hangs in a reset, and its severity rises after a minute',
       series: [
-        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="warning",device="${DEVICE}",vm="vm3",parent="gpu0"} _ 1 stale`,
-        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="error",device="${DEVICE}",vm="vm3",parent="gpu0"} _ _ 1x12`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="warning",device="${DEVICE}",vm="vm3",vm_name="web-3",parent="gpu0"} _ 1 stale`,
+        `vfioscope_violation_info{violation_id="v1-0",rule="open-stall",severity="error",device="${DEVICE}",vm="vm3",vm_name="web-3",parent="gpu0"} _ _ 1x12`,
         'vfioscope_violations_open{rule="open-stall",severity="error"} _ _ 1x12',
       ],
       at: 3,
-      labels: { ...deviceLabels('open-stall'), vm: 'vm3' },
+      labels: { ...deviceLabels('open-stall'), vm_name: 'web-3' },
     },
     doesNotFire: {
       title: 'a close takes twenty seconds',
@@ -177,7 +177,7 @@ const ALERTS: readonly Alert[] = [
     fires: {
       title: 'the unloading of a driver hangs',
       series: [
-        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="error",device="",vm="",parent="gpu0"} _ 1x20',
+        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="error",device="",vm="",vm_name="",parent="gpu0"} _ 1x20',
         'vfioscope_violations_open{rule="parent-unregister-stall",severity="error"} _ 1x20',
       ],
       at: 5,
@@ -186,7 +186,7 @@ const ALERTS: readonly Alert[] = [
     doesNotFire: {
       title: 'sixteen devices take half a minute to be removed',
       series: [
-        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="warning",device="",vm="",parent="gpu0"} _ 1 stale',
+        'vfioscope_violation_info{violation_id="v1-0",rule="parent-unregister-stall",severity="warning",device="",vm="",vm_name="",parent="gpu0"} _ 1 stale',
       ],
       at: 3,
     },
@@ -276,11 +276,11 @@ const ALERTS: readonly Alert[] = [
     fires: {
       title: 'a VM is not freed although nothing holds it',
       series: [
-        'vfioscope_violation_info{violation_id="v1-0",rule="kvm-ref-leak",severity="error",device="",vm="vm3",parent=""} _ 1x20',
+        'vfioscope_violation_info{violation_id="v1-0",rule="kvm-ref-leak",severity="error",device="",vm="vm3",vm_name="web-3",parent=""} _ 1x20',
         'vfioscope_violations_open{rule="kvm-ref-leak",severity="error"} _ 1x20',
       ],
       at: 10,
-      labels: { rule: 'kvm-ref-leak', vm: 'vm3' },
+      labels: { rule: 'kvm-ref-leak', vm_name: 'web-3' },
     },
     doesNotFire: {
       title: 'a VMM exits slowly, with the device still open',

@@ -6,7 +6,7 @@ export const DEVICE = '8d4a4f5e-0c1b-4a53-9b5b-6f0c6a6e7a01';
 export function ongoingSeries(rule: string, severity: string, minutes: number): string[] {
   const values = minutes < 30 ? `_ 1x${minutes - 1} stale` : '_ 1x60';
   return [
-    `vfioscope_violation_info{violation_id="v1-0",rule="${rule}",severity="${severity}",device="${DEVICE}",vm="",parent="gpu0"} ${values}`,
+    `vfioscope_violation_info{violation_id="v1-0",rule="${rule}",severity="${severity}",device="${DEVICE}",vm="vm3",vm_name="web-3",parent="gpu0"} ${values}`,
     `vfioscope_violations_open{rule="${rule}",severity="${severity}"} ${values}`,
   ];
 }
@@ -27,6 +27,7 @@ export function criticalSeries(rule: string, values = '_ _ _ 180x60'): string {
 export function criticalLabels(rule: string): Record<string, string> {
   return {
     ...{ rule, device: DEVICE, parent: 'gpu0', vm_pid: '600', vm_comm: 'qemu-system-x86' },
+    vm_name: 'web-3',
     ...{ holder_pid: '600', holder_comm: 'qemu-system-x86' },
     systemd_unit: 'machine-qemu-1-web-3.scope',
   };
@@ -34,5 +35,5 @@ export function criticalLabels(rule: string): Record<string, string> {
 
 /** The labels of an alert about that device. */
 export function deviceLabels(rule: string): Record<string, string> {
-  return { rule, device: DEVICE, parent: 'gpu0' };
+  return { rule, device: DEVICE, parent: 'gpu0', vm_name: 'web-3' };
 }

@@ -16,6 +16,8 @@ export interface CriticalViolation {
   /** Process that created the VM: its id and name, "" where there is none or it is not known. */
   readonly vmPid: string;
   readonly vmComm: string;
+  /** The name of the guest. */
+  readonly vmName: string;
   /** The first process known to hold what it is about. */
   readonly holderPid: string;
   readonly holderComm: string;
@@ -33,6 +35,7 @@ export function criticalSeries(violation: Violation, at: number): CriticalSeries
   const [holder] = holders;
   return {
     ...{ device, parent, vmPid: `${vm?.pid ?? ''}`, vmComm: vm?.comm ?? '' },
+    vmName: vm?.name ?? '',
     ...{ holderPid: `${holder?.task.pid ?? ''}`, holderComm: holder?.task.comm ?? '' },
     ...{ systemdUnit: holder?.group?.unit ?? '', at },
   };

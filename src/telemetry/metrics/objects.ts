@@ -93,12 +93,13 @@ export const OBJECTS: ObjectMetricGroup = {
     {
       name: 'vfioscope_violation_info',
       type: 'gauge',
-      labels: ['violation_id', 'rule', 'severity', 'device', 'vm', 'parent'],
+      labels: ['violation_id', 'rule', 'severity', 'device', 'vm', 'vm_name', 'parent'],
       help: 'Always 1; an ongoing violation that is not resolved (details: /api/v1/violations/VIOLATION_ID)',
       query: 'vfioscope_violation_info{rule="remove-stall"}',
       collect({ violations }, samples) {
         for (const { id, rule, severity, device = '', vm, parent = '' } of violations) {
-          samples.show(1, [id, rule, severity, device, vm?.id ?? '', parent]);
+          const names = [vm?.id ?? '', vm?.name ?? ''];
+          samples.show(1, [id, rule, severity, device, ...names, parent]);
         }
       },
     },

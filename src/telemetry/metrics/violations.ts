@@ -34,17 +34,17 @@ export const VIOLATIONS: MetricGroup = {
       name: 'vfioscope_critical_violation_timestamp_seconds',
       type: 'gauge',
       labels: [
-        ...['violation_id', 'rule', 'device', 'parent', 'vm_pid', 'vm_comm'],
+        ...['violation_id', 'rule', 'device', 'parent', 'vm_pid', 'vm_comm', 'vm_name'],
         ...['holder_pid', 'holder_comm', 'systemd_unit'],
       ],
       help: 'When a critical violation last occurred, with the first process that held the device or VM then; of all runs of the agent since the host was booted',
       query: 'vfioscope_critical_violation_timestamp_seconds',
       collect({ source }, samples) {
         for (const one of source.criticals()) {
-          const { id, rule, device, parent, vmPid, vmComm } = one;
+          const { id, rule, device, parent, vmPid, vmComm, vmName } = one;
           const { holderPid, holderComm, systemdUnit, at } = one;
           samples.show(at, [
-            ...[id, rule, device, parent, vmPid, vmComm],
+            ...[id, rule, device, parent, vmPid, vmComm, vmName],
             ...[holderPid, holderComm, systemdUnit],
           ]);
         }
