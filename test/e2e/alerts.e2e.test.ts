@@ -132,6 +132,11 @@ describe(`alerts about a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
       ...{ device: object.uuid, parent: 'mtty', instance: target, job: 'vfioscope' },
     });
     assert.match(annotations.description, /held open by qemu-busy \(pid \d+/);
+    // The agent itself serves the runbook, at the place of the rule.
+    const page = await fetch(annotations.runbook_url);
+    assert.equal(page.status, 200);
+    assert.match(annotations.runbook_url, /#remove-stall$/);
+    assert.match(await page.text(), /<a id="remove-stall">/);
     await onlyFiring('VfioscopeRemovalStalled remove-stall');
 
     await readDashboards(object.uuid);
