@@ -465,11 +465,13 @@ export const AGENT: AlertGroup = {
       for: 600,
       rationale:
         'A part of the host that a snapshot cannot read stays unknown after a loss or a start. Snapshots are ' +
-        'repeated after seconds, so ten minutes mean that a permission or a mount is missing.',
-      expr: 'vfioscope_last_snapshot_problems > 0',
-      summary: 'vfioscope on {{ $labels.instance }} cannot read a part of the host',
+        'repeated after seconds, so ten minutes mean that a permission or a mount is missing. Without debugfs only ' +
+        'VMs from before the agent that no process holds are unknown: that alone raises no alert.',
+      expr: 'vfioscope_last_snapshot_incomplete{code!="snapshot.debugfs-unreadable"} == 1',
+      summary:
+        'vfioscope on {{ $labels.instance }} cannot read a part of the host ({{ $labels.code }})',
       description:
-        'The last host snapshot on {{ $labels.instance }} could not read {{ $value }} part(s) of the host, so that devices, files or VMs from before the start of the agent may be unknown. The log names the reason.',
+        'The last host snapshot on {{ $labels.instance }} could not read a part of the host ({{ $labels.code }}), so that devices, files or VMs from before the start of the agent may be unknown. The log names the reason.',
       runbook: {
         firstDo: 'Read what could not be read, and why (step 1).',
         firstDont:
@@ -481,19 +483,19 @@ export const AGENT: AlertGroup = {
           },
           DOCTOR,
         ],
-        fix: 'Grant what `vfioscope doctor` names: a capability, debugfs, or /proc of the host in a container.',
+        fix: 'Grant what `vfioscope doctor` names: a capability, or /proc of the host in a container. [errors](../errors.md) explains the code.',
         why: 'The last host snapshot of the agent is incomplete.',
-        falsePositives: 'A host without debugfs on purpose: silence the alert there.',
+        falsePositives: 'A host on which a part is hidden on purpose: silence the alert there.',
       },
       fires: {
-        title: 'debugfs is not mounted',
-        series: ['vfioscope_last_snapshot_problems 1x30'],
+        title: 'files of processes are hidden',
+        series: ['vfioscope_last_snapshot_incomplete{code="snapshot.files-unreadable"} 1x30'],
         at: 15,
-        labels: {},
+        labels: { code: 'snapshot.files-unreadable' },
       },
       doesNotFire: {
-        title: 'the next snapshot reads all of it',
-        series: ['vfioscope_last_snapshot_problems 1x3 0x30'],
+        title: 'debugfs is not mounted, as in a container',
+        series: ['vfioscope_last_snapshot_incomplete{code="snapshot.debugfs-unreadable"} 1x30'],
         at: 15,
       },
     },

@@ -70,7 +70,8 @@ export class Metrics implements Sink {
   snapshot({ reason, began, lasted, problems }: SnapshotReport): void {
     // Converted once: the value would vary from scrape to scrape while the wall clock is corrected.
     const at = this.#source.sinceEpoch(began);
-    this.#snapshots.count(reason, at, lasted / SECOND, problems.length);
+    const codes = problems.map(({ code }) => code);
+    this.#snapshots.count(reason, at, lasted / SECOND, codes);
   }
 
   loss(reason: LossReason): void {

@@ -11,10 +11,10 @@ it('host snapshots are counted by reason, from zero, and the last one is remembe
     recheck: 0,
   });
   assert.deepEqual([snapshots.lastBegan, snapshots.lastTook], [0, 0]);
-  snapshots.count('start', 1000, 0.01, 2);
-  snapshots.count('loss', 2000, 0.5, 1);
-  assert.equal(snapshots.lastProblems, 1);
-  snapshots.count('loss', 3000, 0.02, 0);
+  snapshots.count('start', 1000, 0.01, ['a', 'b']);
+  snapshots.count('loss', 2000, 0.5, ['a']);
+  assert.deepEqual(snapshots.lastProblems, ['a']);
+  snapshots.count('loss', 3000, 0.02, []);
   assert.deepEqual(Object.fromEntries(snapshots.counts), {
     start: 1,
     module: 0,
@@ -23,6 +23,6 @@ it('host snapshots are counted by reason, from zero, and the last one is remembe
   });
   assert.deepEqual(
     [snapshots.lastBegan, snapshots.lastTook, snapshots.lastProblems],
-    [3000, 0.02, 0],
+    [3000, 0.02, []],
   );
 });

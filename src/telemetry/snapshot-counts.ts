@@ -13,10 +13,10 @@ export class SnapshotCounts {
   lastBegan = 0;
   /** Duration of that snapshot in seconds. */
   lastTook = 0;
-  /** How many parts of the host that snapshot could not read. */
-  lastProblems = 0;
+  /** The codes of what that snapshot could not read. */
+  lastProblems: readonly string[] = [];
 
-  count(reason: SnapshotReason, began: number, took: number, problems: number): void {
+  count(reason: SnapshotReason, began: number, took: number, problems: readonly string[]): void {
     this.counts.set(reason, (this.counts.get(reason) ?? 0) + 1);
     this.lastBegan = began;
     this.lastTook = took;

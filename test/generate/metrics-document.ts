@@ -17,6 +17,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'comm',
     'the name of a process, which it chooses itself; bytes that are not UTF-8 become `�`, control characters `?`',
   ],
+  ['code', 'an error code: see [errors.md](errors.md)'],
   ['component', 'part of the agent: `rule` or `http`'],
   ['container_id', 'id of the container of the process, empty if it is in none'],
   ['cpu', 'number of a CPU'],

@@ -2,9 +2,12 @@
 
 import { kindIndex, POINT_NAMES, POINTS } from '../../events/points.ts';
 import type { LossReason } from '../../events/source.ts';
+import { PROBLEM_CODES } from '../../problem-codes.ts';
 import { SECOND } from '../../units.ts';
 import type { MetricGroup } from './metric.ts';
 import type { Samples } from './samples.ts';
+
+const SNAPSHOT_PROBLEMS = Object.keys(PROBLEM_CODES).filter((code) => code.startsWith('snapshot.'));
 
 export const EVENTS: MetricGroup = {
   title: 'Events and losses',
@@ -168,13 +171,15 @@ export const EVENTS: MetricGroup = {
       },
     },
     {
-      name: 'vfioscope_last_snapshot_problems',
+      name: 'vfioscope_last_snapshot_incomplete',
       type: 'gauge',
-      labels: [],
-      help: 'How many parts of the host the last host snapshot could not read; the log names them',
-      query: 'vfioscope_last_snapshot_problems > 0',
+      labels: ['code'],
+      help: '1 if the last host snapshot could not read a part of the host, by its error code; else 0',
+      query: 'vfioscope_last_snapshot_incomplete == 1',
       collect({ snapshots }, samples) {
-        samples.show(snapshots.lastProblems);
+        for (const code of SNAPSHOT_PROBLEMS) {
+          samples.show(snapshots.lastProblems.includes(code) ? 1 : 0, [code]);
+        }
       },
     },
     {
