@@ -1,5 +1,6 @@
 /** Alerts on the agent: whether it runs, attaches its probes, and keeps up with the events. */
 import { type AlertGroup, API } from './alert.ts';
+import { agentLog, kernelLog } from './steps.ts';
 
 const DOCTOR = {
   shows: 'What works on this host, what does not, and why.',
@@ -7,20 +8,23 @@ const DOCTOR = {
 };
 const LOG = {
   shows: 'The last log lines of the agent.',
-  command: 'journalctl -u vfioscope -n 50',
+  command: 'sudo journalctl --no-pager -u vfioscope -n 50',
 };
 const PROBES = {
   shows: 'Which probes failed to attach, how many events were lost, and why.',
-  command: `curl -s ${API}/api/v1/probes | jq '{lost, failed: [.points[] | select(.state == "failed")]}'`,
+  command: `curl -sS ${API}/api/v1/probes | jq '{lost, failed: [.points[] | select(.state == "failed")]}'`,
 };
-const OOM = {
-  shows: 'Whether the kernel killed it for lack of memory.',
-  command: `journalctl -k -b | grep -iE 'out of memory|oom|killed process'`,
-};
-const CPU_SHARE = {
-  shows: 'Whether the agent gets enough CPU.',
-  command: 'cat /proc/pressure/cpu; systemctl show vfioscope -p CPUQuotaPerSecUSec,Nice',
-};
+const OOM = kernelLog(
+  'Whether the kernel killed it for lack of memory.',
+  'Out of memory|oom-kill|Killed process',
+);
+const CPU_SHARE = [
+  { shows: 'Whether the host has enough CPU.', command: 'cat /proc/loadavg; nproc' },
+  {
+    shows: 'How much of it the agent may use.',
+    command: 'systemctl show vfioscope -p CPUQuotaPerSecUSec,Nice',
+  },
+];
 
 export const AGENT: AlertGroup = {
   title: 'The agent',
@@ -47,10 +51,8 @@ export const AGENT: AlertGroup = {
           'Do not take alerts of that host that cleared in the meantime for resolved: they cleared ' +
           'because the agent could not be scraped.',
         confirm: [
-          {
-            shows: 'Whether it runs, and whether it answers on the host itself.',
-            command: `systemctl status vfioscope; curl -s ${API}/-/healthy`,
-          },
+          { shows: 'Whether it runs.', command: 'systemctl --no-pager status vfioscope' },
+          { shows: 'Whether it answers on the host itself.', command: `curl -sS ${API}/-/healthy` },
           LOG,
           DOCTOR,
           OOM,
@@ -105,16 +107,18 @@ export const AGENT: AlertGroup = {
         confirm: [
           {
             shows:
-              'The targets that Prometheus has; those under `dropped` were removed by relabelling.',
-            command: `curl -s http://localhost:9090/api/v1/targets | jq '.data.activeTargets[].labels'`,
+              'On the host of Prometheus: the targets that it has; `droppedTargets` of the answer were removed by relabelling.',
+            command: `curl -sS http://localhost:9090/api/v1/targets | jq '.data.activeTargets[].labels'`,
           },
           {
-            shows: 'What Prometheus logs about its configuration and service discovery.',
-            command: 'journalctl -u prometheus --since -1h | grep -iE "config|discovery"',
+            shows: 'There: what Prometheus logs about its configuration and service discovery.',
+            command:
+              'sudo journalctl --no-pager -u prometheus --since -1h | grep -iE "config|discovery"',
+            nothing: 'Prometheus has logged nothing of the kind for an hour',
           },
           {
-            shows: 'Whether an agent answers on a host that should have one.',
-            command: `curl -s ${API}/-/healthy`,
+            shows: 'On a host that should have an agent: whether it answers.',
+            command: `curl -sS ${API}/-/healthy`,
           },
         ],
         fix: 'Correct the job in prometheus.yml; [alerts](../alerts.md) shows one that works.',
@@ -202,9 +206,9 @@ export const AGENT: AlertGroup = {
           PROBES,
           DOCTOR,
           {
-            shows: 'Whether the kernel permits kprobes at all.',
-            command:
-              'cat /proc/sys/kernel/kptr_restrict /sys/kernel/security/lockdown /sys/kernel/debug/kprobes/enabled',
+            shows:
+              'Whether the kernel permits kprobes at all: they must be enabled (1), and lockdown must not be `[confidentiality]`.',
+            command: `sudo sh -c 'for f in /sys/kernel/security/lockdown /sys/kernel/debug/kprobes/enabled; do if [ -e $f ]; then echo "$f: $(cat $f)"; fi; done'`,
           },
           { shows: 'Which rules are inactive.', command: 'sudo vfioscope rules' },
         ],
@@ -249,9 +253,9 @@ export const AGENT: AlertGroup = {
           PROBES,
           {
             shows: 'How full the ring buffer is, and how far the reader lags behind.',
-            command: `curl -s ${API}/metrics | grep -E '^vfioscope_(ring|reader|probe_missed|sequence)'`,
+            command: `curl -sS ${API}/metrics | grep -E '^vfioscope_(ring|reader|probe_missed|sequence)'`,
           },
-          CPU_SHARE,
+          ...CPU_SHARE,
         ],
         fix:
           '`ring_full`: raise `ring.bytes`, or give the agent more CPU. `probe_missed`, `calls_full`: ' +
@@ -295,17 +299,18 @@ export const AGENT: AlertGroup = {
         confirm: [
           {
             shows: 'How many events were lost, for which reason, and when last.',
-            command: `curl -s ${API}/api/v1/probes | jq .lost`,
+            command: `curl -sS ${API}/api/v1/probes | jq .lost`,
           },
-          {
-            shows: 'What the agent logs about host snapshots and losses.',
-            command: `journalctl -u vfioscope --since -30m | grep -E 'snapshot|lost'`,
-          },
+          agentLog(
+            'What the agent logs about host snapshots and losses.',
+            'snapshot\\.|events\\.lost',
+            '-30m',
+          ),
           {
             shows: 'Whether it has the permissions that a snapshot needs.',
             command: 'sudo vfioscope doctor',
           },
-          { shows: 'Whether it gets enough CPU.', command: 'cat /proc/pressure/cpu' },
+          ...CPU_SHARE,
         ],
         fix:
           'If the ring is full, raise `ring.bytes`. If the snapshot lacks permissions, grant those that ' +
@@ -346,9 +351,9 @@ export const AGENT: AlertGroup = {
         confirm: [
           {
             shows: 'How full the ring buffer is, and how many events arrive.',
-            command: `curl -s ${API}/metrics | grep -E '^vfioscope_(ring|reader|events_total)'`,
+            command: `curl -sS ${API}/metrics | grep -E '^vfioscope_(ring|reader|events_total)'`,
           },
-          CPU_SHARE,
+          ...CPU_SHARE,
         ],
         fix: 'Give the agent more CPU. A larger ring (`ring.bytes`) helps against bursts only.',
         why: 'The probes write events faster than the agent reads them.',
@@ -390,7 +395,7 @@ export const AGENT: AlertGroup = {
         confirm: [
           {
             shows: 'How many objects of which kind have no series.',
-            command: `curl -s ${API}/metrics | grep '^vfioscope_series_capped'`,
+            command: `curl -sS ${API}/metrics | grep '^vfioscope_series_capped'`,
           },
           {
             shows: 'How many mediated devices the kernel has.',
@@ -432,13 +437,14 @@ export const AGENT: AlertGroup = {
         firstDo: 'Save the log lines of the error (step 1), and report them.',
         firstDont: 'Do not restart the agent for this: the other rules and responses work.',
         confirm: [
-          {
-            shows: 'The errors, with the rule or the path that failed.',
-            command: `journalctl -u vfioscope --since -1h | grep -E 'rule.failed|http.failed'`,
-          },
+          agentLog(
+            'The errors, with the rule or the path that failed.',
+            'rule\\.error|http\\.failed',
+            '-1h',
+          ),
           {
             shows: 'How many there were, by component.',
-            command: `curl -s ${API}/metrics | grep '^vfioscope_internal_errors'`,
+            command: `curl -sS ${API}/metrics | grep '^vfioscope_internal_errors'`,
           },
         ],
         fix: 'Upgrade to a version that has it corrected. Until then, `rules.disabled` silences a rule that fails.',
@@ -477,10 +483,7 @@ export const AGENT: AlertGroup = {
         firstDont:
           'Do not conclude that a device has no holder because none is shown: files may not have been read.',
         confirm: [
-          {
-            shows: 'What could not be read, and what to do.',
-            command: `journalctl -u vfioscope --since -1h | grep snapshot.incomplete`,
-          },
+          agentLog('What could not be read, and what to do.', 'snapshot\\.incomplete', '-1h'),
           DOCTOR,
         ],
         fix: 'Grant what `vfioscope doctor` names: a capability, or /proc of the host in a container. [errors](../errors.md) explains the code.',
@@ -553,13 +556,12 @@ export const AGENT: AlertGroup = {
         firstDo: 'Find out whether the collector answers (step 1).',
         firstDont: 'Do not treat the traces of that time as complete.',
         confirm: [
-          {
-            shows: 'What the agent logs about its exports.',
-            command: `journalctl -u vfioscope --since -1h | grep otlp`,
-          },
+          agentLog('What the agent logs about its exports.', 'otlp\\.', '-1h'),
           {
             shows: 'How many items were sent, refused or dropped.',
-            command: `curl -s ${API}/metrics | grep '^vfioscope_otlp_items'`,
+            command: `curl -sS ${API}/metrics | grep '^vfioscope_otlp_items'`,
+            nothing:
+              'the agent exports nothing, so the alert is about a process before its last start',
           },
         ],
         fix: 'Repair the collector or its address ([traces](../traces.md)). The agent tries again by itself.',
@@ -596,12 +598,13 @@ export const AGENT: AlertGroup = {
         confirm: [
           {
             shows: 'How many lines were dropped since the agent started.',
-            command: `curl -s ${API}/metrics | grep '^vfioscope_log_lines_dropped'`,
+            command: `curl -sS ${API}/metrics | grep '^vfioscope_log_lines_dropped'`,
           },
           LOG,
           {
             shows: 'Whether journald limits the rate.',
-            command: `journalctl -u systemd-journald --since -1h | grep -i suppressed`,
+            command: `sudo journalctl --no-pager -u systemd-journald --since -1h | grep -i suppressed`,
+            nothing: 'journald has suppressed nothing for an hour',
           },
         ],
         fix: 'Repair the consumer of the log: a full disk, or a pipe that nobody reads. The agent continues to log by itself.',

@@ -50,9 +50,11 @@ export interface Runbook {
 }
 
 export interface Step {
-  /** What the command shows. */
+  /** What the command shows: whole sentences. */
   readonly shows: string;
   readonly command: string;
+  /** What it means when the command prints nothing, without a full stop. Left out where it always prints something. */
+  readonly nothing?: string;
 }
 
 /** Input series in the notation of promtool: samples are one minute apart. */
@@ -75,12 +77,22 @@ export interface AlertGroup {
 /** The default address of the agent, for commands that run on its host. */
 export const API = 'http://127.0.0.1:10055';
 
-/** Shows the violations of these rules as the agent reports them. */
-export function violations(rules: readonly string[]): Step {
-  const query = rules.map((rule) => `rule=${rule}`).join('&');
+/**
+ * Shows the violations of these rules as the agent reports them.
+ * @param states `open` for what is stuck now, `happened` for one-shot violations
+ */
+export function violations(
+  rules: readonly string[],
+  ...states: readonly ('open' | 'happened')[]
+): Step {
+  const query = [
+    ...rules.map((rule) => `rule=${rule}`),
+    ...states.map((state) => `state=${state}`),
+  ].join('&');
   return {
     shows:
-      'The violations: the device, VM or parent, its holders, the blocked task, who waits behind that, and the events that prove it.',
-    command: `curl -s '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders, blocked, waiters}'`,
+      'The violations: what happened to which device, VM or parent, its holders, the blocked task, and who waits behind that. GET /api/v1/violations/ID has the events that prove one.',
+    nothing: 'the violation was resolved meanwhile, or the agent was restarted after it',
+    command: `curl -sS '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders, blocked, waiters}'`,
   };
 }

@@ -13,7 +13,7 @@ export const ALERTMANAGER = {
   inhibit_rules: [
     {
       // Whoever is paged for a device does not need the warnings about it.
-      source_matchers: ['alertname = VfioscopeMemoryAtRisk', 'device =~ ".+"'],
+      source_matchers: ['alertname =~ "Vfioscope(Memory|Dma)AtRisk"', 'device =~ ".+"'],
       target_matchers: ['alertname =~ "Vfioscope.+"', 'severity = warning', 'device =~ ".+"'],
       equal: ['cluster', 'instance', 'device'],
     },

@@ -190,9 +190,13 @@ describe('every rule of the agent', () => {
 /** Whether the expression selects the series of such a violation. */
 function selects(expr: string, rule: string, severity: string, ongoing: boolean): boolean {
   if (expr.startsWith('vfioscope_state_unverified')) return rule === 'observer-gap';
-  // All critical violations have series of their own, which no matcher selects.
-  if (severity === 'critical')
-    return expr.includes('(vfioscope_critical_violation_timestamp_seconds) > 0');
+  // All critical violations have series of their own.
+  if (severity === 'critical') {
+    const [, no, rules = ''] =
+      /\(vfioscope_critical_violation_timestamp_seconds\{rule(!?)=?~"(.*?)"\}\) > 0/.exec(expr) ??
+      [];
+    return no !== undefined && rules.split('|').includes(rule) !== (no === '!');
+  }
   // Violations of severity info raise an alert by their counter, also those that are ongoing.
   const ofOthers = ongoing
     ? 'vfioscope_violation_info'

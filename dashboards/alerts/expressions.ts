@@ -1,6 +1,6 @@
 /** PromQL and template text that several alerts share. */
 
-/** Severities that raise an alert of their own; VfioscopeMemoryAtRisk covers critical violations. */
+/** Severities that raise an alert of their own; VfioscopeMemoryAtRisk and VfioscopeDmaAtRisk cover critical violations. */
 const ALERTING = 'severity=~"warning|error"';
 
 /** Matches without the labels that only series of single objects have, so that sums can replace those. */
@@ -38,11 +38,12 @@ export function ongoingOrOneShot(
 }
 
 /**
- * Critical violations, until the host is booted again: the agent keeps them over its restarts. The id is
+ * Critical violations that the matcher selects, until the host is booted again: the agent keeps them over its restarts. The id is
  * aggregated away, so that it stays the same alert when the violation occurs again.
  */
-export const CRITICAL =
-  'max without (violation_id) (vfioscope_critical_violation_timestamp_seconds) > 0';
+export function critical(matcher: string): string {
+  return `max without (violation_id) (vfioscope_critical_violation_timestamp_seconds{${matcher}}) > 0`;
+}
 
 function ruleMatcher(rules: readonly string[]): string {
   return rules.length > 0 ? `rule=~"${rules.join('|')}",` : '';

@@ -1,5 +1,6 @@
 /** Alerts on many hosts at once: one for the fleet instead of one for each host. */
 import { type AlertGroup, API } from './alert.ts';
+import { VERSIONS } from './steps.ts';
 
 const HOSTS = ['host1', 'host2', 'host3', 'host4', 'host5', 'host6', 'host7', 'host8'];
 
@@ -18,8 +19,8 @@ function onHosts(
 }
 
 const ANSWERS = {
-  shows: 'Whether an agent answers on one of the hosts.',
-  command: `curl -s ${API}/-/healthy`,
+  shows: 'On one of the hosts: whether its agent answers.',
+  command: `curl -sS ${API}/-/healthy`,
 };
 
 export const FLEET: AlertGroup = {
@@ -48,13 +49,13 @@ export const FLEET: AlertGroup = {
         firstDont: 'Do not restart agents one by one before you know what they have in common.',
         confirm: [
           {
-            shows: 'In Prometheus: the targets that fail, with their last error.',
-            command: `curl -s http://localhost:9090/api/v1/targets | jq '.data.activeTargets[] | select(.health == "down") | [.labels.instance, .lastError]'`,
+            shows: 'On the host of Prometheus: the targets that fail, with their last error.',
+            command: `curl -sS http://localhost:9090/api/v1/targets | jq '.data.activeTargets[] | select(.health == "down") | [.labels.instance, .lastError]'`,
           },
           ANSWERS,
           {
             shows: 'On one of them: what the agent logs.',
-            command: 'journalctl -u vfioscope -n 50',
+            command: 'sudo journalctl --no-pager -u vfioscope -n 50',
           },
         ],
         fix: 'Roll back what they have in common. [VfioscopeAgentDown](VfioscopeAgentDown.md) is about a single host.',
@@ -97,12 +98,14 @@ export const FLEET: AlertGroup = {
         firstDont: 'Do not conclude from the absence of alerts that these hosts are well.',
         confirm: [
           {
-            shows: 'In Prometheus: how many targets there were, and are.',
+            shows: 'On the host of Prometheus: how many targets there were, and are.',
             command: `promtool query range --start=$(date -d '-1 day' +%s) --step=1h http://localhost:9090 cluster:vfioscope_targets:count`,
           },
           {
-            shows: 'What Prometheus logs about its configuration and service discovery.',
-            command: 'journalctl -u prometheus --since -1h | grep -iE "config|discovery"',
+            shows: 'There: what Prometheus logs about its configuration and service discovery.',
+            command:
+              'sudo journalctl --no-pager -u prometheus --since -1h | grep -iE "config|discovery"',
+            nothing: 'Prometheus has logged nothing of the kind for an hour',
           },
           ANSWERS,
         ],
@@ -154,16 +157,17 @@ export const FLEET: AlertGroup = {
         firstDont: 'Do not work through the tickets of single hosts.',
         confirm: [
           {
-            shows: 'In Prometheus: since when, on which hosts (`RULE` is the label of the alert).',
+            shows:
+              'On the host of Prometheus: since when, on which hosts (`RULE` is the label `rule`).',
             command: `promtool query instant http://localhost:9090 'sort(vfioscope_last_violation_timestamp_seconds{rule="RULE"})'`,
           },
           {
             shows: 'On one of the hosts: the violations, with their evidence.',
-            command: `curl -s '${API}/api/v1/violations' | jq '.violations[] | {id, rule, message}'`,
+            command: `curl -sS '${API}/api/v1/violations?rule=RULE' | jq '.violations[] | {id, rule, message}'`,
           },
           {
+            ...VERSIONS,
             shows: 'On one of them: which kernel and drivers it has.',
-            command: 'uname -r; grep . /sys/module/*/version 2>/dev/null',
           },
         ],
         fix: 'Roll back what they have in common; the page of the rule says what causes it.',

@@ -1,14 +1,12 @@
 /** Alerts from the sums of a host, independent of its rules: calls that stall or fail, and capacity. */
 import { type AlertGroup, API } from './alert.ts';
-
-const AVAILABLE_INSTANCES = {
-  shows: 'How many devices each parent can still create, by mdev type.',
-  command: 'grep . /sys/class/mdev_bus/*/mdev_supported_types/*/available_instances',
-};
-const DRIVER_LOG = {
-  shows: 'What the driver logs.',
-  command: 'journalctl -k -b --since -30m',
-};
+import {
+  AVAILABLE_INSTANCES,
+  DRIVER_LOG,
+  OPERATIONS_IN_FLIGHT,
+  stacks,
+  VMS_WITHOUT_PROCESS,
+} from './steps.ts';
 
 export const OPERATIONS: AlertGroup = {
   title: 'Stalls, failures, capacity',
@@ -35,16 +33,11 @@ export const OPERATIONS: AlertGroup = {
         firstDont:
           'Do not kill its process, and do not remove the device: one more task would wait.',
         confirm: [
-          {
-            shows: 'The calls in flight, oldest first, with the kernel stack of each.',
-            command: `curl -s ${API}/api/v1/operations | jq '.operations[]'`,
-          },
-          {
-            shows:
-              'The same without the agent: threads that are in mdev or VFIO, with the functions that called these.',
-            command:
-              'grep -lE \'mdev_|vfio_\' /proc/[0-9]*/task/[0-9]*/stack 2>/dev/null | while read -r stack; do echo "$stack"; sudo cat "$stack"; done',
-          },
+          OPERATIONS_IN_FLIGHT,
+          stacks(
+            'The same without the agent: threads in mdev or VFIO, and VMs being destroyed.',
+            'mdev_|vfio_|kvm_destroy_vm',
+          ),
           DRIVER_LOG,
         ],
         fix:
@@ -98,13 +91,10 @@ export const OPERATIONS: AlertGroup = {
         confirm: [
           {
             shows: 'Which VMs, who created them, and what holds them.',
-            command: `curl -s ${API}/api/v1/vms | jq '.vms[] | select(.state == "zombie") | {id, quality, createdBy, fdClosed, usersCount, devices, holders}'`,
+            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.state == "zombie") | {id, quality, createdBy, fdClosed, usersCount, devices, holders}'`,
+            nothing: 'the VM was freed meanwhile',
           },
-          {
-            shows: 'Directories of VMs (PID-FD) in debugfs whose process no longer exists.',
-            command:
-              'ls /sys/kernel/debug/kvm | grep - | while IFS=- read pid fd; do [ -d /proc/$pid ] || echo $pid-$fd; done',
-          },
+          VMS_WITHOUT_PROCESS,
         ],
         fix:
           'As in [VfioscopeVmLeaked](VfioscopeVmLeaked.md): end the process that holds a device of the ' +
@@ -145,7 +135,8 @@ export const OPERATIONS: AlertGroup = {
           AVAILABLE_INSTANCES,
           {
             shows: 'Who has its devices, and which of them nobody has open.',
-            command: `curl -s ${API}/api/v1/devices | jq '.devices[] | {id, parent, mdevType, state, openCount, createdBy, openedBy}'`,
+            command: `curl -sS ${API}/api/v1/devices | jq '.devices[] | {id, parent, mdevType, state, openCount, createdBy, openedBy}'`,
+            nothing: 'nobody has a device; something else uses the capacity of the parent',
           },
         ],
         fix: 'Remove devices that nobody uses, or place VMs elsewhere.',
@@ -196,10 +187,10 @@ export const OPERATIONS: AlertGroup = {
         confirm: [
           {
             shows:
-              'In Prometheus: where the devices of that type are, and in which state (`TYPE` is the label of the alert).',
+              'On the host of Prometheus: where the devices of that type are, and in which state (`TYPE` is the label `mdev_type`).',
             command: `promtool query instant http://localhost:9090 'sum by (instance, parent, state) (vfioscope_devices{mdev_type="TYPE"})'`,
           },
-          AVAILABLE_INSTANCES,
+          { ...AVAILABLE_INSTANCES, shows: 'On a host: how many devices it can still create.' },
         ],
         fix:
           'Remove devices that nobody uses, and follow VfioscopeDeviceLeaked and ' +

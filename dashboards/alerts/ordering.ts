@@ -1,13 +1,21 @@
 /** Alerts on ordering violations: steps of a lifecycle out of order, or by the wrong process. */
-import { type Alert, type AlertGroup, API, type Runbook, violations } from './alert.ts';
+import { type Alert, type AlertGroup, API, type Runbook, type Step, violations } from './alert.ts';
 import {
-  CRITICAL,
   CRITICAL_OBJECT,
+  critical,
   EVIDENCE,
   ON_HOST,
   oneShot,
   ongoingOrOneShot,
 } from './expressions.ts';
+import {
+  AVAILABLE_INSTANCES,
+  DEFINED_DEVICES,
+  DRIVER_LOG,
+  kernelLog,
+  openFiles,
+  VERSIONS,
+} from './steps.ts';
 import { criticalLabels, criticalSeries, oneShotSeries } from './test-series.ts';
 
 const REFUSED_OPENS = [
@@ -34,10 +42,19 @@ const PATCHED_KERNEL =
   'Rules that depend on history are suppressed for objects that were not observed from their ' +
   'beginning. A kernel with its own patches may still differ from what a rule assumes; the evidence ' +
   'shows each step.';
-const DEFINED_DEVICES = {
-  shows: 'Which devices mdevctl and libvirt define.',
-  command: 'mdevctl list --defined; virsh nodedev-list --cap mdev',
-};
+/** A VM of which DMA may go anywhere, so that it is stopped at once; every other critical violation needs the opposite. */
+const DMA_AT_RISK = ['group-closed-with-open-device', 'container-detached-while-open'];
+const CRITICAL_VIOLATIONS: readonly Step[] = [
+  {
+    shows: 'What happened, and which process holds the device.',
+    command: `curl -sS '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message, device, holders}'`,
+    nothing: 'the agent was started without `state.directory` after the violation',
+  },
+  kernelLog(
+    'What the kernel itself reported: refcount warnings, use after free, general protection faults.',
+    'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio|mdev',
+  ),
+];
 
 const ALERTS: readonly Alert[] = [
   {
@@ -50,7 +67,7 @@ const ALERTS: readonly Alert[] = [
       'critical violations over its restarts. It fires on for ten minutes when the agent does not answer; ' +
       'then VfioscopeHostLost takes over.',
     keepFiring: 600,
-    expr: CRITICAL,
+    expr: critical(`rule!~"${DMA_AT_RISK.join('|')}"`),
     summary:
       '{{ $labels.rule }}: kernel memory on {{ $labels.instance }} is at risk{{ with or $labels.device $labels.parent }} ({{ . }}){{ end }}',
     description: `A device or VM was handled in an order that can crash the kernel: {{ $labels.rule }} on {{ $labels.instance }}${CRITICAL_OBJECT}. Do not close, remove or unload anything there before you have read the evidence.${EVIDENCE}`,
@@ -61,17 +78,7 @@ const ALERTS: readonly Alert[] = [
       firstDont:
         'Do not close, remove or unload anything, and do not stop the VM: the last close is what ' +
         'crashes the kernel.',
-      confirm: [
-        {
-          shows: 'What happened, and which process holds the device.',
-          command: `curl -s '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message, device, holders}'`,
-        },
-        {
-          shows:
-            'What the kernel itself reported: refcount warnings, use after free, general protection faults.',
-          command: `journalctl -k -b | grep -E 'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio|mdev'`,
-        },
-      ],
+      confirm: CRITICAL_VIOLATIONS,
       fix:
         'Reboot the host once its other guests are migrated or saved. Report the violation to the ' +
         'vendor of the driver, with the evidence.',
@@ -82,7 +89,6 @@ const ALERTS: readonly Alert[] = [
         ...['remove-order-violated', 'duplicate-uuid-live', 'removed-while-open', 'orphan-child'],
         ...['child-outlives-parent', 'driver-gone-before-parent', 'vfio-double-init'],
         ...['vfio-put-unbalanced', 'kvm-destroyed-while-captured', 'kvm-ref-underflow'],
-        ...['group-closed-with-open-device', 'container-detached-while-open'],
         ...['open-during-unregister', 'remove-races-parent-unregister'],
         'create-races-parent-unregister',
       ],
@@ -115,6 +121,47 @@ const ALERTS: readonly Alert[] = [
     ],
   },
   {
+    name: 'VfioscopeDmaAtRisk',
+    severity: 'critical',
+    for: 0,
+    rationale:
+      'One violation is enough: the device may write to memory that belongs to somebody else for as long as ' +
+      'its VM runs. It is an alert of its own, because here the VM is stopped at once, and for all other ' +
+      'critical violations it is not. It fires until the host is booted again, as VfioscopeMemoryAtRisk does.',
+    keepFiring: 600,
+    expr: critical(`rule=~"${DMA_AT_RISK.join('|')}"`),
+    summary:
+      '{{ $labels.rule }}: a device on {{ $labels.instance }} may write to any memory{{ with or $labels.device $labels.parent }} ({{ . }}){{ end }}',
+    description: `The memory mappings of a device were removed while it is open: {{ $labels.rule }} on {{ $labels.instance }}${CRITICAL_OBJECT}. Its DMA may go anywhere. Stop that VM at once.${EVIDENCE}`,
+    runbook: {
+      firstDo:
+        'Stop the VM that the labels `vm_pid` and `vm_comm` name, at once; a holder that is no VM is in ' +
+        '`holder_pid`. Then move the other guests away and reboot the host.',
+      firstDont:
+        'Do not trust what the host and its guests have in memory or write to disks from now on.',
+      confirm: CRITICAL_VIOLATIONS,
+      fix: 'Reboot the host. Report the violation to the vendor of the kernel, with the evidence.',
+      why:
+        'A group was closed, or detached from its container, while one of its devices is open. That ' +
+        'removes the mappings that restrict the DMA of the device to the memory of its guest.',
+      rules: DMA_AT_RISK,
+      falsePositives: `${PATCHED_KERNEL} If you decide after this not to reboot, silence the alert for that instance and rule; nothing else of the host is silenced with it.`,
+    },
+    fires: {
+      title: 'a group is closed while its device is open',
+      series: [criticalSeries('group-closed-with-open-device')],
+      at: 4,
+      labels: criticalLabels('group-closed-with-open-device'),
+    },
+    doesNotFire: {
+      title: 'the counter of the rule exists and is 0',
+      series: [
+        'vfioscope_violations_total{rule="group-closed-with-open-device",severity="critical"} 0x60',
+      ],
+      at: 30,
+    },
+  },
+  {
     name: 'VfioscopeHostLost',
     severity: 'critical',
     for: 300,
@@ -130,8 +177,8 @@ const ALERTS: readonly Alert[] = [
     description: `The agent on {{ $labels.instance }} has not answered for five minutes, and the kernel of that host was at risk before: {{ $labels.rule }}${CRITICAL_OBJECT}. The host may have crashed.`,
     runbook: {
       firstDo:
-        'Find out whether the host runs: its console, its management controller, a ping. If it crashed, save ' +
-        'what the console and the crash dump show.',
+        'Find out whether the host runs (console, management controller, ping). If it crashed, save the ' +
+        'console and the crash dump.',
       firstDont:
         'Do not start its guests elsewhere before you know that they do not run any more: two that write to one disk destroy it.',
       confirm: [
@@ -139,11 +186,12 @@ const ALERTS: readonly Alert[] = [
         {
           shows:
             'Which critical violations the agents of this boot have found; none after a reboot.',
-          command: `curl -s '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message}'`,
+          command: `curl -sS '${API}/api/v1/violations?severity=critical' | jq '.violations[] | {id, rule, message}'`,
+          nothing: 'the host was booted again, or the agent was started without `state.directory`',
         },
         {
           shows: 'The end of the kernel log of the previous boot.',
-          command: 'journalctl -k -b -1 -n 100',
+          command: 'sudo journalctl --no-pager -k -b -1 -n 100',
         },
       ],
       fix:
@@ -186,14 +234,12 @@ const ALERTS: readonly Alert[] = [
       firstDont: 'Do not let a tool try again and again: it is refused for the same reason.',
       confirm: [
         violations(REFUSED_DEVICES),
-        { shows: 'What the driver logs.', command: 'journalctl -k -b --since -30m' },
+        DRIVER_LOG,
+        AVAILABLE_INSTANCES,
         {
-          shows: 'How many devices each parent still offers, by mdev type.',
-          command: 'grep . /sys/class/mdev_bus/*/mdev_supported_types/*/available_instances',
-        },
-        {
-          shows: 'Whether the device is in an IOMMU group (`ADDRESS` of a PCI device).',
+          shows: 'Whether a PCI device is in an IOMMU group (`ADDRESS` of the device).',
           command: 'readlink /sys/bus/pci/devices/ADDRESS/iommu_group',
+          nothing: 'it is in none: no IOMMU is active for it',
         },
       ],
       fix:
@@ -220,18 +266,19 @@ const ALERTS: readonly Alert[] = [
       firstDont: 'Do not restart the VM again and again: it fails for the same reason.',
       confirm: [
         violations(REFUSED_OPENS),
+        openFiles(
+          'Which processes have VFIO groups or devices open: a group belongs to one process.',
+          '/dev/vfio/*',
+        ),
         {
-          shows: 'Which processes have VFIO groups open: a group belongs to one process.',
-          command: `find /proc/[0-9]*/fd -lname '/dev/vfio/*' -printf '%p %l\\n' 2>/dev/null`,
+          shows:
+            'How much memory the process may lock, which has to be more than its guest has (`PID` of the process).',
+          command: 'sudo grep -i locked /proc/PID/limits',
         },
         {
           shows:
-            'How much memory the process may lock (`PID`), which has to be more than its guest has.',
-          command: 'grep -i locked /proc/PID/limits',
-        },
-        {
-          shows: 'Whether all devices of its group are bound to VFIO (`ADDRESS` of the device).',
-          command: 'ls -l /sys/bus/pci/devices/ADDRESS/iommu_group/devices/*/driver',
+            'Whether all devices of its group are bound to VFIO (`DEVICE` is a PCI address or a UUID).',
+          command: 'ls -ld /sys/bus/*/devices/DEVICE/iommu_group/devices/*/driver',
         },
       ],
       fix: 'Remove the reason that the message names.',
@@ -259,12 +306,14 @@ const ALERTS: readonly Alert[] = [
         violations(MISMATCHES),
         {
           shows: 'Which VM each device was observed with.',
-          command: `curl -s ${API}/api/v1/devices | jq '.devices[] | {id, state, vm, openedBy}'`,
+          command: `curl -sS ${API}/api/v1/devices | jq '.devices[] | {id, state, vm, openedBy}'`,
+          nothing: 'no device exists any more',
         },
-        {
-          shows: 'Which processes have the group and the VM: both should be the same process.',
-          command: `find /proc/[0-9]*/fd '(' -lname '*vfio*' -o -lname '*kvm-vm*' ')' -printf '%p %l\\n' 2>/dev/null`,
-        },
+        openFiles(
+          'Which processes have the group and the VM: both should be the same process.',
+          '/dev/vfio/*',
+          'anon_inode:kvm-vm',
+        ),
       ],
       fix:
         'To repair a running VM, unplug the device and plug it in again. To repair the cause, change the ' +
@@ -294,9 +343,9 @@ const ALERTS: readonly Alert[] = [
         violations(MISHANDLED),
         {
           shows: 'Whether the device still exists and can be removed.',
-          command: 'ls -d /sys/bus/mdev/devices/*/remove',
+          command: 'find /sys/bus/mdev/devices/*/ -maxdepth 1 -name remove',
         },
-        DEFINED_DEVICES,
+        ...DEFINED_DEVICES,
       ],
       fix: 'Let one tool own each device, and let it wait until the write to `create` returns.',
       why: 'A process removed a device at the wrong time, or a device that another one created.',
@@ -324,7 +373,7 @@ const ALERTS: readonly Alert[] = [
           shows: 'On which parent the UUID is in use.',
           command: 'ls -l /sys/bus/mdev/devices/',
         },
-        DEFINED_DEVICES,
+        ...DEFINED_DEVICES,
       ],
       fix: 'Give one of the two another UUID, or end what the removal of the old device waits for.',
       why: 'Two owners use one UUID, or the previous device of that UUID is not released.',
@@ -350,15 +399,12 @@ const ALERTS: readonly Alert[] = [
       firstDo: 'Take the host out of scheduling.',
       firstDont: 'Do not assign further devices of that driver.',
       confirm: [
-        violations([...WRONG_COUNTS, ...WRONG_CALLS]),
+        violations([...WRONG_COUNTS, ...WRONG_CALLS], 'open', 'happened'),
         {
-          shows: 'Warnings of the kernel with the stack of the driver.',
-          command: `journalctl -k -b | grep -A 20 'WARNING:.*vfio'`,
+          ...kernelLog('Warnings of the kernel with the stack of the driver.', 'WARNING:.*vfio'),
+          command: `sudo journalctl --no-pager -k -b | grep -A 20 'WARNING:.*vfio'`,
         },
-        {
-          shows: 'The versions of the drivers and of the kernel.',
-          command: 'grep . /sys/module/*/version 2>/dev/null; uname -r',
-        },
+        VERSIONS,
       ],
       fix: 'Report it with the evidence, and go back to the previous version of the driver.',
       why: 'A vendor driver, or the VFIO core, did what the VFIO interface forbids.',
@@ -408,11 +454,13 @@ const ALERTS: readonly Alert[] = [
       confirm: [
         {
           shows: 'Which process causes how many.',
-          command: `curl -s '${API}/api/v1/violations?severity=info' | jq -r '.violations[] | [.rule, .process.comm, .process.systemdUnit] | @tsv' | sort | uniq -c | sort -n`,
+          nothing: 'the agent was restarted since',
+          command: `curl -sS '${API}/api/v1/violations?severity=info' | jq -r '.violations[] | [.rule, .process.comm, .process.systemdUnit] | @tsv' | sort | uniq -c | sort -n`,
         },
         {
           shows: 'What that process logs (`UNIT` from step 1).',
-          command: 'journalctl -b -u UNIT --since -30m',
+          command: 'sudo journalctl --no-pager -b -u UNIT --since -30m',
+          nothing: 'it has logged nothing for half an hour',
         },
       ],
       fix: 'Change the tool so that it checks before it tries, or waits longer before it tries again.',

@@ -63,7 +63,7 @@ If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
 - **Severity changes.** The alert stays the same one when the severity of its violation rises.
 - **One-shot violations.** They are never resolved, so their alerts fire for 15 minutes after the latest one.
 - **Critical violations.** The agent keeps them in \`state.directory\` over its restarts, so VfioscopeMemoryAtRisk
-  fires until the host is booted again. When the host stops answering, VfioscopeHostLost fires.
+  and VfioscopeDmaAtRisk fire until the host is booted again. When the host stops answering, VfioscopeHostLost fires.
 - **First scrape, gaps.** Alerts compare when something happened with the time, not a counter with its past: what
   happened before Prometheus first scraped an agent raises its alert, and a scrape that fails raises none.
 - **Agent down.** While an agent cannot be scraped, the alerts of its host clear and VfioscopeAgentDown fires.

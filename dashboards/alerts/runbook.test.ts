@@ -1,8 +1,10 @@
-/** Whether the jq filters of runbooks match the answers of the API: jq prints null for an unknown field. */
+/** What runbooks say, and whether their jq filters match the answers of the API: jq prints null for an unknown field. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { RULES } from '../../src/catalogue.ts';
 import { Served } from '../../test/kit/served.ts';
 import { ALERTS } from './catalogue.ts';
+import { runbookPage } from './runbook.ts';
 
 const EIO = 5;
 /** Names in a filter that are jq's own. */
@@ -11,7 +13,7 @@ const JQ_NAMES = ['select', 'tsv'];
 const commands = ALERTS.flatMap(({ runbook }) => runbook.confirm).map(({ command }) => command);
 const filters = commands.flatMap((command) => {
   const [, path, filter] =
-    /^curl -s '?http:\/\/127\.0\.0\.1:10055([^ ']+)'? \| jq (?:-r )?('[^']+'|\S+)/.exec(command) ??
+    /^curl -sS '?http:\/\/127\.0\.0\.1:10055([^ ']+)'? \| jq (?:-r )?('[^']+'|\S+)/.exec(command) ??
     [];
   // Without the query, because the scenario does not raise a violation of every rule.
   return path && filter
@@ -25,6 +27,74 @@ function contentOf(value: unknown): string[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.entries(value).flatMap(([name, inner]) => [name, ...contentOf(inner)]);
 }
+
+/** What a command reads that only root may: it has to say sudo, or it finds nothing and reads as "nobody". */
+const ONLY_ROOT =
+  /journalctl|\/stack|\/fd |sys\/kernel\/(debug|security)|vfioscope (doctor|rules)|virsh|mdevctl|limits/;
+/** Labels of the targets, and those that each alert has. */
+const OF_EACH = ['severity', 'alertname'];
+const OF_TARGETS = ['instance', 'job'];
+
+describe('runbooks', () => {
+  for (const alert of ALERTS) {
+    const { name, runbook, about, fires } = alert;
+    const page = runbookPage(alert, RULES);
+    const commands = runbook.confirm.map(({ command }) => command);
+
+    it(`${name}: says first what to do and what not to do, in five lines at most`, () => {
+      const [top = ''] = page.slice(page.indexOf('**First do.**')).split('## Confirm');
+      assert.match(top, /^\*\*First do\.\*\* .*\n\n\*\*First don’t\.\*\* /s);
+      const lines = top.split('\n').filter((line) => line !== '');
+      assert.ok(lines.length <= 5, `${lines.length} lines`);
+    });
+
+    it(`${name}: names only labels that the alert has`, () => {
+      const own = page.replaceAll(/<details.*?<\/details>/gs, '');
+      const named = [...own.matchAll(/\blabels? ((?:`\w+`(?:,| and|, and)? ?)+)/g)].flatMap(
+        ([, names]) => names.match(/\w+(?=`)/g) ?? [],
+      );
+      const known = [
+        ...OF_EACH,
+        ...(about === 'fleet' ? [] : OF_TARGETS),
+        ...Object.keys(fires.labels),
+      ];
+      assert.deepEqual(
+        named.filter((label) => !known.includes(label)),
+        [],
+      );
+    });
+
+    it(`${name}: has commands that say sudo where they need root`, () => {
+      for (const command of commands.filter((one) => ONLY_ROOT.test(one))) {
+        assert.match(command, /^sudo /);
+        // Globs are expanded before sudo, by somebody who may not read the directory.
+        if (/\/proc\/\[/.test(command)) assert.match(command, /^sudo sh -c '/);
+      }
+    });
+
+    it(`${name}: asks for what is stuck now where it is about that`, () => {
+      if (!alert.expr.includes('vfioscope_violation_info')) return;
+      const queries = commands.filter((command) => command.includes('/violations?'));
+      for (const query of queries) assert.match(query, /state=open/);
+    });
+
+    it(`${name}: does not order to stop a VM that must not be stopped`, () => {
+      if (!/do not (close|stop)/i.test(runbook.firstDont)) return;
+      assert.doesNotMatch(page, /\*\*Fix\.\*\* (Stop|Close)\b|[.:] Stop the (VM|process)/);
+    });
+  }
+
+  it('show whole stacks of all threads, since the innermost function comes first', () => {
+    const reading = ALERTS.flatMap(({ runbook }) => runbook.confirm)
+      .map(({ command }) => command)
+      .filter((command) => command.includes('stack'));
+    assert.ok(reading.length > 2);
+    for (const command of reading) {
+      assert.match(command, /\/task\//);
+      assert.match(command, /cat \$t\/stack/);
+    }
+  });
+});
 
 describe('the jq filters of runbooks', () => {
   let served: Served;

@@ -10,6 +10,14 @@ import { firingDelay } from './firing-delay.ts';
 const NOTE = '<!-- Generated from dashboards/alerts by `npm run generate`. Do not edit. -->';
 const WIDTH = 100;
 
+/** Where the commands run, by what the alert is about. */
+const WHERE = {
+  host: 'Run these commands on the host that the label `instance` names.',
+  unanswered:
+    'Run these commands on the host that the label `instance` names, as far as it can be reached.',
+  fleet: 'The alert is about no single host: each step says where its command runs.',
+} as const;
+
 /** @param rules of the whole catalogue */
 export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
   const { name, severity, rationale, expr, runbook } = alert;
@@ -24,7 +32,7 @@ export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
     text(`**First do.** ${runbook.firstDo}`),
     text(`**First don’t.** ${runbook.firstDont}`),
     '## Confirm',
-    'Run these commands on the host that the label `instance` names.',
+    text(WHERE[alert.about ?? 'host']),
     runbook.confirm.map(stepText).join('\n\n'),
     '## Fix',
     text(runbook.fix),
@@ -68,6 +76,11 @@ function text(words: string, indent = ''): string {
   return wrapped(words, WIDTH, indent).join('\n');
 }
 
-function stepText({ shows, command }: Step, index: number): string {
-  return `${text(`${index + 1}. ${shows}`, '   ')}\n\n   \`\`\`sh\n   ${command}\n   \`\`\``;
+function stepText({ shows, command, nothing }: Step, index: number): string {
+  const parts = [
+    text(`${index + 1}. ${shows}`, '   '),
+    `   \`\`\`sh\n   ${command}\n   \`\`\``,
+    ...(nothing ? [`   ${text(`If it prints nothing, ${nothing}.`, '   ')}`] : []),
+  ];
+  return parts.join('\n\n');
 }

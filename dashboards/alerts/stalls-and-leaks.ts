@@ -1,6 +1,14 @@
 /** Alerts on ongoing violations: removals that wait, and devices, VMs or capacity that are leaked. */
 import { type Alert, type AlertGroup, API, violations } from './alert.ts';
 import { EVIDENCE, HOLDERS, OBJECT, ON_HOST, ongoing, ongoingOrOneShot } from './expressions.ts';
+import {
+  AVAILABLE_INSTANCES,
+  DRIVER_LOG,
+  OPERATIONS_IN_FLIGHT,
+  openFiles,
+  stacks,
+  VMS_WITHOUT_PROCESS,
+} from './steps.ts';
 import { DEVICE, deviceLabels, oneShotSeries, ongoingSeries } from './test-series.ts';
 
 const STALLS = ['remove-stall', 'request-ignored'];
@@ -23,8 +31,6 @@ const CAPACITY_LEAKS = ['instances-exhausted'];
 const INTENDED_WAIT =
   'The alert is right, but the wait is intended: somebody migrates the guest away, or unplugs the ' +
   'device by hand. The alert then clears by itself; silence it for that host until then.';
-const AVAILABLE_INSTANCES =
-  'grep . /sys/class/mdev_bus/*/mdev_supported_types/*/available_instances';
 
 const ALERTS: readonly Alert[] = [
   {
@@ -45,16 +51,15 @@ const ALERTS: readonly Alert[] = [
       firstDont:
         'Do not kill the process that removes the device: the wait then becomes uninterruptible.',
       confirm: [
-        violations(STALLS),
-        {
-          shows:
-            'The same without the agent: which processes have a VFIO device file open (`anon_inode:[vfio-device]`).',
-          command: `find /proc/[0-9]*/fd -lname '*vfio*' -printf '%p %l\\n' 2>/dev/null`,
-        },
-        {
-          shows: 'The blocked task: one in vfio_unregister_group_dev.',
-          command: 'grep -H vfio_unregister /proc/[0-9]*/stack 2>/dev/null',
-        },
+        violations(STALLS, 'open'),
+        openFiles(
+          'The same without the agent: which processes have a VFIO device open (`anon_inode:[vfio-device]`).',
+          'anon_inode:*vfio*',
+        ),
+        stacks(
+          'The blocked task: a thread below `vfio_unregister_group_dev`.',
+          'vfio_unregister_group_dev',
+        ),
       ],
       fix: 'Make every holder that step 1 names close the device.',
       why:
@@ -99,18 +104,15 @@ const ALERTS: readonly Alert[] = [
         'Do not kill the process, and do not unbind or remove the device meanwhile: both wait for the ' +
         'same call, and one more task is stuck.',
       confirm: [
+        OPERATIONS_IN_FLIGHT,
+        violations(CALL_STALLS, 'open'),
+        stacks(
+          'The same without the agent: threads in mdev or VFIO, and VMs being destroyed.',
+          'mdev_|vfio_|kvm_destroy_vm',
+        ),
         {
-          shows: 'The calls in flight, oldest first, with the kernel stack of each.',
-          command: `curl -s ${API}/api/v1/operations | jq '.operations[]'`,
-        },
-        violations(CALL_STALLS),
-        {
-          shows: 'The same without the agent: all blocked tasks, in the kernel log.',
-          command: 'echo w > /proc/sysrq-trigger; journalctl -k -b --since -1m',
-        },
-        {
+          ...DRIVER_LOG,
           shows: 'What the driver and the PCI core log, such as "not ready after FLR; waiting".',
-          command: 'journalctl -k -b --since -30m',
         },
       ],
       fix:
@@ -157,13 +159,10 @@ const ALERTS: readonly Alert[] = [
         'Do not create or remove devices of that parent meanwhile: the calls are refused, and a device ' +
         'whose removal was refused loses its `remove` file.',
       confirm: [
-        violations(PARENT_STALLS),
+        violations(PARENT_STALLS, 'open'),
+        stacks('Which task is blocked in the kernel, and where.', 'mdev_unregister'),
         {
-          shows: 'Which task is blocked in the kernel, and where.',
-          command: 'grep -H mdev_unregister /proc/[0-9]*/stack 2>/dev/null',
-        },
-        {
-          shows: 'Which of its devices are left.',
+          shows: 'Which devices are left, and on which parent.',
           command: 'ls -l /sys/bus/mdev/devices/',
         },
       ],
@@ -206,14 +205,15 @@ const ALERTS: readonly Alert[] = [
       firstDont:
         'Do not unbind the parent from its driver while you still need its other devices: they go with it.',
       confirm: [
-        violations(DEVICE_LEAKS),
+        violations(DEVICE_LEAKS, 'open', 'happened'),
         {
           shows: 'Devices without a `remove` file, or without a driver.',
-          command: `for d in /sys/bus/mdev/devices/*; do [ -e $d/remove ] || echo "$d: no remove"; [ -e $d/driver ] || echo "$d: no driver"; done`,
+          command: `ls -d /sys/bus/mdev/devices/* | while read -r d; do [ -e $d/remove ] || echo "$d: no remove"; [ -e $d/driver ] || echo "$d: no driver"; done`,
+          nothing: 'each device in sysfs has both; the leaked one is not there any more',
         },
         {
+          ...AVAILABLE_INSTANCES,
           shows: 'How many instances the parents have left, to compare with what they should have.',
-          command: AVAILABLE_INSTANCES,
         },
       ],
       fix:
@@ -252,17 +252,13 @@ const ALERTS: readonly Alert[] = [
       firstDo: 'Find out whether a process still holds a device of the VM (steps 1 and 2).',
       firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
       confirm: [
-        violations([...VM_LEAKS, ...VM_LEAKS_ONE_SHOT]),
+        violations([...VM_LEAKS, ...VM_LEAKS_ONE_SHOT], 'open', 'happened'),
         {
           shows: 'VMs without a file descriptor, their references and their holders.',
-          command: `curl -s ${API}/api/v1/vms | jq '.vms[] | select(.fdClosed) | {id, createdBy, usersCount, devices, holders}'`,
+          command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.fdClosed) | {id, createdBy, usersCount, devices, holders}'`,
+          nothing: 'the VM was freed meanwhile',
         },
-        {
-          shows:
-            'The same without the agent: directories of VMs (PID-FD) whose process no longer exists.',
-          command:
-            'ls /sys/kernel/debug/kvm | grep - | while IFS=- read pid fd; do [ -d /proc/$pid ] || echo $pid-$fd; done',
-        },
+        VMS_WITHOUT_PROCESS,
       ],
       fix:
         'If a device file holds the VM, end the process that has it open. If nothing holds it, the ' +
@@ -303,11 +299,8 @@ const ALERTS: readonly Alert[] = [
       firstDont:
         'Do not unbind the parent from its driver while it has devices: they are removed with it.',
       confirm: [
-        violations(CAPACITY_LEAKS),
-        {
-          shows: 'How many instances it has available now.',
-          command: AVAILABLE_INSTANCES,
-        },
+        violations(CAPACITY_LEAKS, 'open'),
+        { ...AVAILABLE_INSTANCES, shows: 'How many instances it has available now.' },
       ],
       fix:
         'When the parent has no devices, unbind it from its driver and bind it again, which resets the ' +

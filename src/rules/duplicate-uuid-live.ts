@@ -14,8 +14,8 @@ export const duplicateUuidLive: Rule = {
     'administrator removes. Kernels before 4.18 searched only the same parent; since then the ' +
     'list of all mdevs is searched under a lock, so this means that the list is corrupt.',
   remediation:
-    'Do not start VMs with that UUID. Stop the processes that use either device (the message ' +
-    'names both devices), and reboot. Report it with the evidence.',
+    'Do not start VMs with that UUID, and remove neither device (the message names both). Move the ' +
+    'other guests away, and reboot. Report it with the evidence.',
   references:
     'vfio/mdev: Check globally for duplicate devices (Alex Williamson, May 2018); ' +
     'mdev_device_create() in drivers/vfio/mdev/mdev_core.c',

@@ -20,8 +20,8 @@ export const kvmDestroyedWhileCaptured: Rule = {
     'drivers that use the VM must, and for the others nothing happens as long as nobody ' +
     'follows the pointer.',
   remediation:
-    'Close the device, and stop using that driver on this host until it is fixed. The evidence ' +
-    'shows who put the last reference. On 6.1 with a driver that does not use a VM, it is ' +
+    'Move the other guests away first: closing the device may crash the host. Then reboot, and stop ' +
+    'using that driver until it is fixed. The evidence shows who put the last reference. On 6.1 with a driver that does not use a VM, it is ' +
     'enough that the VMM closes the device before the VM.',
   references:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who keeps struct kvm alive for a ' +

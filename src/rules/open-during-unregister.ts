@@ -13,8 +13,9 @@ export const openDuringUnregister: Rule = {
     'Later kernels take the device off the list before they wait, so there it means that the ' +
     'lists are corrupt.',
   remediation:
-    'Stop the process that keeps opening the device. On a kernel from 6.2 on, report it with ' +
-    'the evidence.',
+    'Make whatever opens the device again and again stop trying. If the open succeeded, leave the ' +
+    'process that has it open alone until the other guests are moved away. On a kernel from 6.2 on, ' +
+    'report it with the evidence.',
   references:
     'vfio/mdev: Improve the create/remove sequence (2019); vfio_device_group_unregister() precedes the ' +
     'wait since 6.2',

@@ -14,8 +14,8 @@ export const orphanChild: Rule = {
     'opened, and refers to a parent whose memory its driver is about to free. When the driver ' +
     'is unloaded, its code is gone as well.',
   remediation:
-    'Do not use or remove the device, and do not unload its driver. Stop the processes that ' +
-    'have it open, as far as it is still possible, and reboot. Report it with the evidence: ' +
+    'Do not use or remove the device, do not stop the processes that have it open, and do not unload ' +
+    'its driver. Move the other guests away, and reboot. Report it with the evidence: ' +
     'the core waits for creations and removals before it removes all devices, so its locking ' +
     'is broken.',
   references:
