@@ -18,14 +18,21 @@ import { datasource, SOURCE } from './variables.ts';
 /** The tag of all dashboards; the menu that links them selects by it. */
 const TAG = 'vfioscope';
 
+export interface Annotations {
+  /** PromQL with the labels rule and severity; graphs are annotated while it is above 0. */
+  readonly expr: string;
+  /** The text of an annotation, with labels in double braces. */
+  readonly text: string;
+}
+
 export interface Board {
   /** The name of its file, and of its address in Grafana (`vfioscope-` precedes it). */
   readonly name: string;
   readonly title: string;
   readonly description: string;
   readonly variables: readonly Builder<VariableModel>[];
-  /** PromQL with the labels rule and severity; graphs are annotated while it is above 0. */
-  readonly annotations: string;
+  /** Graphs are annotated with violations. */
+  readonly annotations: Annotations;
   readonly links?: readonly Builder<DashboardLink>[];
   /** The panels of each row, by the title of the row. */
   readonly rows: Readonly<Record<string, readonly Builder<Panel>[]>>;
@@ -53,15 +60,15 @@ export function build(board: Board): Dashboard {
   return dashboard;
 }
 
-function violationAnnotations(expr: string): AnnotationQueryBuilder {
+function violationAnnotations({ expr, text }: Annotations): AnnotationQueryBuilder {
   return new AnnotationQueryBuilder()
     .name('Violations')
     .datasource(SOURCE)
     .enable(true)
     .iconColor('red')
     .target(new DataqueryBuilder().refId('Violations').expr(expr).interval('30s'))
-    .titleFormat('{{rule}}')
-    .textFormat('{{instance}} {{device}}')
+    .titleFormat('{{severity}}: {{rule}}')
+    .textFormat(text)
     .tagKeys('severity');
 }
 

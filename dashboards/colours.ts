@@ -1,5 +1,9 @@
 /** The colour of each state and severity on all dashboards, and the codes that timelines draw them by. */
-import { MappingType, type ValueMapping } from '@grafana/grafana-foundation-sdk/dashboard';
+import {
+  MappingType,
+  SpecialValueMatch,
+  type ValueMapping,
+} from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Severity } from '../src/engine/rule.ts';
 import type { ParentState, ShownDeviceState, VmState } from '../src/lifecycle/objects.ts';
 
@@ -8,7 +12,8 @@ export type Colour = 'blue' | 'green' | 'orange' | 'purple' | 'red' | 'yellow' |
 /** Colours by value. The position of a value, from 1, is its code. */
 export type Colours = Readonly<Record<string, Colour>>;
 
-const GREY = '#808080';
+/** Neither good nor bad. */
+export const GREY = '#808080';
 
 export const DEVICE_STATES: Readonly<Record<ShownDeviceState, Colour>> = {
   creating: 'yellow',
@@ -61,4 +66,13 @@ export function textMappings(colours: Colours): ValueMapping {
     ([text, color], index) => [text, { text, color, index }] as const,
   );
   return { type: MappingType.ValueToText, options: Object.fromEntries(options) };
+}
+
+/** Shows that there is no value. */
+export function nothingMapping(text: string): ValueMapping {
+  const result = { text, color: GREY, index: 0 };
+  return {
+    type: MappingType.SpecialValue,
+    options: { match: SpecialValueMatch.NullAndNan, result },
+  };
 }

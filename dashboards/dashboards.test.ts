@@ -28,6 +28,9 @@ const SERIES = new Map([
         ] as const,
     ),
   ),
+  // Series that Prometheus itself writes.
+  ['up', TARGET_LABELS],
+  ['ALERTS', ['alertname', 'alertstate', 'severity', ...TARGET_LABELS]],
   // The level in the name of a recorded series names its labels.
   ...RECORDINGS.map(
     ({ record }) => [record, [...record.split(':')[0].split('_'), ...TARGET_LABELS]] as const,
@@ -60,7 +63,15 @@ describe('the dashboards', () => {
 
   for (const dashboard of DASHBOARDS) {
     const { title, uid, panels = [] } = dashboard;
+    const host = dashboard.templating?.list?.find(({ name }) => name === 'host');
+    const isOfHosts = uid === 'vfioscope-fleet';
     describe(`${title}`, () => {
+      it(`opens with ${isOfHosts ? 'all hosts' : 'one host'}`, () => {
+        assert.equal(host?.multi ?? false, isOfHosts);
+        assert.equal(host?.includeAll ?? false, isOfHosts);
+        assert.deepEqual(host?.current?.value, isOfHosts ? ['$__all'] : undefined);
+      });
+
       it('has a description, unit and thresholds for each panel', () => {
         assert.ok(dashboard.description);
         for (const { title, description, fieldConfig, type } of panelsOf(dashboard)) {
@@ -78,7 +89,8 @@ describe('the dashboards', () => {
         for (const expression of expressionsOf(dashboard)) {
           const selectors = [...expression.matchAll(/([\w:]+)(?:\{([^}]*)\})?/g)].filter(
             // The label nodejs_version begins like a metric of Node.js.
-            ([, name]) => /^(\w+:)?(vfioscope|process|nodejs)_(?!version$)/.test(name),
+            ([, name]) =>
+              /^((\w+:)?(vfioscope|process|nodejs)_(?!version$)|up$|ALERTS$)/.test(name),
           );
           assert.ok(selectors.length > 0, expression);
           for (const [, name, matchers = ''] of selectors) {
@@ -97,8 +109,11 @@ describe('the dashboards', () => {
           for (const source of [datasource, ...targets.map((one) => (one as Dataquery).datasource)])
             assert.deepEqual(source, { type: 'prometheus', uid: '${datasource}' }, title);
           for (const { expr } of targets as Dataquery[]) {
-            const names = expr.match(/\b(vfioscope|process|nodejs)_(?!version\b)\w+/g)!.length;
-            assert.equal(expr.split('cluster=~"$cluster", instance=~"$host"').length - 1, names);
+            const names = expr.match(
+              /\b((vfioscope|process|nodejs)_(?!version\b)\w+|up\b|ALERTS\b)/g,
+            )!.length;
+            const selected = `cluster=~"$cluster", instance${isOfHosts ? '=~' : '='}"$host"`;
+            assert.equal(expr.split(selected).length - 1, names, expr);
           }
         }
       });

@@ -8,14 +8,18 @@ export function panelsOf(dashboard: Dashboard): Panel[] {
   return (dashboard.panels ?? []).filter((panel): panel is Panel => panel.type !== 'row');
 }
 
-/**
- * An expression with its variables replaced as Grafana replaces them: all hosts, one device, and a time
- * range of an hour.
- */
-export function interpolated(expression: string, device: string, scrapeSeconds = 1): string {
+/** The values of the variables of a dashboard; `.*` is All. */
+export interface Selection {
+  readonly host: string;
+  readonly device: string;
+  readonly vm: string;
+}
+
+/** An expression with its variables replaced as Grafana replaces them, and a time range of an hour. */
+export function interpolated(expression: string, selection: Selection, scrapeSeconds = 1): string {
   const values: Readonly<Record<string, string>> = {
-    ...{ __rate_interval: `${4 * scrapeSeconds}s`, __interval: `${scrapeSeconds}s`, __range: '1h' },
-    ...{ cluster: '.*', host: '.*', parent: '.*', vm: '.*', device },
+    ...{ __rate_interval: `${4 * scrapeSeconds}s`, __interval: `${scrapeSeconds}s` },
+    ...{ __range: '1h', __range_s: '3600', cluster: '.*', parent: '.*', ...selection },
   };
   return expression.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? assert.fail(name));
 }
@@ -23,21 +27,21 @@ export function interpolated(expression: string, device: string, scrapeSeconds =
 /** The time range of graphs, in scrapes. */
 const RANGE_SCRAPES = 20;
 
-/** Runs queries of panels on one database, with one device selected. */
+/** Runs queries of panels on one database, with one selection. */
 export class PanelReader {
   readonly #database: TimeSeries;
-  readonly #device: string;
+  readonly #selection: Selection;
   readonly #scrapeSeconds: number;
 
   /** @param scrapeSeconds between scrapes */
-  constructor(database: TimeSeries, device: string, scrapeSeconds: number) {
+  constructor(database: TimeSeries, selection: Selection, scrapeSeconds: number) {
     this.#database = database;
-    this.#device = device;
+    this.#selection = selection;
     this.#scrapeSeconds = scrapeSeconds;
   }
 
   async run({ expr, range }: Dataquery): Promise<Series[]> {
-    const query = interpolated(expr, this.#device, this.#scrapeSeconds);
+    const query = interpolated(expr, this.#selection, this.#scrapeSeconds);
     const seconds = RANGE_SCRAPES * this.#scrapeSeconds;
     const series = range ? this.#database.range(query, seconds) : this.#database.query(query);
     return (await series).filter(({ values }) => values.length > 0);

@@ -32,7 +32,13 @@ import * as stats from '@grafana/grafana-foundation-sdk/stat';
 import * as timelines from '@grafana/grafana-foundation-sdk/statetimeline';
 import * as tables from '@grafana/grafana-foundation-sdk/table';
 import * as series from '@grafana/grafana-foundation-sdk/timeseries';
-import { type Colour, type Colours, codeMappings, textMappings } from './colours.ts';
+import {
+  type Colour,
+  type Colours,
+  codeMappings,
+  nothingMapping,
+  textMappings,
+} from './colours.ts';
 import { SOURCE } from './variables.ts';
 
 /** The width of a dashboard, in columns of Grafana's grid. */
@@ -65,6 +71,8 @@ export interface StatOptions extends Common {
   readonly codes?: Colours;
   /** The text for a query without result, where that is the normal case. */
   readonly none?: string;
+  /** The text for a query without result, where that means that nothing is known. */
+  readonly unknown?: string;
 }
 
 /** One current value. */
@@ -77,6 +85,8 @@ export function stat(options: StatOptions): Builder<Panel> {
     .withTarget(query({ expr: options.expr, legend: '' }).instant());
   if (isCount(options)) panel.decimals(0);
   if (options.codes) panel.mappings([codeMappings(options.codes)]);
+  // Grafana shows the text of `noValue` in the colour of a normal value.
+  if (options.unknown) panel.mappings([nothingMapping(options.unknown)]);
   if (options.none) panel.noValue(options.none);
   return describe(panel, options);
 }
@@ -190,13 +200,28 @@ export interface TableOptions extends Omit<Common, 'unit' | 'thresholds'> {
   readonly values: readonly ValueColumn[];
   /** The column by which the table is sorted, highest value first. */
   readonly sortBy?: string;
+  /** The column by which rows are sorted that are equal in `sortBy`, lowest value first. */
+  readonly thenBy?: string;
+  /** Labels by which rows are merged and that have no column. */
+  readonly hidden?: readonly string[];
+  /** The text for a query without result, where that is the normal case. */
+  readonly none?: string;
   /** Hides the value columns: the value of an info metric is always 1. */
   readonly hideValues?: boolean;
 }
 
 /** Current values by labels. */
 export function table(options: TableOptions): Builder<Panel> {
-  const { labels, values, sortBy, hideValues = false, ...common } = options;
+  const {
+    labels,
+    values,
+    hidden = [],
+    sortBy,
+    thenBy,
+    none,
+    hideValues = false,
+    ...common
+  } = options;
   const names = values.map(({ name }, i) => [
     `Value${values.length > 1 ? ` #${refId(i)}` : ''}`,
     name,
@@ -216,13 +241,17 @@ export function table(options: TableOptions): Builder<Panel> {
       options: {
         excludeByName: {
           ...{ Time: true, cluster: !('cluster' in labels) },
+          ...Object.fromEntries(hidden.map((label) => [label, true])),
           ...(hideValues ? Object.fromEntries(names.map(([value]) => [value, true])) : {}),
         },
         indexByName: Object.fromEntries(columns.map(([column], i) => [column, i])),
         renameByName: Object.fromEntries(columns),
       },
     });
-  if (sortBy) panel.sortBy([new TableSortByFieldStateBuilder().displayName(sortBy).desc(true)]);
+  const sorted = (name: string, desc: boolean) =>
+    new TableSortByFieldStateBuilder().displayName(name).desc(desc);
+  if (sortBy) panel.sortBy([sorted(sortBy, true), ...(thenBy ? [sorted(thenBy, false)] : [])]);
+  if (none) panel.noValue(none);
   for (const { name, link, colours } of Object.values(labels)) {
     panel.overrideByName(name, [
       ...(link ? [{ id: 'links', value: [link] }] : []),

@@ -3,7 +3,8 @@
  * own state, and real HTTP servers export the result to be scraped.
  */
 
-import type { Host } from '../src/events/host.ts';
+import { VmIdentities } from '../src/engine/vm-identities.ts';
+import type { Host, VmIdentity } from '../src/events/host.ts';
 import type { Scenario } from '../src/scenario/scenario.ts';
 import type { Actor, Opening, ScenarioParent } from '../src/scenario/types.ts';
 import type { MetricsSource } from '../src/telemetry/metrics/source.ts';
@@ -11,12 +12,41 @@ import { SECOND } from '../src/units.ts';
 import type { MeasuredOptions } from '../test/kit/measured.ts';
 import { Served } from '../test/kit/served.ts';
 import type { Target } from '../test/time-series.ts';
+import type { Selection } from './panel-queries.ts';
 
 /** The device whose removal waits for its users; the Device dashboard shows it. */
 export const STALLED_DEVICE = 'aaaabbbb-cccc-4ddd-8eee-ffff00001111';
+/** The VM whose file descriptors are closed while its VMM holds a device; the VM dashboard shows it. */
+const ZOMBIE_VM = 'vm2';
+const [STALLED_HOST, BLIND_HOST, DOWN_HOST] = ['kvm01:10055', 'kvm02:10055', 'kvm03:10055'];
+
+/** What each dashboard shows: the host, device and VM that have what its panels are about. */
+export function selectionOf(board: string): Selection {
+  return {
+    host: { fleet: '.*', agent: BLIND_HOST }[board] ?? STALLED_HOST,
+    device: board === 'device' ? STALLED_DEVICE : '.*',
+    vm: ZOMBIE_VM,
+  };
+}
+
 const TRACE = '0af7651916cd43dd8448eb211c80319c';
 const QEMU: Actor = { pid: 4711, comm: 'qemu-system-x86', cgroup: 1 };
 const LEAKING_VMM: Actor = { pid: 4712, comm: 'vmm-leaky', cgroup: 2 };
+/** The guests of the processes, as their command lines name them. */
+const GUESTS: Readonly<Record<string, VmIdentity>> = {
+  4711: {
+    commandLine: 'read',
+    name: 'guest7',
+    uuid: '5a1c7f0e-9d42-4b7c-8a13-0c2f6e7d9b10',
+    group: { path: '/machine-qemu-7-guest.scope', unit: 'machine-qemu-7-guest.scope' },
+  },
+  4712: {
+    commandLine: 'read',
+    name: 'leaky',
+    uuid: 'c0ffee00-1d2e-4f3a-9b4c-5d6e7f809102',
+    group: { path: '/vmm-leaky.service', unit: 'vmm-leaky.service' },
+  },
+};
 const UNITS = ['', 'machine-qemu-7-guest.scope', 'vmm-leaky.service'];
 const ENOSPC = 28;
 /** An error that happens only once. */
@@ -61,25 +91,32 @@ export class SimulatedHosts {
   get targets(): Target[] {
     return this.#addresses.map((address, i) => ({
       address,
-      labels: { cluster: 'lab', instance: `kvm0${i + 1}:10055` },
+      labels: { cluster: 'lab', instance: [STALLED_HOST, BLIND_HOST, DOWN_HOST][i] },
     }));
   }
 
   /** Sets up the hosts and starts their servers. */
   async start(): Promise<void> {
-    this.#parent = this.#stalled.run((scenario) => {
+    const { parent, leaked, device } = this.#stalled.run((scenario) => {
       const parent = scenario.parent({ name: 'gpu0', driver: 'nvidia' });
       const leaky = scenario.createVm({ as: LEAKING_VMM });
-      scenario.open(scenario.create(parent), { vm: leaky, as: LEAKING_VMM });
-      scenario.closeVm(leaky);
+      const leaked = scenario.create(parent);
+      scenario.open(leaked, { vm: leaky, as: LEAKING_VMM });
       const device = scenario.create(parent, { uuid: STALLED_DEVICE });
       scenario.open(device, { vm: scenario.createVm({ as: QEMU }), as: QEMU });
+      scenario.closeVm(leaky);
+      return { parent, leaked, device };
+    });
+    this.#parent = parent;
+    // The names of the VMs are known one turn of the event loop later.
+    await new Promise(setImmediate);
+    this.#stalled.run((scenario) => {
       scenario.bindPci('0000:3b:00.0');
       scenario.parentUnregisterBegins(scenario.parent({ name: 'nic0', driver: 'mlx5' }));
       scenario.wait(ELAPSED_AT_START - 15);
       scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+      scenario.removeBegins(leaked, { as: { pid: 701, comm: 'bash' } });
       scenario.wait(15);
-      return parent;
     });
     this.#addresses = await Promise.all(
       [this.#stalled, this.#blind, this.#down].map(async ({ server }) =>
@@ -145,9 +182,15 @@ function served(options: MeasuredOptions = {}): Served {
     kernel: [6, 12],
     pidsWithKvmFiles: () => runner.scenario.kvmPids,
     availableInstances: () => new Map([['gpu0-1', 3]]),
+    identifyVm: async ({ task }) => GUESTS[`${task?.pid}`] ?? { commandLine: 'exited' },
     controlGroup: ({ cgroup }) => ({ path: `/${UNITS[cgroup]}`, unit: UNITS[cgroup] }),
   };
-  const source = { sinceEpoch: (at: number) => booted + at / SECOND, ...options.source };
+  const source = {
+    sinceEpoch: (at: number) => booted + at / SECOND,
+    now: () => (Date.now() / 1000 - booted) * SECOND,
+    ...options.source,
+  };
   const runner = new Served({ ...options, host, source, traceIdOf: () => TRACE });
+  runner.sinks.unshift(new VmIdentities(host));
   return runner;
 }

@@ -107,7 +107,7 @@ export class TimeSeries {
     return database;
   }
 
-  /** Rules, of which only those that record are evaluated, are left to vmalert. */
+  /** Rules are left to vmalert, which sends no alerts but records `ALERTS`. */
   static async victoriaMetrics(
     targets: readonly Target[],
     interval: string,
@@ -127,6 +127,8 @@ export class TimeSeries {
       rule: ruleFiles(home, rules).join(','),
       ...{ 'datasource.url': daemon.url, 'remoteWrite.url': daemon.url },
       ...{ evaluationInterval: rules.every, httpListenAddr: home.address, loggerLevel: 'ERROR' },
+      // It refuses alerts without somebody to send them to; nobody listens there.
+      'notifier.url': `http://${rules.alertmanager ?? '127.0.0.1:9'}`,
     }));
     return new TimeSeries(daemon, evaluator);
   }

@@ -88,11 +88,6 @@ export const RECORDINGS: readonly Recording[] = [
     help: 'Counter: lost events of each host',
   },
   {
-    record: 'instance:vfioscope_probe_attached:unwatched',
-    expr: 'count without (point, function, method) (vfioscope_probe_attached == 0)',
-    help: 'Probe points of each host that are not attached; absent when all are',
-  },
-  {
     record: 'instance:vfioscope_probe_failed:sum',
     expr: 'sum without (point) (vfioscope_probe_failed)',
     help: 'Probe points of each host that failed to attach',

@@ -1,9 +1,14 @@
-/** The agents: probe coverage, lost events, and resource usage. */
+/** One agent: probe coverage, lost events, and resource usage. */
 import type { Board } from '../board.ts';
+import { type Colours, GREY } from '../colours.ts';
 import { graph, stat, table } from '../panels.ts';
-import { HOST, increase, increaseInRange, rate, selector, sum } from '../promql.ts';
-import { cluster, host } from '../variables.ts';
+import { HOST, ofHost, sum } from '../promql.ts';
+import { cluster, host, single } from '../variables.ts';
 
+const { selector, increase, rate, increaseInRange } = ofHost;
+const VERIFIED: Colours = { verified: 'green', unverified: 'orange' };
+const PINNED: Colours = { 'not pinned': GREY, pinned: 'green' };
+const UNATTACHED: Colours = { 'module not loaded': GREY, failed: 'red' };
 const WARN_FROM_ONE = [[1, 'orange']] as const;
 const perHost = (metric: string) => ({ expr: selector(metric), legend: '{{instance}}' });
 const ratePerHost = (metric: string) => ({ expr: rate(metric), legend: '{{instance}}' });
@@ -11,27 +16,29 @@ const ratePerHost = (metric: string) => ({ expr: rate(metric), legend: '{{instan
 export const AGENT_BOARD: Board = {
   name: 'agent',
   title: 'Agent',
-  description: 'Whether the agents observe every event, and which resources they use.',
-  variables: [cluster, host],
-  annotations: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total', 'rule="observer-gap"')}[2m])) > 0`,
+  description: 'Whether an agent observes every event, and which resources it uses.',
+  variables: [cluster, single(host)],
+  annotations: {
+    expr: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total', 'rule="observer-gap"')}[2m])) > 0`,
+    text: 'Events of {{instance}} were lost.',
+  },
   rows: {
     'Blind spots': [
       stat({
         title: 'Probe points attached',
-        description: 'Probe points in the kernel whose events the agents receive.',
+        description: 'Probe points in the kernel whose events the agent receives.',
         unit: 'none',
         width: 4,
         expr: sum('', selector('vfioscope_probe_attached')),
       }),
       stat({
-        title: 'Probe points not attached',
+        title: 'Probe points that failed',
         description:
-          'The table below lists them. Points of kernel modules that are not loaded are included.',
+          'Probe points that are not attached although their module is loaded. The table below has the others too.',
         unit: 'none',
         width: 4,
         thresholds: WARN_FROM_ONE,
-        none: '0',
-        expr: `count(${selector('vfioscope_probe_attached')} == 0)`,
+        expr: sum('', selector('vfioscope_probe_failed')),
       }),
       stat({
         title: 'Active rules',
@@ -43,28 +50,29 @@ export const AGENT_BOARD: Board = {
       }),
       stat({
         title: 'Events lost',
-        description: 'Events that did not reach the agents within the time range.',
+        description: 'Events that did not reach the agent within the time range.',
         unit: 'none',
         width: 4,
         thresholds: [[1, 'red']],
         expr: sum('', increaseInRange('vfioscope_events_lost_total')),
       }),
       stat({
-        title: 'Unverified hosts',
+        title: 'State',
         description:
-          'Hosts on which events were lost and no host snapshot has resynchronised the state since. Rules are suppressed there.',
+          'Unverified from a loss of events until a host snapshot has resynchronised the state. Rules are suppressed meanwhile.',
         unit: 'none',
         width: 4,
-        thresholds: WARN_FROM_ONE,
-        expr: sum('', selector('vfioscope_state_unverified')),
+        codes: VERIFIED,
+        expr: `${selector('vfioscope_state_unverified')} + 1`,
       }),
       stat({
-        title: 'Hosts with pinned probes',
+        title: 'Probes',
         description:
-          'Hosts whose probes record while the agent is down, so that a restart of the agent misses no event.',
+          'Pinned probes record while the agent is down, so that a restart of the agent misses no event.',
         unit: 'none',
         width: 4,
-        expr: sum('', selector('vfioscope_pinned')),
+        codes: PINNED,
+        expr: `${selector('vfioscope_pinned')} + 1`,
       }),
       table({
         title: 'Attachment methods',
@@ -82,15 +90,17 @@ export const AGENT_BOARD: Board = {
       table({
         title: 'Probe points that are not attached',
         description:
-          'The agents do not observe their events. Run `vfioscope doctor` on the host for the reason.',
+          'The agent does not observe their events. Run `vfioscope doctor` on the host for the reason of a failure.',
         width: 8,
+        sortBy: 'Reason',
+        none: 'all are attached',
         labels: { instance: { name: 'Host' }, point: { name: 'Point' } },
-        hideValues: true,
         values: [
           {
-            name: 'Attached',
+            name: 'Reason',
             unit: 'none',
-            expr: `max by (${HOST}, point) (${selector('vfioscope_probe_attached')}) == 0`,
+            codes: UNATTACHED,
+            expr: `max by (${HOST}, point) (${selector('vfioscope_probe_failed')}) + 1 and on (${HOST}, point) max by (${HOST}, point) (${selector('vfioscope_probe_attached')}) == 0`,
           },
         ],
       }),
@@ -114,7 +124,7 @@ export const AGENT_BOARD: Board = {
     'Events and losses': [
       graph({
         title: 'Events',
-        description: 'Events per second that the agents received, by probe point.',
+        description: 'Events per second that the agent receivesd, by probe point.',
         unit: 'eps',
         width: 12,
         queries: [
@@ -124,7 +134,7 @@ export const AGENT_BOARD: Board = {
       graph({
         title: 'Events lost',
         description:
-          'Events that did not reach the agents, by reason; empty when none were lost. For `ring_full`, raise `ring.bytes`.',
+          'Events that did not reach the agent, by reason; empty when none were lost. For `ring_full`, raise `ring.bytes`.',
         unit: 'none',
         width: 12,
         thresholds: [[1, 'red']],
@@ -259,7 +269,7 @@ export const AGENT_BOARD: Board = {
       }),
       graph({
         title: 'Duration of the last host snapshot',
-        description: 'How long the last host snapshot of each agent took.',
+        description: 'How long the last host snapshot took.',
         unit: 's',
         width: 8,
         thresholds: [[1, 'orange']],
@@ -303,7 +313,7 @@ export const AGENT_BOARD: Board = {
       }),
       table({
         title: 'Versions',
-        description: 'Versions of the agents and of Node.js, and the time since their start.',
+        description: 'Versions of the agent and of Node.js, and the time since its start.',
         width: 8,
         labels: {
           instance: { name: 'Host' },

@@ -3,10 +3,11 @@ import { DashboardLinkBuilder, DashboardLinkType } from '@grafana/grafana-founda
 import { type Board, boardLink } from '../board.ts';
 import { type Colours, DEVICE_STATES, SEVERITIES } from '../colours.ts';
 import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
-import { DEVICE, selector, stateCodes, VM } from '../promql.ts';
+import { DEVICE, ofHost, stateCodes, VM } from '../promql.ts';
 import { cluster, device, host, parent, single, traces } from '../variables.ts';
-import { violationLink } from './host.ts';
+import { deviceStates, TOO_LONG, toViolation } from './devices.ts';
 
+const { selector } = ofHost;
 const DEVICE_MATCHER = 'device="$device"';
 const ofDevice = (metric: string) => `max by (${DEVICE}) (${selector(metric, DEVICE_MATCHER)})`;
 const assignment = `max by (${DEVICE}, vm) (${selector('vfioscope_device_vm_info', DEVICE_MATCHER)})`;
@@ -19,19 +20,20 @@ export const DEVICE_BOARD: Board = {
   title: 'Device',
   description: 'One device from its creation to its release: state, open files, VM and violations.',
   variables: [cluster, single(host), parent, single(device), traces],
-  annotations: `max by (${DEVICE}, rule, severity) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
+  annotations: {
+    expr: `max by (${DEVICE}, rule, severity) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
+    text: 'Open on device {{device}} of {{instance}}.',
+  },
   links: [trace(), api()],
   rows: {
-    Overview: [
+    'Who holds it': [
       stat({
         title: 'State',
         description: 'The current state. It is shown until shortly after the device was released.',
         unit: 'none',
         width: 4,
         codes: DEVICE_STATES,
-        expr: stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
-          selector('vfioscope_device_state', DEVICE_MATCHER, is),
-        ),
+        expr: deviceStates(DEVICE_MATCHER),
       }),
       stat({
         title: 'Age',
@@ -61,10 +63,7 @@ export const DEVICE_BOARD: Board = {
         description: 'The time since the removal began. It waits until every open file is closed.',
         unit: 's',
         width: 4,
-        thresholds: [
-          [10, 'orange'],
-          [60, 'red'],
-        ],
+        thresholds: TOO_LONG,
         none: 'not removing',
         expr: `time() - ${ofDevice('vfioscope_device_remove_began_timestamp_seconds')} unless on (${DEVICE}) ${selector('vfioscope_device_state', DEVICE_MATCHER, 'state="released"')}`,
       }),
@@ -76,6 +75,53 @@ export const DEVICE_BOARD: Board = {
         thresholds: [[1, 'red']],
         none: '0',
         expr: `count(${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
+      }),
+      table({
+        title: 'Holders',
+        description:
+          'Processes that have the device open and have to close it: stopping the unit or the process lets a removal ' +
+          'finish. Listed while a violation of the device is open.',
+        width: 14,
+        height: 6,
+        none: 'no violation is open: the API lists who has it open',
+        labels: {
+          instance: { name: 'Host' },
+          pid: { name: 'Process' },
+          comm: { name: 'Command' },
+          systemd_unit: { name: 'systemd unit' },
+        },
+        hideValues: true,
+        values: [
+          {
+            name: 'Info',
+            unit: 'none',
+            expr: `max by (cluster, instance, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICE_MATCHER)})`,
+          },
+        ],
+      }),
+      table({
+        title: 'Open violations',
+        description:
+          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
+        width: 10,
+        height: 6,
+        none: 'none',
+        labels: {
+          instance: { name: 'Host' },
+          rule: { name: 'Rule' },
+          severity: { name: 'Severity', colours: SEVERITIES },
+          vm: { name: 'VM', link: boardLink('vm', 'This VM', { host: 'Host', vm: 'VM' }) },
+          vm_name: { name: 'VM name' },
+          violation_id: { name: 'Id', link: toViolation },
+        },
+        hideValues: true,
+        values: [
+          {
+            name: 'Open',
+            unit: 'none',
+            expr: `max by (cluster, instance, rule, severity, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
+          },
+        ],
       }),
       table({
         title: 'Identity',
@@ -109,9 +155,7 @@ export const DEVICE_BOARD: Board = {
         codes: DEVICE_STATES,
         queries: [
           {
-            expr: stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
-              selector('vfioscope_device_state', DEVICE_MATCHER, is),
-            ),
+            expr: deviceStates(DEVICE_MATCHER),
             legend: '{{device}}',
           },
         ],
@@ -155,49 +199,6 @@ export const DEVICE_BOARD: Board = {
         queries: [
           { expr: ofItsVm('vfioscope_vm_references'), legend: 'references on {{vm}}' },
           { expr: ofItsVm('vfioscope_vm_devices'), legend: 'devices of {{vm}}' },
-        ],
-      }),
-    ],
-    'Ordering violations': [
-      table({
-        title: 'Open violations',
-        description:
-          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
-        width: 12,
-        labels: {
-          instance: { name: 'Host' },
-          rule: { name: 'Rule' },
-          severity: { name: 'Severity', colours: SEVERITIES },
-          vm: { name: 'VM', link: boardLink('vm', 'This VM', { host: 'Host', vm: 'VM' }) },
-          violation_id: { name: 'Id', link: violationLink() },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Open',
-            unit: 'none',
-            expr: `max by (cluster, instance, rule, severity, vm, violation_id) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
-          },
-        ],
-      }),
-      table({
-        title: 'Holders',
-        description:
-          'Processes that have the device open and have to close it. Listed while a violation is open.',
-        width: 12,
-        labels: {
-          instance: { name: 'Host' },
-          pid: { name: 'Process' },
-          comm: { name: 'Command' },
-          systemd_unit: { name: 'systemd unit' },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Info',
-            unit: 'none',
-            expr: `max by (cluster, instance, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICE_MATCHER)})`,
-          },
         ],
       }),
     ],

@@ -5,20 +5,43 @@
 import { RECORDING_INTERVAL } from '../alerts/recording.ts';
 import { type Board, boardLink } from '../board.ts';
 import { DEVICE_STATES, SEVERITIES } from '../colours.ts';
-import { graph, stat, table } from '../panels.ts';
-import { HOST, increaseFromZero, increaseInRange, selector, sum } from '../promql.ts';
+import { FULL_WIDTH, graph, stat, table } from '../panels.ts';
+import { HOST, holders, ofHosts, sum } from '../promql.ts';
 import { cluster, host } from '../variables.ts';
 
+const { selector, increaseFromZero, increaseInRange } = ofHosts;
 const toHost = { name: 'Host', link: boardLink('host', 'Open this host', { host: 'Host' }) };
 const toAgent = {
   name: 'Host',
   link: boardLink('agent', 'Open the agent of this host', { host: 'Host' }),
 };
 
-const answeredInRange = `max by (${HOST}) (max_over_time(${selector('instance:vfioscope_build_info:max')}[$__range]))`;
-const answering = `max by (${HOST}) (${selector('vfioscope_build_info')})`;
-const unattached = selector('instance:vfioscope_probe_attached:unwatched');
+const toDevice = {
+  name: 'Device',
+  link: boardLink('device', 'Open this device', { host: 'Host', device: 'Device' }),
+};
+
+const answering = selector('vfioscope_build_info');
+/** `up` remains while a host is a target; a series of its agent ends with the agent. */
+const unreachable = `max by (${HOST}) (${selector('up')} == 0)`;
+const failedProbes = `sum by (${HOST}) (${selector('instance:vfioscope_probe_failed:sum')}) > 0`;
 const lost = `sum by (${HOST}) (${increaseInRange('instance:vfioscope_events_lost_total:sum')}) > 0`;
+const recorded = selector('instance:vfioscope_build_info:max');
+/** The number of series, 0 if there are none but some of the others, and nothing if there are none of either. */
+const countAmong = (series: string, others: string) => `count(${series}) or 0 * count(${others})`;
+const firing = selector('ALERTS', 'alertname=~"Vfioscope.+"', 'alertstate="firing"');
+/** More than Unix time will be for centuries. */
+const CODE = 1e10;
+/**
+ * When violations were last raised within the time range, plus the code of their severity times CODE: the
+ * highest are the latest of the most severe, and both can be had back.
+ */
+const raised = `topk(100, max by (${HOST}, rule, severity) (${Object.keys(SEVERITIES)
+  .map((severity, i) => {
+    const last = selector('vfioscope_last_violation_timestamp_seconds', `severity="${severity}"`);
+    return `(max_over_time(${last}[$__range]) > time() - $__range_s) + ${CODE * (i + 1)}`;
+  })
+  .join(' or ')}))`;
 const violations = 'rule_severity:vfioscope_violations:increase2m';
 const operationTotals = (calls: string) =>
   `sum by (${HOST}, operation) (${increaseInRange(`operation:vfioscope_operation_duration_seconds_${calls}:sum`)})`;
@@ -29,78 +52,175 @@ export const FLEET: Board = {
   description:
     'All hosts: devices and VMs, ordering violations, hosts with blind spots, and capacity.',
   variables: [cluster, host],
-  annotations: sum('rule, severity', selector(violations, 'severity=~"error|critical"')),
+  annotations: {
+    expr: sum(`${HOST}, rule, severity`, selector(violations, 'severity=~"error|critical"')),
+    text: 'Raised on {{instance}} (cluster {{cluster}}). The Host dashboard shows its objects.',
+  },
   rows: {
-    Overview: [
+    'What broke': [
       stat({
-        title: 'Hosts',
-        description: 'Hosts whose agent can be scraped.',
-        unit: 'none',
-        width: 3,
-        expr: `count(${answering})`,
-      }),
-      stat({
-        title: 'Unreachable hosts',
+        title: 'Critical violations',
         description:
-          'Hosts whose agent could be scraped within the time range and cannot be scraped now. Their devices and VMs are not observed.',
+          'Critical violations that occurred since the hosts were booted, also those of earlier runs of their agents. ' +
+          'The kernel of such a host may use freed memory.',
         unit: 'none',
-        width: 3,
+        width: 4,
         thresholds: [[1, 'red']],
-        none: '0',
-        expr: `count(${answeredInRange} unless ${answering})`,
+        unknown: 'no agent answers',
+        expr: countAmong(selector('vfioscope_critical_violation_timestamp_seconds'), answering),
       }),
       stat({
-        title: 'Devices',
-        description: 'Mediated devices, and devices that are passed through as a whole.',
+        title: 'Firing alerts',
+        description:
+          'Alerts of vfioscope that fire now. There are none either where alerts.yml is not loaded.',
         unit: 'none',
-        width: 3,
-        expr: sum('', selector('state:vfioscope_devices:sum')),
+        width: 4,
+        thresholds: [[1, 'red']],
+        unknown: 'none',
+        expr: `count(${firing})`,
       }),
       stat({
         title: 'Removals waiting',
         description:
           'Devices whose removal waits until the processes that have them open close them.',
         unit: 'none',
-        width: 3,
+        width: 4,
         thresholds: [[1, 'orange']],
         none: '0',
         expr: sum('', selector('vfioscope_removals_waiting')),
-      }),
-      stat({
-        title: 'VMs',
-        description: 'VMs that exist in KVM.',
-        unit: 'none',
-        width: 3,
-        expr: sum('', selector('vfioscope_vms')),
       }),
       stat({
         title: 'Zombie VMs',
         description:
           'VMs whose file descriptors are all closed and that the kernel has not freed, because something still references them.',
         unit: 'none',
-        width: 3,
+        width: 4,
         thresholds: [[1, 'orange']],
         none: '0',
         expr: sum('', selector('vfioscope_vms', 'state="zombie"')),
       }),
       stat({
-        title: 'Open violations',
-        description: 'Ongoing violations of severity warning or higher that are not resolved.',
+        title: 'Unreachable hosts',
+        description:
+          'Targets that cannot be scraped now, however long ago they last could. Their devices and VMs are not observed.',
         unit: 'none',
-        width: 3,
+        width: 4,
         thresholds: [[1, 'red']],
-        none: '0',
-        expr: sum('', selector('vfioscope_violations_open', 'severity!="info"')),
+        unknown: 'no targets',
+        expr: countAmong(unreachable, selector('up')),
       }),
       stat({
         title: 'Blind spots',
         description:
-          'Hosts on which a probe point is not attached, or events were lost within the time range.',
+          'Hosts on which a probe point of a loaded module could not be attached, or events were lost within the time range.',
         unit: 'none',
-        width: 3,
+        width: 4,
         thresholds: [[1, 'orange']],
+        unknown: 'no recording rules',
+        expr: countAmong(`(${failedProbes}) or (${lost})`, recorded),
+      }),
+      table({
+        title: 'Violations raised',
+        description:
+          'Violations that began, were repeated or became more severe within the time range, the most severe and ' +
+          'latest first, at most 100. docs/rules describes each rule.',
+        width: 12,
+        height: 9,
+        sortBy: 'Severity',
+        thenBy: 'Ago',
+        hidden: ['severity'],
+        none: 'nothing within the time range',
+        labels: { cluster: { name: 'Cluster' }, instance: toHost, rule: { name: 'Rule' } },
+        values: [
+          {
+            name: 'Severity',
+            unit: 'none',
+            codes: SEVERITIES,
+            expr: `floor(${raised} / ${CODE})`,
+          },
+          { name: 'Ago', unit: 's', expr: `time() - ${raised} % ${CODE}` },
+        ],
+      }),
+      table({
+        title: 'Firing alerts',
+        description:
+          'Alerts of vfioscope that fire now. The runbook of each is in docs/runbooks, and the agent serves it under /docs/runbooks.',
+        width: 12,
+        height: 9,
+        sortBy: 'Alerts',
+        none: 'none',
+        labels: {
+          cluster: { name: 'Cluster' },
+          instance: toHost,
+          alertname: { name: 'Alert' },
+          severity: { name: 'Severity', colours: SEVERITIES },
+        },
+        values: [
+          {
+            name: 'Alerts',
+            unit: 'none',
+            expr: `topk(100, count by (${HOST}, alertname, severity) (${firing}))`,
+          },
+        ],
+      }),
+      table({
+        title: 'Holders of what stalls',
+        description:
+          'Processes that have a device with an open violation open, and have to close it. Stopping the unit or the ' +
+          'process lets a removal finish. At most 100, the most severe first.',
+        width: FULL_WIDTH,
+        height: 6,
+        sortBy: 'Severity',
+        none: 'no device with an open violation is held',
+        labels: {
+          cluster: { name: 'Cluster' },
+          instance: toHost,
+          device: toDevice,
+          rule: { name: 'Rule' },
+          pid: { name: 'Process' },
+          comm: { name: 'Command' },
+          systemd_unit: { name: 'systemd unit' },
+        },
+        values: [
+          {
+            name: 'Severity',
+            unit: 'none',
+            codes: SEVERITIES,
+            expr: `topk(100, ${holders(selector, SEVERITIES)})`,
+          },
+        ],
+      }),
+    ],
+    Overview: [
+      stat({
+        title: 'Hosts',
+        description: 'Hosts whose agent can be scraped.',
+        unit: 'none',
+        width: 6,
+        expr: `count(${answering})`,
+      }),
+      stat({
+        title: 'Devices',
+        description: 'Mediated devices, and devices that are passed through as a whole.',
+        unit: 'none',
+        width: 6,
+        expr: sum('', selector('state:vfioscope_devices:sum')),
+      }),
+      stat({
+        title: 'VMs',
+        description: 'VMs that exist in KVM.',
+        unit: 'none',
+        width: 6,
+        expr: sum('', selector('vfioscope_vms')),
+      }),
+      stat({
+        title: 'Open violations',
+        description: 'Ongoing violations of severity warning or higher that are not resolved.',
+        unit: 'none',
+        width: 6,
+        thresholds: [[1, 'red']],
         none: '0',
-        expr: `count(sum by (${HOST}) (${unattached}) or ${lost})`,
+        expr: sum('', selector('vfioscope_violations_open', 'severity!="info"')),
       }),
       graph({
         title: 'Devices by state',
@@ -132,7 +252,7 @@ export const FLEET: Board = {
     ],
     'Ordering violations': [
       graph({
-        title: 'Violations raised',
+        title: 'Violations raised by rule',
         description:
           'Violations raised within two minutes, by rule. docs/rules describes each rule.',
         unit: 'none',
@@ -203,10 +323,10 @@ export const FLEET: Board = {
     ],
     'Blind spots': [
       table({
-        title: 'Hosts with probe points that are not attached',
+        title: 'Hosts with probe points that failed',
         description:
           'Their events are not observed, and rules that need them are inactive. Points of kernel ' +
-          'modules that are not loaded are included. Run `vfioscope doctor` on the host for the reasons.',
+          'modules that are not loaded are not included. Run `vfioscope doctor` on the host for the reasons.',
         width: 8,
         sortBy: 'Points',
         labels: { cluster: { name: 'Cluster' }, instance: toAgent },
@@ -215,7 +335,7 @@ export const FLEET: Board = {
             name: 'Points',
             unit: 'none',
             thresholds: [[1, 'orange']],
-            expr: `topk(20, sum by (${HOST}) (${unattached}))`,
+            expr: `topk(20, ${failedProbes})`,
           },
         ],
       }),
@@ -238,14 +358,12 @@ export const FLEET: Board = {
       }),
       table({
         title: 'Unreachable hosts',
-        description:
-          'Hosts whose agent could be scraped within the time range and cannot be scraped now.',
+        description: 'Targets that cannot be scraped now.',
         width: 8,
         labels: { cluster: { name: 'Cluster' }, instance: toAgent },
         hideValues: true,
-        values: [
-          { name: 'Answered', unit: 'none', expr: `${answeredInRange} unless ${answering}` },
-        ],
+        none: 'none',
+        values: [{ name: 'Unreachable', unit: 'none', expr: `topk(100, ${unreachable})` }],
       }),
     ],
     Capacity: [

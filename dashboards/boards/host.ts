@@ -1,37 +1,21 @@
-/** One host or a few: parents, devices, their holders, and the durations of operations. */
+/** One host: parents, devices, their holders, and the durations of operations. */
 import { type Board, boardLink } from '../board.ts';
-import { DEVICE_STATES, PARENT_STATES, SEVERITIES } from '../colours.ts';
+import { DEVICE_STATES, PARENT_STATES, SEVERITIES, VM_STATES } from '../colours.ts';
 import { FULL_WIDTH, graph, heatmap, stat, table, timeline } from '../panels.ts';
-import {
-  DEVICE,
-  HOST,
-  increase,
-  increaseFromZero,
-  rate,
-  selector,
-  stateCodes,
-  sum,
-} from '../promql.ts';
-import { cluster, device, host, parent } from '../variables.ts';
+import { DEVICE, HOST, ofHost, stateCodes, sum, VM } from '../promql.ts';
+import { cluster, device, host, parent, single } from '../variables.ts';
+import { deviceColumns, deviceStates, TOO_LONG, toDevice, toViolation } from './devices.ts';
 
+const { selector, increase, rate, increaseFromZero } = ofHost;
 const PARENTS = 'parent=~"$parent"';
 const DEVICES = 'device=~"$device"';
 const selectedDevices = `max by (${DEVICE}, parent, mdev_type, driver) (${selector('vfioscope_device_info', PARENTS, DEVICES)})`;
 /** Restricts series of devices, which have no label `parent`, to the selected parents. */
 const onParents = (expr: string) => `(${expr}) and on (${DEVICE}) ${selectedDevices}`;
-/** A released device keeps its series for two more scrapes. */
-const released = selector('vfioscope_device_state', DEVICES, 'state="released"');
-const age = (metric: string) =>
-  onParents(`time() - max by (${DEVICE}) (${selector(metric, DEVICES)})`);
-const state = onParents(
-  stateCodes(DEVICE, 'state', DEVICE_STATES, (is) =>
-    selector('vfioscope_device_state', DEVICES, is),
-  ),
-);
-const toDevice = {
-  name: 'Device',
-  link: boardLink('device', 'Open this device', { host: 'Host', device: 'Device' }),
-};
+const state = onParents(deviceStates(DEVICES));
+const toVm = { name: 'VM', link: boardLink('vm', 'Open this VM', { host: 'Host', vm: 'VM' }) };
+const ofVms = (metric: string) => `max by (${VM}) (${selector(metric)})`;
+const vmStates = stateCodes(VM, 'state', VM_STATES, (is) => selector('vfioscope_vm_state', is));
 const bucket = 'vfioscope_operation_duration_seconds_bucket';
 
 function latency(operation: string, description: string) {
@@ -48,8 +32,11 @@ export const HOST_BOARD: Board = {
   title: 'Host',
   description:
     'Devices of a host with their states and holders, the durations of operations, and violations.',
-  variables: [cluster, host, parent, device],
-  annotations: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total')}[2m])) > 0`,
+  variables: [cluster, single(host), parent, device],
+  annotations: {
+    expr: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total')}[2m])) > 0`,
+    text: 'Raised on {{instance}}. Its open violations are in the table.',
+  },
   rows: {
     Overview: [
       stat({
@@ -174,53 +161,34 @@ export const HOST_BOARD: Board = {
           mdev_type: { name: 'Type' },
           driver: { name: 'Driver' },
         },
-        values: [
-          {
-            name: 'State',
-            unit: 'none',
-            codes: DEVICE_STATES,
-            expr: `${selectedDevices} * on (${DEVICE}) group_left () (${state})`,
-          },
-          {
-            name: 'Open files',
-            unit: 'none',
-            expr: onParents(
-              `max by (${DEVICE}) (${selector('vfioscope_device_open_files', DEVICES)})`,
-            ),
-          },
-          { name: 'Age', unit: 's', expr: age('vfioscope_device_created_timestamp_seconds') },
-          { name: 'Open for', unit: 's', expr: age('vfioscope_device_opened_timestamp_seconds') },
-          {
-            name: 'Removing for',
-            unit: 's',
-            thresholds: [
-              [10, 'orange'],
-              [60, 'red'],
-            ],
-            expr: `${age('vfioscope_device_remove_began_timestamp_seconds')} unless on (${DEVICE}) ${released}`,
-          },
-        ],
+        values: deviceColumns(
+          `${selectedDevices} * on (${DEVICE}) group_left () (${state})`,
+          onParents,
+          DEVICES,
+        ),
       }),
       table({
         title: 'Open violations',
         description:
           'Violations that are not resolved. The id links to the evidence in the API of the agent.',
-        width: 14,
+        width: FULL_WIDTH,
+        height: 6,
         labels: {
           instance: { name: 'Host' },
           rule: { name: 'Rule' },
           severity: { name: 'Severity', colours: SEVERITIES },
           parent: { name: 'Parent' },
           device: toDevice,
-          vm: { name: 'VM' },
-          violation_id: { name: 'Id', link: violationLink() },
+          vm: toVm,
+          vm_name: { name: 'VM name' },
+          violation_id: { name: 'Id', link: toViolation },
         },
         hideValues: true,
         values: [
           {
             name: 'Open',
             unit: 'none',
-            expr: `max by (${DEVICE}, rule, severity, parent, vm, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
+            expr: `max by (${DEVICE}, rule, severity, parent, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
           },
         ],
       }),
@@ -228,7 +196,8 @@ export const HOST_BOARD: Board = {
         title: 'Holders of devices with open violations',
         description:
           'Processes that have to close the device. Stopping the unit or the process lets a removal finish.',
-        width: 10,
+        width: FULL_WIDTH,
+        height: 6,
         labels: {
           instance: { name: 'Host' },
           device: toDevice,
@@ -242,6 +211,38 @@ export const HOST_BOARD: Board = {
             name: 'Info',
             unit: 'none',
             expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
+          },
+        ],
+      }),
+    ],
+    VMs: [
+      table({
+        title: 'VMs',
+        description:
+          'VMs of the host. The VM links to its own dashboard, which answers why it does not stop.',
+        width: FULL_WIDTH,
+        sortBy: 'Zombie for',
+        labels: {
+          instance: { name: 'Host' },
+          vm: toVm,
+          vm_name: { name: 'Name' },
+          pid: { name: 'Process' },
+          comm: { name: 'Command' },
+        },
+        values: [
+          {
+            name: 'State',
+            unit: 'none',
+            codes: VM_STATES,
+            expr: `max by (${VM}, vm_name, pid, comm) (${selector('vfioscope_vm_info')}) * on (${VM}) group_left () ${vmStates}`,
+          },
+          { name: 'References', unit: 'none', expr: ofVms('vfioscope_vm_references') },
+          { name: 'Devices', unit: 'none', expr: ofVms('vfioscope_vm_devices') },
+          {
+            name: 'Zombie for',
+            unit: 's',
+            thresholds: TOO_LONG,
+            expr: `time() - ${ofVms('vfioscope_vm_fd_closed_timestamp_seconds')} and on (${VM}) ${selector('vfioscope_vm_state', 'state="zombie"')}`,
           },
         ],
       }),
@@ -349,11 +350,3 @@ export const HOST_BOARD: Board = {
     ],
   },
 };
-
-/** A link to the violation in the API of the agent, at the address of the scrape target. */
-export function violationLink() {
-  return {
-    title: 'Evidence, from the agent’s API',
-    url: 'http://${__data.fields["Host"]}/api/v1/violations/${__data.fields["Id"]}',
-  };
-}

@@ -1,155 +1,192 @@
-/** VMs: their creators, the references on them, and zombie VMs. */
-import { type Board, boardLink } from '../board.ts';
+/** One VM: its references, its devices and who holds them, to answer why it does not stop. */
+import type { Board } from '../board.ts';
 import { SEVERITIES, VM_STATES } from '../colours.ts';
 import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
-import { HOST, selector, stateCodes, sum, VM } from '../promql.ts';
-import { cluster, host, vm } from '../variables.ts';
-import { violationLink } from './host.ts';
+import { DEVICE, ofHost, stateCodes, VM } from '../promql.ts';
+import { cluster, host, single, vm } from '../variables.ts';
+import { deviceColumns, deviceStates, TOO_LONG, toDevice, toViolation } from './devices.ts';
 
-const VMS = 'vm=~"$vm"';
-const ofVms = (metric: string) => `max by (${VM}) (${selector(metric, VMS)})`;
-const state = stateCodes(VM, 'state', VM_STATES, (is) => selector('vfioscope_vm_state', VMS, is));
-const zombies = selector('vfioscope_vm_state', VMS, 'state="zombie"');
-const sinceClosed = `time() - ${ofVms('vfioscope_vm_fd_closed_timestamp_seconds')} and on (${VM}) ${zombies}`;
-const creators = `max by (${VM}, pid, comm) (${selector('vfioscope_vm_info', VMS)})`;
-const toDevice = {
-  name: 'Device',
-  link: boardLink('device', 'Open this device', { host: 'Host', device: 'Device' }),
-};
-const LONG_SINCE_CLOSED = [
-  [10, 'orange'],
-  [60, 'red'],
-] as const;
-
+const { selector } = ofHost;
+const VM_MATCHER = 'vm="$vm"';
+const ofVm = (metric: string) => `max by (${VM}) (${selector(metric, VM_MATCHER)})`;
+const state = stateCodes(VM, 'state', VM_STATES, (is) =>
+  selector('vfioscope_vm_state', VM_MATCHER, is),
+);
+const sinceClosed = `time() - ${ofVm('vfioscope_vm_fd_closed_timestamp_seconds')} and on (${VM}) ${selector('vfioscope_vm_state', VM_MATCHER, 'state="zombie"')}`;
+const violations = selector('vfioscope_violation_info', VM_MATCHER);
+/** Restricts series of devices to those of the VM. */
+const assigned = (expr: string) =>
+  `(${expr}) and on (${DEVICE}) ${selector('vfioscope_device_vm_info', VM_MATCHER)}`;
 export const VM_BOARD: Board = {
   name: 'vm',
   title: 'VM',
-  description: 'VMs, the references on them, their devices, and zombie VMs.',
-  variables: [cluster, host, vm],
-  annotations: `max by (${VM}, rule, severity) (${selector('vfioscope_violation_info', VMS, 'vm!=""')})`,
+  description: 'Why a VM does not stop: its references, its devices, and who holds them.',
+  variables: [cluster, single(host), vm],
+  annotations: {
+    expr: `max by (${VM}, rule, severity, device) (${violations})`,
+    text: 'Open on VM {{vm}} of {{instance}}, device {{device}}.',
+  },
   rows: {
-    Overview: [
+    'Why it does not stop': [
       stat({
-        title: 'VMs',
-        description: 'VMs that exist in KVM on the selected hosts.',
-        unit: 'none',
-        width: 6,
-        expr: sum('', selector('vfioscope_vms')),
-      }),
-      stat({
-        title: 'Zombie VMs',
+        title: 'State',
         description:
-          'VMs whose file descriptors are all closed and that the kernel has not freed: a device is ' +
-          'still open, or a reference was leaked.',
+          'The current state. A zombie VM has no file descriptor any more, and the kernel has not freed it: a ' +
+          'device is still open, or a reference was leaked.',
         unit: 'none',
-        width: 6,
-        thresholds: [[1, 'orange']],
-        none: '0',
-        expr: sum('', selector('vfioscope_vms', 'state="zombie"')),
-      }),
-      stat({
-        title: 'Oldest zombie VM',
-        description: 'The time since the last file descriptor of the oldest zombie VM was closed.',
-        unit: 's',
-        width: 6,
-        thresholds: LONG_SINCE_CLOSED,
-        none: 'none',
-        expr: `max(${sinceClosed})`,
-      }),
-      stat({
-        title: 'VMs with violations',
-        description: 'VMs with a violation that is not resolved.',
-        unit: 'none',
-        width: 6,
-        thresholds: [[1, 'red']],
-        none: '0',
-        expr: `count(count by (${VM}) (${selector('vfioscope_violation_info', VMS, 'vm!=""')}))`,
-      }),
-      table({
-        title: 'VMs',
-        description: 'The creator of each VM, and the references that keep it from being freed.',
-        width: FULL_WIDTH,
-        sortBy: 'Zombie for',
-        labels: {
-          instance: { name: 'Host' },
-          vm: { name: 'VM' },
-          pid: { name: 'Process' },
-          comm: { name: 'Command' },
-        },
-        values: [
-          {
-            name: 'State',
-            unit: 'none',
-            codes: VM_STATES,
-            expr: `${creators} * on (${VM}) group_left () (${state})`,
-          },
-          { name: 'References', unit: 'none', expr: ofVms('vfioscope_vm_references') },
-          { name: 'Devices', unit: 'none', expr: ofVms('vfioscope_vm_devices') },
-          { name: 'Zombie for', unit: 's', thresholds: LONG_SINCE_CLOSED, expr: sinceClosed },
-        ],
-      }),
-    ],
-    Lifecycle: [
-      timeline({
-        title: 'State of each VM',
-        description:
-          'A long orange bar is a zombie VM: no process has its file descriptor, and it is not freed.',
-        width: FULL_WIDTH,
+        width: 4,
         codes: VM_STATES,
-        queries: [{ expr: state, legend: '{{vm}}' }],
+        expr: state,
       }),
-      graph({
+      stat({
+        title: 'Zombie for',
+        description: 'The time since the last file descriptor of the VM was closed.',
+        unit: 's',
+        width: 4,
+        thresholds: TOO_LONG,
+        none: 'no zombie',
+        expr: sinceClosed,
+      }),
+      stat({
         title: 'References',
         description:
           "The kernel's users_count. References that remain after the file descriptors are closed belong to a device, or are leaked.",
         unit: 'none',
-        width: 12,
-        queries: [{ expr: `${ofVms('vfioscope_vm_references')} > 0`, legend: '{{vm}}' }],
+        width: 4,
+        expr: ofVm('vfioscope_vm_references'),
       }),
-      graph({
+      stat({
         title: 'Devices',
-        description: 'Devices that are assigned to each VM.',
+        description:
+          'Devices that are assigned to the VM. Each holds a reference while it is open.',
         unit: 'none',
-        width: 12,
-        queries: [{ expr: `${ofVms('vfioscope_vm_devices')} > 0`, legend: '{{vm}}' }],
+        width: 4,
+        expr: ofVm('vfioscope_vm_devices'),
       }),
-    ],
-    'Devices and violations': [
+      stat({
+        title: 'Open files of its devices',
+        description: 'Open files of all devices that are assigned to the VM.',
+        unit: 'none',
+        width: 4,
+        none: '0',
+        expr: `sum(${assigned(selector('vfioscope_device_open_files'))})`,
+      }),
+      stat({
+        title: 'Open violations',
+        description: 'Ongoing violations of the VM that are not resolved.',
+        unit: 'none',
+        width: 4,
+        thresholds: [[1, 'red']],
+        none: '0',
+        expr: `count(${violations})`,
+      }),
       table({
-        title: 'Assigned devices',
-        description: 'Each device holds a reference on its VM as long as it is open.',
-        width: 12,
-        labels: { instance: { name: 'Host' }, vm: { name: 'VM' }, device: toDevice },
+        title: 'Holders of its devices',
+        description:
+          'Processes that hold a device of the VM, and with it the VM. Stopping the unit or the process frees both. ' +
+          'Listed while a violation of the device or the VM is open.',
+        width: 14,
+        height: 6,
+        none: 'no holder known; without devices, the reference is a file of the VM or is leaked',
+        labels: {
+          instance: { name: 'Host' },
+          device: toDevice,
+          pid: { name: 'Process' },
+          comm: { name: 'Command' },
+          systemd_unit: { name: 'systemd unit' },
+        },
         hideValues: true,
         values: [
           {
             name: 'Info',
             unit: 'none',
-            expr: `max by (${HOST}, vm, device) (${selector('vfioscope_device_vm_info', VMS)})`,
+            expr: assigned(
+              `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info')})`,
+            ),
           },
         ],
       }),
       table({
         title: 'Open violations',
         description:
-          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
-        width: 12,
+          'Violations that are not resolved. The id links to the evidence in the API of the agent, which names ' +
+          'all holders, also those of the VM itself.',
+        width: 10,
+        height: 6,
+        none: 'none',
         labels: {
           instance: { name: 'Host' },
           rule: { name: 'Rule' },
           severity: { name: 'Severity', colours: SEVERITIES },
-          vm: { name: 'VM' },
-          device: toDevice,
-          violation_id: { name: 'Id', link: violationLink() },
+          violation_id: { name: 'Id', link: toViolation },
         },
         hideValues: true,
         values: [
           {
             name: 'Open',
             unit: 'none',
-            expr: `max by (${VM}, rule, severity, device, violation_id) (${selector('vfioscope_violation_info', VMS, 'vm!=""')})`,
+            expr: `max by (${VM}, rule, severity, violation_id) (${violations})`,
           },
         ],
+      }),
+      table({
+        title: 'Assigned devices',
+        description: 'Each device holds a reference on the VM as long as it is open.',
+        width: FULL_WIDTH,
+        height: 5,
+        none: 'none',
+        sortBy: 'Open for',
+        labels: { instance: { name: 'Host' }, device: toDevice },
+        values: deviceColumns(assigned(deviceStates()), assigned),
+      }),
+      table({
+        title: 'Identity',
+        description:
+          'Name and UUID of the guest, as far as they are known, and the process that created the VM.',
+        width: FULL_WIDTH,
+        height: 4,
+        labels: {
+          instance: { name: 'Host' },
+          vm: { name: 'VM' },
+          vm_name: { name: 'Name' },
+          vm_uuid: { name: 'UUID' },
+          pid: { name: 'Process' },
+          comm: { name: 'Command' },
+          systemd_unit: { name: 'systemd unit' },
+        },
+        hideValues: true,
+        values: [
+          {
+            name: 'Info',
+            unit: 'none',
+            expr: `max by (${VM}, vm_name, vm_uuid, pid, comm, systemd_unit) (${selector('vfioscope_vm_info', VM_MATCHER)})`,
+          },
+        ],
+      }),
+    ],
+    Lifecycle: [
+      timeline({
+        title: 'State',
+        description:
+          'A long orange bar is a zombie VM: no process has its file descriptor, and it is not freed.',
+        width: FULL_WIDTH,
+        height: 4,
+        codes: VM_STATES,
+        queries: [{ expr: state, legend: '{{vm}}' }],
+      }),
+      graph({
+        title: 'References over time',
+        description: "The kernel's users_count of the VM.",
+        unit: 'none',
+        width: 12,
+        queries: [{ expr: ofVm('vfioscope_vm_references'), legend: 'references' }],
+      }),
+      graph({
+        title: 'Devices over time',
+        description: 'Devices that are assigned to the VM.',
+        unit: 'none',
+        width: 12,
+        queries: [{ expr: ofVm('vfioscope_vm_devices'), legend: 'devices' }],
       }),
     ],
   },

@@ -3,7 +3,7 @@
 import type { Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import type { TimeSeries } from '../../test/time-series.ts';
-import { interpolated } from '../panel-queries.ts';
+import { interpolated, type Selection } from '../panel-queries.ts';
 
 /** One series over time, or now. */
 export interface Answered {
@@ -30,12 +30,12 @@ interface Result {
 export function answersOf(
   { targets = [] }: Panel,
   engine: TimeSeries,
-  device: string,
+  selection: Selection,
   { from, to }: Window,
 ): Promise<Answered[][]> {
   return Promise.all(
     (targets as Dataquery[]).map(async ({ expr, range, legendFormat = '' }) => {
-      const query = interpolated(expr, device);
+      const query = interpolated(expr, selection);
       const { result } = range
         ? await engine.get<{ result: Result[] }>('query_range', {
             ...{ query, start: `${from}`, end: `${to}`, step: '1' },

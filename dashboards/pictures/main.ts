@@ -9,10 +9,10 @@
 import { execFileSync } from 'node:child_process';
 import { setTimeout as later } from 'node:timers/promises';
 import { TimeSeries } from '../../test/time-series.ts';
-import { recordingRules } from '../alerts/files.ts';
+import { alertRules, recordingRules } from '../alerts/files.ts';
 import { build } from '../board.ts';
 import { BOARDS } from '../catalogue.ts';
-import { SimulatedHosts, STALLED_DEVICE } from '../simulated-hosts.ts';
+import { SimulatedHosts, selectionOf } from '../simulated-hosts.ts';
 import { picture } from './picture.ts';
 import { pictureOf, stale, writeStamp } from './stamp.ts';
 
@@ -25,8 +25,6 @@ const BEATS_MS = [1500, 2500, 1000, 3000, 2000];
 const SHOWN = 120;
 /** s before the end at which one of the hosts falls silent. */
 const SILENT = 20;
-/** What the variable of a device is on the dashboards of many. */
-const ANY = '.*';
 
 if (process.argv.includes('--check')) check();
 else await drawAll();
@@ -44,7 +42,11 @@ async function drawAll(): Promise<void> {
   const hosts = new SimulatedHosts();
   await hosts.start();
   const interval = `${SCRAPES_MS}ms`;
-  const rules = { files: { 'recording.yml': recordingRules({ scale: SCALE }) }, every: interval };
+  const files = {
+    'recording.yml': recordingRules({ scale: SCALE }),
+    'alerts.yml': alertRules({ scale: SCALE }),
+  };
+  const rules = { files, every: interval };
   const engine = await TimeSeries.prometheus(hosts.targets, interval, { rules });
   try {
     // Counters have to be seen before they grow, or their increase is not known.
@@ -64,8 +66,7 @@ async function drawAll(): Promise<void> {
     }
     const window = { from: Math.ceil(from), to: Math.floor(Date.now() / 1000) };
     for (const board of BOARDS) {
-      const chosen = board.name === 'device' ? STALLED_DEVICE : ANY;
-      const svg = await picture(build(board), engine, chosen, window);
+      const svg = await picture(build(board), engine, selectionOf(board.name), window);
       execFileSync('rsvg-convert', ['--output', pictureOf(board.name)], { input: svg });
       // To a third of its size, and without a difference that can be seen.
       execFileSync('pngquant', [

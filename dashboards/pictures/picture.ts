@@ -2,6 +2,7 @@
 /** A whole dashboard as SVG: its panels on their grid, and a line that says who drew it. */
 import type { Dashboard, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { TimeSeries } from '../../test/time-series.ts';
+import type { Selection } from '../panel-queries.ts';
 import { answersOf, type Window } from './answers.ts';
 import { draw } from './kinds.ts';
 import { COLOURS, fitting, part, rectangle, type Size, text } from './svg.ts';
@@ -23,7 +24,7 @@ const CAPTION =
 export async function picture(
   dashboard: Dashboard,
   engine: TimeSeries,
-  device: string,
+  selection: Selection,
   window: Window,
 ): Promise<string> {
   let content = text(GAP, 30, `${dashboard.title}`, { size: 20 });
@@ -38,7 +39,12 @@ export async function picture(
       continue;
     }
     const outer = { width: w * unit - GAP, height: h * ROW - GAP };
-    content += part(left, top, outer, await panelOf(panel as Panel, engine, device, window, outer));
+    content += part(
+      left,
+      top,
+      outer,
+      await panelOf(panel as Panel, engine, selection, window, outer),
+    );
   }
   const height = bottom + FOOT;
   content += text(GAP, bottom + 20, CAPTION, { fill: COLOURS.faint });
@@ -51,13 +57,13 @@ export async function picture(
 async function panelOf(
   panel: Panel,
   engine: TimeSeries,
-  device: string,
+  selection: Selection,
   window: Window,
   { width, height }: Size,
 ): Promise<string> {
   const frame = { width: width - 1, height: height - 1 };
   const size = { width: width - 24, height: height - TITLE - 8 };
-  const answers = await answersOf(panel, engine, device, window);
+  const answers = await answersOf(panel, engine, selection, window);
   return (
     rectangle(0.5, 0.5, frame, COLOURS.panel, `rx="4" stroke="${COLOURS.border}"`) +
     text(12, 21, fitting(panel.title ?? '', width - 24, 13), { size: 13 }) +

@@ -2,7 +2,7 @@
 /** One number, now. */
 import type { Drawn } from './drawn.ts';
 import { COLOURS, colour, rectangle, text } from './svg.ts';
-import { shown } from './values.ts';
+import { nothing, shown } from './values.ts';
 
 export function drawStat({ panel, answers, size }: Drawn): string {
   const { fieldConfig, options } = panel;
@@ -10,7 +10,7 @@ export function drawStat({ panel, answers, size }: Drawn): string {
   const value = answers[0]?.[0]?.points.at(-1)?.[1];
   const { text: content, colour: fill = COLOURS.text } =
     value === undefined
-      ? { text: config.noValue ?? 'No data', colour: colour('green') }
+      ? (nothing(config) ?? { text: config.noValue ?? 'No data', colour: colour('green') })
       : shown(value, config);
   const isFilled = options?.colorMode === 'background' && value !== undefined;
   const font = Math.min(42, (size.width - 16) / (content.length * 0.6));

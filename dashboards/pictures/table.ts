@@ -41,10 +41,15 @@ export function drawTable({ panel, answers, size }: Drawn): string {
       const name = renameByName[field] ?? field;
       return { field, name, options: optionsOf(panel, name) };
     });
-  const [sort] = (panel.options?.sortBy ?? []) as { displayName: string; desc: boolean }[];
+  const sorts = (panel.options?.sortBy ?? []) as { displayName: string; desc: boolean }[];
   const rows = merged(answers);
-  const by = columns.find(({ name }) => name === sort?.displayName)?.field;
-  if (by) rows.sort((a, b) => (Number(b.get(by)) || 0) - (Number(a.get(by)) || 0));
+  // Sorting keeps the order of equal rows, so the most important column comes last.
+  for (const { displayName, desc } of sorts.toReversed()) {
+    const by = columns.find(({ name }) => name === displayName)?.field;
+    if (!by) continue;
+    const value = (row: Row) => (Number(row.get(by)) || 0) * (desc ? -1 : 1);
+    rows.sort((a, b) => value(a) - value(b));
+  }
   const shownRows = rows.slice(0, Math.max(0, Math.floor(size.height / ROW) - 1));
   const cells = shownRows.map((row) =>
     columns.map((column) => cellOf(row.get(column.field), column)),
@@ -73,7 +78,12 @@ export function drawTable({ panel, answers, size }: Drawn): string {
   }
   if (rows.length === 0) {
     const middle = { anchor: 'middle', fill: COLOURS.faint } as const;
-    content += text(size.width / 2, size.height / 2, 'No data', middle);
+    content += text(
+      size.width / 2,
+      size.height / 2,
+      panel.fieldConfig?.defaults.noValue ?? 'No data',
+      middle,
+    );
   }
   return content;
 }

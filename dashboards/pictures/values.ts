@@ -83,6 +83,14 @@ export function mapping(mappings: readonly ValueMapping[], value: string): Shown
   return undefined;
 }
 
+/** What the lack of a value is mapped to. */
+export function nothing({ mappings = [] }: FieldConfig): Shown | undefined {
+  const special = mappings.find((one) => one.type === MappingType.SpecialValue);
+  if (special?.type !== MappingType.SpecialValue) return undefined;
+  const { text = '', color } = special.options.result;
+  return { text, colour: color && colour(color) };
+}
+
 function thresholdColour(value: number, steps: readonly Threshold[] = []): string | undefined {
   const step = steps.findLast((one) => one.value === null || value >= one.value);
   return step && colour(step.color);

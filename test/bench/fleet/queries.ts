@@ -43,6 +43,7 @@ export function fleetQueries(shown: number, scrapeInterval: number): Query[] {
       __rate_interval: `${Math.max(4 * least, STEP + least)}s`,
       ...{
         __range: `${shown}s`,
+        __range_s: `${shown}`,
         __interval: `${Math.max(least, STEP)}s`,
         cluster: '.*',
         host: '.*',
