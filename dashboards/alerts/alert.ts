@@ -93,6 +93,6 @@ export function violations(
     shows:
       'The violations: what happened to which device, VM or parent, its holders, the blocked task, and who waits behind that. GET /api/v1/violations/ID has the events that prove one.',
     nothing: 'the violation was resolved meanwhile, or the agent was restarted after it',
-    command: `curl -sS '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders, blocked, waiters}'`,
+    command: `curl -sS '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders: [.holders[].process | {pid, comm, systemdUnit}], blocked, waiters}'`,
   };
 }

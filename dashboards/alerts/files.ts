@@ -1,6 +1,7 @@
 /** The files generated from the alerts: rules for Prometheus, their tests, and the pages about them. */
 import { stringify } from 'yaml';
 import { RULES } from '../../src/catalogue.ts';
+import { readOutputs } from '../../test/e2e/runbooks/outputs.ts';
 import { mixinPage } from '../mixin/page.ts';
 import { rendered, scoped } from '../mixin/rendered.ts';
 import { DEFAULT_SETTINGS, type MixinSettings } from '../mixin/settings.ts';
@@ -17,13 +18,17 @@ export const RUNBOOKS = 'docs/runbooks';
 
 /** The content of each file, by its path relative to the root of the repository. */
 export function alertFiles(): Map<string, string> {
+  const outputs = readOutputs();
   return new Map([
     ['dashboards/alerts.yml', alertRules()],
     ['dashboards/recording.yml', recordingRules()],
     ['dashboards/alerts.test.yml', alertTests()],
     ['docs/alerts.md', alertsPage(GROUPS, RECORDINGS)],
     ['docs/mixin.md', mixinPage()],
-    ...ALERTS.map((alert) => [`${RUNBOOKS}/${alert.name}.md`, runbookPage(alert, RULES)] as const),
+    ...ALERTS.map((alert) => {
+      const page = runbookPage(alert, RULES, outputs[alert.name]);
+      return [`${RUNBOOKS}/${alert.name}.md`, page] as const;
+    }),
   ]);
 }
 

@@ -52,7 +52,7 @@ const CRITICAL_VIOLATIONS: readonly Step[] = [
   },
   kernelLog(
     'What the kernel itself reported: refcount warnings, use after free, general protection faults.',
-    'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio|mdev',
+    'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio[-_:]|mdev',
   ),
 ];
 
@@ -343,7 +343,8 @@ const ALERTS: readonly Alert[] = [
         violations(MISHANDLED),
         {
           shows: 'Whether the device still exists and can be removed.',
-          command: 'find /sys/bus/mdev/devices/*/ -maxdepth 1 -name remove',
+          command: `cd /sys/bus/mdev/devices && ls | while read -r d; do if [ -e $d/remove ]; then echo $d; else echo "$d: no remove"; fi; done`,
+          nothing: 'no device is left; one that is being removed may not be listed any more',
         },
         ...DEFINED_DEVICES,
       ],

@@ -1,11 +1,13 @@
 /** docs/runbooks: a page for each alert, in the order in which somebody who was paged needs its parts. */
 import { wrapped } from '../../src/engine/description.ts';
 import type { Rule } from '../../src/engine/rule.ts';
+import type { Printed } from '../../test/e2e/runbooks/outputs.ts';
 import { plain } from '../../test/generate/rules-document.ts';
 import { rendered } from '../mixin/rendered.ts';
 import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
 import type { Alert, Step } from './alert.ts';
 import { firingDelay } from './firing-delay.ts';
+import { sample } from './sample.ts';
 
 const NOTE = '<!-- Generated from dashboards/alerts by `npm run generate`. Do not edit. -->';
 const WIDTH = 100;
@@ -18,8 +20,11 @@ const WHERE = {
   fleet: 'The alert is about no single host: each step says where its command runs.',
 } as const;
 
-/** @param rules of the whole catalogue */
-export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
+/**
+ * @param rules of the whole catalogue
+ * @param printed what the commands printed when they were run on a real kernel
+ */
+export function runbookPage(alert: Alert, rules: readonly Rule[], printed?: Printed): string {
   const { name, severity, rationale, expr, runbook } = alert;
   const quoted = (runbook.rules ?? []).map((id) => {
     const rule = rules.find((one) => one.id === id);
@@ -33,7 +38,7 @@ export function runbookPage(alert: Alert, rules: readonly Rule[]): string {
     text(`**First don’t.** ${runbook.firstDont}`),
     '## Confirm',
     text(WHERE[alert.about ?? 'host']),
-    runbook.confirm.map(stepText).join('\n\n'),
+    runbook.confirm.map((step, i) => stepText(step, i, printed)).join('\n\n'),
     '## Fix',
     text(runbook.fix),
     ...(quoted.length > 0 ? [byRule(quoted)] : []),
@@ -76,10 +81,12 @@ function text(words: string, indent = ''): string {
   return wrapped(words, WIDTH, indent).join('\n');
 }
 
-function stepText({ shows, command, nothing }: Step, index: number): string {
+function stepText({ shows, command, nothing }: Step, index: number, printed?: Printed): string {
+  const output = printed?.outputs[command] ?? '';
   const parts = [
     text(`${index + 1}. ${shows}`, '   '),
     `   \`\`\`sh\n   ${command}\n   \`\`\``,
+    ...(output === '' ? [] : [sample(output, printed?.isProvoked === true, '   ')]),
     ...(nothing ? [`   ${text(`If it prints nothing, ${nothing}.`, '   ')}`] : []),
   ];
   return parts.join('\n\n');

@@ -208,7 +208,7 @@ const ALERTS: readonly Alert[] = [
         violations(DEVICE_LEAKS, 'open', 'happened'),
         {
           shows: 'Devices without a `remove` file, or without a driver.',
-          command: `ls -d /sys/bus/mdev/devices/* | while read -r d; do [ -e $d/remove ] || echo "$d: no remove"; [ -e $d/driver ] || echo "$d: no driver"; done`,
+          command: `cd /sys/bus/mdev/devices && ls | while read -r d; do [ -e $d/remove ] || echo "$d: no remove"; [ -e $d/driver ] || echo "$d: no driver"; done`,
           nothing: 'each device in sysfs has both; the leaked one is not there any more',
         },
         {

@@ -7,6 +7,8 @@
  */
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { ALERTS } from '../../dashboards/alerts/catalogue.ts';
+import { isRun, STAND_INS } from '../e2e/runbooks/stand-ins.ts';
 import { programsOfMakefile } from './makefile.ts';
 import { programsOfShell } from './shell.ts';
 import { BASE, INITRAMFS, OTHERS, PROGRAMS, packages } from './table.ts';
@@ -90,9 +92,23 @@ function isOfNpm(name: string): boolean {
 
 /** What the files of the repository start. */
 export function allSources(): Source[] {
-  return globSync(SOURCES, { cwd: ROOT })
+  const files = globSync(SOURCES, { cwd: ROOT })
     .filter((file) => !file.startsWith(ITSELF))
     .map((file) => ({ file, ...startedBy(file, read(file)) }));
+  return [...files, ofRunbooks()];
+}
+
+/** What the commands of runbooks start where a test runs them in a VM. */
+function ofRunbooks(): Source {
+  const commands = ALERTS.flatMap(({ runbook }) => runbook.confirm.map(({ command }) => command));
+  const texts = [...commands.filter(isRun), ...Object.values(STAND_INS)];
+  const programs = texts.flatMap((text) => [...programsOfShell(text).programs]);
+  const replaced = Object.keys(STAND_INS);
+  return {
+    file: 'dashboards/alerts',
+    programs: new Set(programs.filter((program) => !replaced.includes(program))),
+    problems: [],
+  };
 }
 
 export function startedBy(file: string, text: string): Started {

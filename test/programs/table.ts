@@ -31,7 +31,7 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   bsdutils: 'renice script',
   coreutils:
     'basename cat chmod chroot cp cut date dirname du env head id install ln ls mkdir mkfifo mktemp mv ' +
-    'readlink realpath rm sleep tail tee touch uname wc',
+    'nproc readlink realpath rm sleep sort tail tee touch uname uniq wc',
   dash: 'sh',
   dpkg: 'dpkg-deb dpkg-query',
   findutils: 'find',
@@ -40,7 +40,7 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   'perl-base': 'perl',
   sed: 'sed',
   tar: 'tar',
-  'util-linux': 'flock prlimit setpriv unshare',
+  'util-linux': 'dmesg flock prlimit setpriv unshare',
 
   bpftool: 'bpftool',
   bpftrace: 'bpftrace',
@@ -48,7 +48,9 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   'build-essential': 'gcc',
   'busybox-static': 'busybox',
   clang: 'clang',
+  curl: 'curl',
   debootstrap: 'debootstrap',
+  jq: 'jq',
   kmod: 'depmod insmod modinfo modprobe rmmod',
   'libvirt-clients': 'virsh',
   'libvirt-daemon': 'libvirtd virtlogd',
@@ -59,7 +61,7 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   openssl: 'openssl',
   podman: 'podman',
   pngquant: 'pngquant',
-  procps: 'pgrep pkill ps sysctl',
+  procps: 'pgrep pkill ps sysctl uptime',
   prometheus: 'prometheus promtool',
   'prometheus-alertmanager': 'amtool prometheus-alertmanager',
   'qemu-system-x86': 'qemu-system-x86_64',
