@@ -27,6 +27,7 @@ const FLAGS = {
   attach: { flag: '--attach', path: ['attach', 'method'] },
   moduleBtf: { flag: '--no-module-btf', path: ['attach', 'module_btf'] },
   pin: { flag: '--pin', path: ['pin', 'enabled'] },
+  budget: { flag: '--no-budget', path: ['budget', 'enabled'] },
 } as const;
 
 interface RunFlags extends Partial<Record<keyof typeof FLAGS, unknown>> {
@@ -43,6 +44,10 @@ interface DoctorFlags {
   readonly probes: string;
   readonly attach?: 'auto' | 'kprobe' | 'tracefs';
   readonly moduleBtf: boolean;
+}
+
+interface RulesFlags extends Pick<DoctorFlags, 'json' | 'probes'> {
+  readonly agent?: string;
 }
 
 interface ReplayFlags {
@@ -89,6 +94,7 @@ program
   .option('--log-format <format>', 'json, pretty, or auto (pretty on a terminal)')
   .option('--ring-bytes <n>', 'size of the ring buffer: a power of two', wholeNumber)
   .option('--pin', 'keep the probes attached when the agent stops, for the next agent to continue')
+  .option('--no-budget', 'never detach probes because of what they cost')
   .addOption(attachOption)
   .addOption(moduleBtfOption)
   .addOption(probesOption)
@@ -125,11 +131,12 @@ program
   .command('rules')
   .description('list the rules and whether they are active on this host')
   .option('--json', 'print JSON')
+  .option('--agent <url>', 'ask a running agent instead of trying the probes')
   .addOption(probesOption)
-  .action(async ({ json, probes }: Pick<DoctorFlags, 'json' | 'probes'>) => {
-    const { listRules, renderRules } = await import('./commands/rules.ts');
+  .action(async ({ json, probes, agent }: RulesFlags) => {
+    const { listRules, listRulesOf, renderRules } = await import('./commands/rules.ts');
     void stopSignal();
-    const list = listRules(probes);
+    const list = agent === undefined ? listRules(probes) : await listRulesOf(agent);
     output.print(json ? JSON.stringify(list, null, 2) : renderRules(list));
   });
 
@@ -200,7 +207,9 @@ program.parseAsync().catch((error: unknown) => {
 
 function overrides(flags: RunFlags): Override[] {
   // commander gives true for a --no- flag that is absent.
-  const given = { ...flags, moduleBtf: flags.moduleBtf === true ? undefined : flags.moduleBtf };
+  const unless = (value: unknown) => (value === true ? undefined : value);
+  const [moduleBtf, budget] = [unless(flags.moduleBtf), unless(flags.budget)];
+  const given = { ...flags, moduleBtf, budget };
   return (Object.keys(FLAGS) as (keyof typeof FLAGS)[])
     .filter((key) => given[key] !== undefined)
     .map((key) => ({ ...FLAGS[key], value: given[key] }));

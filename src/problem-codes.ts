@@ -11,6 +11,10 @@ interface Explained {
 }
 
 export const PROBLEM_CODES = {
+  'agent.no-answer': {
+    cause: 'No vfioscope agent answers at the given address.',
+    remedy: 'Give the address that the log of the agent names, such as `http://127.0.0.1:10055`.',
+  },
   'api.unknown-filter': {
     cause: 'A query of `/api/v1/violations` names a filter that does not exist.',
     remedy: 'Use `kind`, `state`, `severity`, `rule` or `device`.',

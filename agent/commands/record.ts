@@ -42,7 +42,9 @@ export async function recordHost(options: RecordHostOptions): Promise<void> {
   const { file, force, probeDirectory } = options;
   const read = await loadConfig(options.config, options.overrides);
   // A recording contains what happens while it runs; a pinned ring contains earlier events.
-  const config = { ...read, pin: { ...read.pin, enabled: false } };
+  // It is complete or says what it lacks: nothing is detached while it is made.
+  const budget = { ...read.budget, enabled: false };
+  const config = { ...read, budget, pin: { ...read.pin, enabled: false } };
   const beside = besidePinned(config);
   if (beside) output.complain(beside);
   await record({ file, force, ringBytes: config.ring.bytes }, () =>

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { ruleStates } from '../runtime/rule-options.ts';
-import { renderRules, ruleList } from './rules.ts';
+import { listRulesOf, renderRules, ruleList } from './rules.ts';
 
 const KERNEL = '6.12.57+deb13-amd64';
 
@@ -31,6 +34,35 @@ describe('vfioscope rules', () => {
       RULES.map(({ id }) => id),
     );
     assert.doesNotMatch(text, /undefined|null/);
+  });
+
+  it('says of a running agent which points its budget has detached', async () => {
+    const states = ruleStates(
+      PROBE_TABLE.map(({ point }) => ({
+        point,
+        state: point === 'kvm.put' ? ('detached' as const) : ('attached' as const),
+      })),
+      [6, 12],
+    );
+    const answers: unknown[] = [{ points: [], rules: states }, { rules: [{ id: 'x' }] }];
+    const server = createServer((_request, response) => {
+      response.end(JSON.stringify(answers.shift()));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const { rules } = await listRulesOf(url);
+    const leak = rules.find(({ id }) => id === 'kvm-ref-leak');
+    assert.deepEqual(
+      [leak?.state, leak?.why],
+      ['inactive', 'needs kvm.put; detached, because the cost was over the budget: kvm.put'],
+    );
+    assert.equal(rules.find(({ id }) => id === 'remove-stall')?.state, 'active');
+    await assert.rejects(listRulesOf(url), /no vfioscope agent answers at .*rules\.0/);
+    server.close();
+    server.closeAllConnections();
+    await assert.rejects(listRulesOf(url), { code: 'agent.no-answer' });
+    await assert.rejects(listRulesOf('nonsense'), { code: 'agent.no-answer' });
   });
 
   it('says of a rule that lacks a point which one', () => {

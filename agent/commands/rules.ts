@@ -1,11 +1,13 @@
 /** `vfioscope rules`: lists all rules, and whether each is active on this host. */
 
+import { release } from 'node:os';
 import { RULES } from '../../src/catalogue.ts';
 import { isPossible, type Rule, type Severity } from '../../src/engine/rule.ts';
 import type { KernelVersion } from '../../src/events/host.ts';
 import { kernelVersion } from '../../src/kernel/host.ts';
 import type { RuleState } from '../runtime/rule-options.ts';
 import { type DoctorReport, examine } from './doctor.ts';
+import { rulesOfAgent } from './running-agent.ts';
 
 export interface ListedRule {
   readonly id: string;
@@ -30,6 +32,11 @@ export interface RuleList {
 export function listRules(probeDirectory: string): RuleList {
   const { kernel, problem, rules } = examine(probeDirectory);
   return ruleList(kernel, rules, problem);
+}
+
+/** The rules as a running agent has them. @throws {UserProblem} when none answers */
+export async function listRulesOf(url: string): Promise<RuleList> {
+  return ruleList(release(), await rulesOfAgent(url));
 }
 
 /** @param states of the rules that could be tried; the others are listed as unknown */
@@ -57,7 +64,13 @@ function stateOf(
   if (impossible !== undefined) return { state: 'impossible', why: impossible };
   if (!found) return { state: 'unknown' };
   if (found.active) return { state: 'active' };
-  return { state: 'inactive', why: `needs ${found.missing.join(', ')}` };
+  return { state: 'inactive', why: whyInactive(found) };
+}
+
+function whyInactive({ missing, detached }: RuleState): string {
+  const needs = `needs ${missing.join(', ')}`;
+  if (detached.length === 0) return needs;
+  return `${needs}; detached, because the cost was over the budget: ${detached.join(', ')}`;
 }
 
 const STATES: Readonly<Record<ListedRule['state'], string>> = {

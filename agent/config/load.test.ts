@@ -64,6 +64,10 @@ const DEFAULTS = {
   attach: { method: 'auto', module_btf: true },
   pin: { enabled: false, directory: '/sys/fs/bpf/vfioscope' },
   state: { directory: '/run/vfioscope' },
+  budget: {
+    ...{ enabled: true, probes_percent: 5, agent_percent: 50 },
+    ...{ detach_after_seconds: 30, reattach_after_seconds: 300 },
+  },
   metrics: { per_device: true, max_devices: 1000, process: true },
   otel: {},
   traces: { max_span_age_seconds: 43_200 },
@@ -123,7 +127,7 @@ describe('settings', () => {
 
   it('are all in the help, with description and default', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 36);
+    assert.equal(lines.length, 41);
     assert.ok(
       lines.some((line) => /^ {2}ring\.bytes +size of the ring buffer.* \(1048576\)$/.test(line)),
     );
@@ -137,7 +141,7 @@ describe('a file that is wrong', () => {
       'an unknown key',
       'listen: a:1\n\nlisten_on: b:2\n',
       /^vfioscope\.yaml:3: unknown setting listen_on$/,
-      /^use one of listen, log, kernel_log, vm, ring, attach, pin, state, metrics, otel, traces, retention, rules$/,
+      /^use one of listen, log, kernel_log, vm, ring, attach, pin, state, budget, metrics, otel, traces, retention, rules$/,
     ],
     [
       'an unknown key further in',

@@ -84,6 +84,39 @@ export const CONFIG_SCHEMA = section({
       description: 'directory where critical violations are kept until the next boot',
     },
   }),
+  budget: section({
+    enabled: {
+      type: 'boolean',
+      default: true,
+      description: 'detach probes while they or the agent cost too much',
+    },
+    probes_percent: {
+      type: 'number',
+      default: 5,
+      minimum: 0,
+      description: 'what the probes may cost in the kernel, in percent of one CPU; 0 for no limit',
+    },
+    agent_percent: {
+      type: 'number',
+      default: 50,
+      minimum: 0,
+      description:
+        'what the agent may cost because of events, in percent of one CPU; 0 for no limit',
+    },
+    detach_after_seconds: {
+      type: 'number',
+      default: 30,
+      minimum: 3,
+      description: 'how long the cost is over the budget before probes are detached',
+    },
+    reattach_after_seconds: {
+      type: 'number',
+      default: 300,
+      minimum: 3,
+      description:
+        'how long the cost is below half of the budget before they are attached again; doubled after each failure',
+    },
+  }),
   metrics: section({
     per_device: {
       type: 'boolean',

@@ -94,3 +94,44 @@ it('the log has the first error of each rule', () => {
   );
   assert.equal((lines[0].error as { message: string }).message, 'why');
 });
+
+describe('the log of the budget', () => {
+  const figures = { used: 0.234, limit: 0.05, lasted: 31e9, wait: 300e9 };
+  const concerned = { budget: 'probes', points: ['kvm.put'], lifecycle: false } as const;
+  const report = { ...concerned, ...figures };
+
+  it('has the figures, the points and the rules that miss them', () => {
+    log.budget({ ...report, change: 'detached' }, ['kvm-ref-leak']);
+    const [{ level, event, points, rules, usedPercent, msg }] = lines;
+    assert.deepEqual(
+      [level, event, points, rules, usedPercent],
+      [50, 'budget.detached', ['kvm.put'], ['kvm-ref-leak'], 23.4],
+    );
+    assert.equal(
+      msg,
+      'over budget: the probes took 23.4 % of one CPU for 31 s, more than budget.probes_percent allows ' +
+        '(5 %). Detached kvm.put. Inactive rules: kvm-ref-leak. They are attached again once the cost ' +
+        'was below half of the budget for 300 s.',
+    );
+  });
+
+  it('says when nothing can be done, when points are back, and when nothing is known', () => {
+    log.budget({ ...report, change: 'exhausted', budget: 'agent', points: [] }, []);
+    log.budget({ ...report, change: 'restored' }, []);
+    log.budget({ ...report, change: 'unmeasured', points: [], reason: 'not permitted' }, []);
+    assert.deepEqual(
+      lines.map(({ level, event }) => [level, event]),
+      [
+        [40, 'budget.exhausted'],
+        [40, 'budget.restored'],
+        [40, 'budget.unmeasured'],
+      ],
+    );
+    assert.match(
+      `${lines[0].msg}`,
+      /the agent took .* budget\.agent_percent .* nothing is detached/,
+    );
+    assert.match(`${lines[1].msg}`, /^attached kvm\.put again: /);
+    assert.match(`${lines[2].msg}`, /no effect: not permitted$/);
+  });
+});

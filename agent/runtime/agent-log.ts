@@ -2,8 +2,10 @@
 import type { Logger } from 'pino';
 import type { Rule } from '../../src/engine/rule.ts';
 import type { Sink } from '../../src/engine/sink.ts';
-import type { LossReason, SnapshotReport } from '../../src/events/source.ts';
+import type { BudgetReport, LossReason, SnapshotReport } from '../../src/events/source.ts';
 import type { World } from '../../src/lifecycle/world.ts';
+import { SECOND } from '../../src/units.ts';
+import { inPercent, percent } from './cost-control.ts';
 
 export interface AgentLogOptions {
   readonly world: Pick<World, 'parents' | 'devices' | 'vms'>;
@@ -64,6 +66,45 @@ export class AgentLog implements Sink {
     }
   }
 
+  budget(report: BudgetReport, inactive: readonly string[]): void {
+    const { change, budget, points, used, limit, lasted, wait, reason } = report;
+    if (change === 'unmeasured') {
+      this.#log.warn(
+        { event: 'budget.unmeasured', reason },
+        `what the probes cost is not known, and budget.probes_percent has no effect: ${reason}`,
+      );
+      return;
+    }
+    const fields = {
+      ...{ budget, points, usedPercent: inPercent(used), limitPercent: inPercent(limit) },
+      ...{ durationNs: lasted, waitNs: wait, rules: inactive },
+    };
+    const setting = `budget.${budget}_percent`;
+    const cost =
+      `${budget === 'probes' ? 'the probes' : 'the agent'} took ${percent(used)} of one CPU for ` +
+      `${seconds(lasted)}, more than ${setting} allows (${percent(limit)})`;
+    if (change === 'restored') {
+      this.#log.warn(
+        { event: 'budget.restored', ...fields },
+        `attached ${points.join(', ')} again: the cost was below half of ${setting} for ` +
+          `${seconds(lasted)}. Rules that need these points are active; objects of the time ` +
+          'before are left out by those that depend on history.',
+      );
+    } else if (change === 'detached') {
+      const rules = inactive.length > 0 ? inactive.join(', ') : 'none';
+      this.#log.error(
+        { event: 'budget.detached', ...fields },
+        `over budget: ${cost}. Detached ${points.join(', ')}. Inactive rules: ${rules}. They are attached ` +
+          `again once the cost was below half of the budget for ${seconds(wait)}.`,
+      );
+    } else {
+      this.#log.warn(
+        { event: 'budget.exhausted', ...fields },
+        `over budget: ${cost}. Detaching probes would not lower it, so nothing is detached.`,
+      );
+    }
+  }
+
   /** Once per rule: one that fails will fail again. */
   ruleError({ id }: Rule, error: unknown): void {
     if (this.#failedRules.has(id)) return;
@@ -73,4 +114,8 @@ export class AgentLog implements Sink {
       `the rule ${id} failed and may miss violations. This is a bug: please report it.`,
     );
   }
+}
+
+function seconds(time: number): string {
+  return `${Math.round(time / SECOND)} s`;
 }

@@ -3,13 +3,14 @@
  * snapshots at the start and whenever something was lost, and attaches to modules that are loaded later.
  */
 import type { EventCursor } from '../../src/events/cursor.ts';
+import type { PointName } from '../../src/events/points.ts';
 import type {
   PointState,
   PointStatus,
   SnapshotReason,
   SourceListener,
 } from '../../src/events/source.ts';
-import { POINT } from '../../src/events/wire.gen.ts';
+import { POINT, POINT_LIMIT } from '../../src/events/wire.gen.ts';
 import { removeStaleDefinitions } from '../../src/kernel/attach.ts';
 import type { CpuCounts } from '../../src/kernel/cpu-counters.ts';
 import { bootTime, Waiter } from '../../src/kernel/os.ts';
@@ -18,6 +19,8 @@ import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
 import { eachRecord, snapshot, snapshotBegins } from '../../src/kernel/snapshot.ts';
 import type { Config } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
+import type { BudgetSettings, Step } from './budget.ts';
+import { budgetSettings, CostControl, type Costs, detachReason, pointsOf } from './cost-control.ts';
 import { LossCounter, type LossTotals } from './loss-counter.ts';
 import { explainFailure, preflight } from './preflight.ts';
 import { RingLoop, realWaits } from './ring-loop.ts';
@@ -38,12 +41,20 @@ export interface PinnedAccount {
   next(): number[];
 }
 
+export interface LiveOptions extends ProbesOptions {
+  /** What probes and agent may cost; undefined where nothing is limited. */
+  readonly budget?: BudgetSettings | undefined;
+}
+
 export class LiveSource {
   readonly #probes: Probes;
   readonly #waiter: Waiter;
   readonly #loop: RingLoop;
   readonly #losses: LossCounter;
   readonly #schedule = new SnapshotSchedule();
+  readonly #costs: CostControl | undefined;
+  /** Records that were read, by number of the point. */
+  readonly #records = new Float64Array(POINT_LIMIT);
   #listener: SourceListener | undefined;
   #stopping = false;
   #snapshotting: Promise<void> | undefined;
@@ -55,10 +66,13 @@ export class LiveSource {
   /** Records that found the ring full, and whose loss a host snapshot has reconciled. */
   #reconciled = 0;
   #moduleLoaded = false;
+  /** Whether the budget has detached everything. */
+  #isBlind = false;
 
   /** Attaches the probes. @throws when nothing can work on this host */
-  constructor(options: ProbesOptions) {
+  constructor({ budget, ...options }: LiveOptions) {
     this.#probes = new Probes(options);
+    this.#costs = budget && new CostControl(budget, this.#probes, bootTime, this.#records);
     const { ring, ringFd, session } = this.#probes;
     this.#waiter = new Waiter(ringFd);
     this.#loop = new RingLoop(ring, realWaits(this.#waiter), this.#receive, this.#afterBatch);
@@ -92,6 +106,11 @@ export class LiveSource {
   /** Why a point of a loaded module is not watched yet, where another attempt may succeed. */
   get shortage(): string | undefined {
     return this.#probes.shortage;
+  }
+
+  /** What probes and agent cost; undefined where nothing is limited. */
+  costs(): Costs | undefined {
+    return this.#costs?.costs;
   }
 
   cpuCounters(): CpuCounts[] {
@@ -149,10 +168,12 @@ export class LiveSource {
   /** Detaches the probes and unmaps the ring; no other method may be called afterwards. */
   close(): void {
     this.#waiter.close();
+    this.#costs?.close();
     this.#probes.close();
   }
 
   readonly #receive = (event: EventCursor): void => {
+    this.#records[event.point]++;
     if (event.point === POINT.MODULE_LOAD) this.#moduleLoaded = true;
     this.#listener?.record(event);
   };
@@ -165,8 +186,38 @@ export class LiveSource {
   #tick(): void {
     this.#reportLosses();
     this.#refresh();
+    this.#keepBudget();
     this.#catchUp();
     this.#snapshotIfDue();
+  }
+
+  #keepBudget(): void {
+    if (!this.#costs || this.#stopping) return;
+    for (const step of this.#costs.tick()) {
+      const points = pointsOf(step);
+      const lifecycle = step.points === 'all';
+      if (step.change === 'detached') this.#detach(points, step);
+      if (step.change === 'restored') this.#restore(lifecycle);
+      this.#listener?.budget?.({ ...step, points, lifecycle });
+    }
+  }
+
+  #detach(points: readonly PointName[], step: Step): void {
+    this.#isBlind ||= step.points === 'all';
+    this.#probes.giveUp(points, detachReason(step));
+    // What was observed before is judged by all rules, and no call of it is found in flight later.
+    this.#loop.drain();
+    this.#listener?.watching(this.points());
+  }
+
+  /** @param lifecycle whether the state of objects depends on what is attached again */
+  #restore(lifecycle: boolean): void {
+    // A module that was reloaded since has to be found changed first.
+    this.#refresh();
+    this.#isBlind = false;
+    this.#probes.restore();
+    this.#listener?.watching(this.points(), { since: bootTime(), lifecycle });
+    this.#schedule.want('restored');
   }
 
   /**
@@ -224,7 +275,8 @@ export class LiveSource {
 
   #snapshotIfDue(): void {
     if (this.#probes.cpuCounters.dropped() > this.#reconciled) this.#schedule.want('loss');
-    if (this.#stopping) return;
+    // What a snapshot finds while nothing is observed would be wrong soon.
+    if (this.#stopping || this.#isBlind) return;
     const reason = this.#schedule.begin(performance.now());
     if (!reason) return;
     this.#snapshotting = this.#snapshot(reason).finally(() => {
@@ -266,8 +318,10 @@ export function openSource(config: Config, probeDirectory: string): LiveSource {
 }
 
 /** Translates settings into options of the probes. */
-function sourceOptions({ ring, attach, pin }: Config, directory: string): ProbesOptions {
+function sourceOptions(config: Config, directory: string): LiveOptions {
+  const { ring, attach, pin } = config;
   return {
+    budget: budgetSettings(config),
     ...{ directory, ringBytes: ring.bytes, moduleBtf: attach.module_btf },
     method: attach.method,
     ...(pin.enabled ? { pin: { directory: pin.directory, agent: VERSION } } : {}),

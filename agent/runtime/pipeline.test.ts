@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { Rule } from '../../src/engine/rule.ts';
 import type { Sink } from '../../src/engine/sink.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { encodeRecord } from '../../src/events/encoder.ts';
+import { POINT_NAMES } from '../../src/events/points.ts';
+import type { PointStatus } from '../../src/events/source.ts';
 import { POINT } from '../../src/events/wire.gen.ts';
 import { SOUND } from '../../test/kit/simple-rules.ts';
 import { IngestState } from './ingest-state.ts';
@@ -48,4 +50,61 @@ it('a rule is not evaluated on a kernel on which its violation cannot happen', (
     const [state] = pipeline.ruleStates([]);
     assert.equal(state.impossible, active ? undefined : kernels.because);
   }
+});
+
+describe('points that the budget has detached', () => {
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const rule: Rule = { ...SOUND, id: 'counts', basis: 'history', needs: ['kvm.put'] };
+  const status = (state: PointStatus['state']): PointStatus[] => [
+    { point: 'kvm.put', module: 'kvm', description: '', state, missed: 0, limited: false },
+  ];
+
+  it('make the rules that need them inactive, and sinks learn which', () => {
+    const reported: unknown[] = [];
+    const sink: Sink = { budget: ({ change }, inactive) => reported.push([change, ...inactive]) };
+    const pipeline = pipelineOf({ rules: [rule], host }, [sink]);
+    const figures = { used: 1, limit: 0.05, lasted: 1, wait: 1 };
+    const concerned = { budget: 'probes', points: ['kvm.put'], lifecycle: false } as const;
+    const report = { ...concerned, ...figures };
+    pipeline.watching(status('attached'));
+    pipeline.watching(status('detached'));
+    pipeline.budget({ ...report, change: 'detached' });
+    const [state] = pipeline.ruleStates(status('detached'));
+    assert.deepEqual(
+      [state.active, state.missing, state.detached],
+      [false, ['kvm.put'], ['kvm.put']],
+    );
+    pipeline.watching(status('attached'), { since: 5, lifecycle: false });
+    pipeline.budget({ ...report, change: 'restored' });
+    assert.deepEqual(reported, [['detached', 'counts'], ['restored']]);
+  });
+
+  it('leave the state unverified only if it depends on them', () => {
+    const pipeline = pipelineOf({ rules: [rule], host });
+    pipeline.watching(status('detached'));
+    pipeline.watching(status('attached'), { since: 5, lifecycle: false });
+    assert.equal(pipeline.state.world.isUnverified, false);
+    pipeline.watching(status('detached'));
+    pipeline.watching(status('attached'), { since: 9, lifecycle: true });
+    assert.equal(pipeline.state.world.isUnverified, true);
+  });
+});
+
+it('calls at points that are detached are not in flight for ever', () => {
+  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const pipeline = pipelineOf({ rules: [], host });
+  const { world } = pipeline.state;
+  const begins = (point: number, seq: number) => {
+    const bytes = encodeRecord({ time: 1, seq, point, pid: 1, tid: 1, comm: 'x', kvm: 7 });
+    pipeline.record(new EventCursor(bytes.buffer as ArrayBuffer));
+  };
+  const report = { used: 1, limit: 0.05, lasted: 1, wait: 1, budget: 'probes' } as const;
+  begins(POINT.KVM_GET_SAFE, 0);
+  begins(POINT.KVM_VM_DESTROY, 1);
+  assert.equal(world.calls.size, 2);
+  pipeline.budget({ ...report, change: 'detached', points: ['kvm.get_safe'], lifecycle: false });
+  assert.equal(world.calls.size, 1);
+  assert.equal(world.isUnverified, false);
+  pipeline.budget({ ...report, change: 'detached', points: POINT_NAMES, lifecycle: true });
+  assert.equal(world.isUnverified, true);
 });

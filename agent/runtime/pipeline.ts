@@ -5,8 +5,10 @@ import type { EventCursor } from '../../src/events/cursor.ts';
 import type { KernelVersion } from '../../src/events/host.ts';
 import { pointName } from '../../src/events/points.ts';
 import type {
+  BudgetReport,
   LossReason,
   PointStatus,
+  Restored,
   SnapshotReport,
   SourceListener,
   UncountedLoss,
@@ -31,6 +33,8 @@ export class Pipeline implements SourceListener {
   /** Those that take events. */
   readonly #eventSinks: readonly Required<Pick<Sink, 'event'>>[];
   readonly #kernel: KernelVersion;
+  /** Rules that miss points that the budget has detached. */
+  #withoutDetached: ReadonlySet<string> = new Set();
 
   constructor(state: IngestState, { rules, sinks }: PipelineOptions) {
     this.state = state;
@@ -70,14 +74,38 @@ export class Pipeline implements SourceListener {
     this.rules.tick(now);
   }
 
-  watching(points: readonly PointStatus[]): void {
-    const active = new Set(
-      this.ruleStates(points)
-        .filter((rule) => rule.active)
-        .map(({ id }) => id),
-    );
+  watching(points: readonly PointStatus[], restored?: Restored): void {
+    const states = this.ruleStates(points);
+    const active = new Set(states.filter((rule) => rule.active).map(({ id }) => id));
     this.rules.activate((rule) => active.has(rule.id));
+    if (restored) this.#restored(restored);
+    this.#withoutDetached = new Set(
+      states.filter(({ detached }) => detached.length > 0).map(({ id }) => id),
+    );
     for (const sink of this.#sinks) sink.coverage?.(points);
+  }
+
+  /** What began before and ends meanwhile will not be seen to end. */
+  #detached({ points, lifecycle }: BudgetReport): void {
+    const { world } = this.state;
+    if (lifecycle) world.lose();
+    else {
+      world.calls.sweep(({ point }) => {
+        const name = pointName(point);
+        return name !== undefined && points.includes(name);
+      });
+    }
+  }
+
+  /** What happened while points were detached is not known. */
+  #restored({ since, lifecycle }: Restored): void {
+    if (lifecycle) this.state.world.lose();
+    else this.rules.observeFrom(({ id }) => this.#withoutDetached.has(id), since);
+  }
+
+  budget(report: BudgetReport): void {
+    if (report.change === 'detached') this.#detached(report);
+    for (const sink of this.#sinks) sink.budget?.(report, [...this.#withoutDetached]);
   }
 
   snapshot(report: SnapshotReport): void {

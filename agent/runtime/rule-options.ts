@@ -14,6 +14,8 @@ export interface RuleState {
   readonly active: boolean;
   /** Points that the rule needs and that are not watched. */
   readonly missing: readonly string[];
+  /** Those of them that the agent has detached because of their cost. */
+  readonly detached: readonly string[];
   /** Why the violation cannot happen on this kernel. */
   readonly impossible?: string;
 }
@@ -61,8 +63,9 @@ export function ruleStates(
       return !point || !isWatched(point);
     });
     const impossible = isPossible(rule, kernel) ? missingStep(rule, byName) : rule.kernels?.because;
+    const detached = missing.filter((name) => byName.get(name)?.state === 'detached');
     const active = missing.length === 0 && !impossible;
-    return { id, title, active, missing, ...(impossible ? { impossible } : {}) };
+    return { id, title, active, missing, detached, ...(impossible ? { impossible } : {}) };
   });
 }
 

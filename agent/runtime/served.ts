@@ -65,6 +65,7 @@ export function metricsSource(parts: MetricsParts): MetricsSource {
     pinned: () => source.account(),
     probes: () => source.points(),
     ruleStates: () => pipeline().ruleStates(source.points()),
+    costs: () => source.costs(),
     availableInstances: (parent) => host.latestInstances(parent, bootTime() - INSTANCES_FRESH),
     logLinesDropped,
     logLinesSuppressed,

@@ -234,6 +234,65 @@ export const AGENT: AlertGroup = {
       },
     },
     {
+      name: 'VfioscopeOverBudget',
+      severity: 'warning',
+      for: 0,
+      rationale:
+        'The agent waits until the cost has lasted, and does not reattach at once. While points are detached, ' +
+        'rules are inactive; and the load that caused it may be a fault of the host.',
+      expr: 'vfioscope_budget_exceeded == 1',
+      summary: 'vfioscope on {{ $labels.instance }} is over its budget ({{ $labels.budget }})',
+      description:
+        'The probes or the agent on {{ $labels.instance }} cost more than budget.{{ $labels.budget }}_percent allows. The most expensive probe points are detached, and the rules that need them are inactive, until the cost has been low for some time. See vfioscope_probe_detached for the points.',
+      runbook: {
+        firstDo: 'Find out which points are detached and which calls were so many (steps 1 and 2).',
+        firstDont:
+          'Do not restart the agent: it would begin with all points, and be over its budget again. Do not ' +
+          'conclude from the absence of other alerts that this host is well: rules are inactive.',
+        confirm: [
+          {
+            shows:
+              'Which points are detached, with the cost, and which rules are inactive because of that.',
+            command: `curl -s ${API}/api/v1/probes | jq '{points: [.points[] | select(.state == "detached") | {point, reason}], rules: [.rules[] | select(.detached != []) | .id]}'`,
+          },
+          {
+            shows: 'What the agent did because of the cost, with figures.',
+            command: 'journalctl -u vfioscope --since -1d | grep -i budget',
+          },
+          {
+            shows: 'What each point and the agent cost.',
+            command: `curl -s ${API}/metrics | grep -E '^vfioscope_(budget|probe_run_time)|^process_cpu_seconds'`,
+          },
+          {
+            shows:
+              'Which VMs exist, of whom, and how many references they have, if it is about kvm.get and kvm.put.',
+            command: `curl -s ${API}/api/v1/vms | jq '.vms[] | {id, process, usersCount}'`,
+          },
+        ],
+        fix:
+          'End the load if it is a fault, such as a tool that opens statistics of KVM in a loop. The points come ' +
+          'back by themselves. If the load is right and the cost acceptable, raise `budget.probes_percent` or ' +
+          '`budget.agent_percent`; 0 switches a limit off. If the agent is over its budget without events, ' +
+          'find the client that asks for `/metrics` or the API too often.',
+        why:
+          'Points that are called very often cost the guests of the host CPU time, so the agent gives them up, ' +
+          'those first that only few rules need.',
+        falsePositives:
+          'A load test. In a VM that its host keeps from running, programs seem to take longer.',
+      },
+      fires: {
+        title: 'a storm of references',
+        series: ['vfioscope_budget_exceeded{budget="probes"} 0x2 1x30'],
+        at: 5,
+        labels: { budget: 'probes' },
+      },
+      doesNotFire: {
+        title: 'the points are attached again',
+        series: ['vfioscope_budget_exceeded{budget="probes"} 0x2 1x10 0x30'],
+        at: 20,
+      },
+    },
+    {
       name: 'VfioscopeEventsLost',
       severity: 'warning',
       for: 0,

@@ -94,7 +94,7 @@ const PointsSchema = list(
   record({
     ...STATUS_BASE,
     description: Text,
-    state: { enum: ['attached', 'inferred', 'waiting', 'failed'] },
+    state: { enum: ['attached', 'inferred', 'waiting', 'failed', 'detached'] },
   }),
 );
 export type Points = Value<typeof PointsSchema>;

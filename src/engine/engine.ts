@@ -7,7 +7,7 @@ import type { Transition } from '../lifecycle/transition.ts';
 import type { Snapshot, World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 import { Attributor } from './attribution.ts';
-import { type Found, FoundByRule, occurrenceOf, subjectOf } from './found.ts';
+import { type Found, FoundByRule, occurrenceOf, restsOn, subjectOf } from './found.ts';
 import { Memories } from './memory.ts';
 import { messageOf, Occurrences } from './occurrences.ts';
 import { withDevice, withProcess } from './processes.ts';
@@ -126,6 +126,14 @@ export class RuleEngine {
     }
   }
 
+  /**
+   * The points that these rules need had been detached and are watched again.
+   * @param since from here on they are watched completely, ns on the boot-time clock
+   */
+  observeFrom(isConcerned: (rule: Rule) => boolean, since: number): void {
+    for (const { found } of this.#installed) if (isConcerned(found.rule)) found.since = since;
+  }
+
   /** Gives a transition to the rules. */
   check(transition: Transition): void {
     if (this.#deferred.length > 0) this.#raiseDeferred();
@@ -227,7 +235,8 @@ export class RuleEngine {
     }
     const isSuppressed =
       (rule.basis === 'history' && quality !== 'observed') ||
-      (rule.basis === 'state' && quality === 'unverified');
+      (rule.basis === 'state' && quality === 'unverified') ||
+      (rule.basis !== 'event' && restsOn(finding) < by.since);
     if (isSuppressed) {
       this.#suppress(by, finding);
       return;

@@ -38,6 +38,11 @@ export class FoundByRule {
    * counted once, not at each tick.
    */
   readonly suppressed = new Map<TrackedObject | undefined, number>();
+  /**
+   * Since when the points that the rule needs have been watched again, after they had been detached for
+   * their cost; ns on the boot-time clock. What it concludes from earlier events is suppressed.
+   */
+  since = 0;
 
   constructor(rule: Rule) {
     this.rule = rule;
@@ -58,6 +63,16 @@ export class FoundByRule {
       if (subject?.isOver && foundAt < now) this.suppressed.delete(subject);
     }
   }
+}
+
+/** When the earliest event occurred that a finding may rest on, ns on the boot-time clock. */
+export function restsOn({ since, device, vm, parent }: Finding): number {
+  if (since !== undefined) return since;
+  let earliest = Number.POSITIVE_INFINITY;
+  for (const object of [device, vm, parent]) {
+    if (object) earliest = Math.min(earliest, object.firstSeen);
+  }
+  return earliest;
 }
 
 /** What a finding or a call is about: the first object that it names, or undefined for the host as a whole. */

@@ -121,6 +121,11 @@ export interface Finding {
    */
   readonly sameAs?: string;
   /**
+   * When the earliest event occurred that it rests on, ns on the boot-time clock; left out, the objects that
+   * it is about are taken to have been observed since they were first seen.
+   */
+  readonly since?: number;
+  /**
    * It holds only while a file is open. A host snapshot may delay a close, so during one the finding
    * is deferred to its end, and suppressed if the close of that device was delayed.
    */

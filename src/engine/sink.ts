@@ -3,7 +3,7 @@
  * what concerns it. Sinks are called in their order, on the way of an event, so none may block, and
  * none may keep a transition, which is filled again for the next event.
  */
-import type { LossReason, PointStatus, SnapshotReport } from '../events/source.ts';
+import type { BudgetReport, LossReason, PointStatus, SnapshotReport } from '../events/source.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import type { Rule } from './rule.ts';
 import type { Violation } from './violation.ts';
@@ -23,6 +23,8 @@ export interface Sink {
   loss?(reason: LossReason, count: number): void;
   /** From here on, these points can be observed. */
   coverage?(points: readonly PointStatus[]): void;
+  /** The budget has led to something. @param inactive rules that miss points that it detached */
+  budget?(report: BudgetReport, inactive: readonly string[]): void;
   /** A host snapshot has been processed. */
   snapshot?(report: SnapshotReport): void;
   /** About once a second. @param now ns on the boot-time clock */

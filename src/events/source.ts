@@ -17,11 +17,11 @@ export type UncountedLoss = 'probe_missed' | 'calls_full' | 'unreadable' | 'malf
 export type LossReason = 'ring_full' | UncountedLoss;
 
 /**
- * Why a host snapshot was taken: at the start, because a module was loaded, or because events were
- * lost; and again later, because a call that was in flight then shows only in its end, and
+ * Why a host snapshot was taken: at the start, because a module was loaded, because events were
+ * lost, or because points that the budget had detached were attached again; and again later, because a call that was in flight then shows only in its end, and
  * an end without a begin names no object.
  */
-export type SnapshotReason = 'start' | 'module' | 'loss' | 'recheck';
+export type SnapshotReason = 'start' | 'module' | 'loss' | 'recheck' | 'restored';
 
 /** A host snapshot that has been processed. */
 export interface SnapshotReport {
@@ -42,8 +42,9 @@ export interface PointStatus {
   /**
    * waiting: its module is not loaded. failed: it cannot work here; the reason says why.
    * inferred: this kernel has no such step of its own, and it follows from another point.
+   * detached: it works, and the agent detached it because the cost was over the budget.
    */
-  readonly state: 'attached' | 'inferred' | 'waiting' | 'failed';
+  readonly state: 'attached' | 'inferred' | 'waiting' | 'failed' | 'detached';
   /** The kernel function in use. */
   readonly symbol?: string;
   readonly method?: string;
@@ -62,6 +63,38 @@ export function isWatched({ state }: Pick<PointStatus, 'state'>): boolean {
 /** What is watched, without what it took the kernel to count. */
 export type PointState = Omit<PointStatus, 'missed'>;
 
+/** Points that the budget had detached are watched again. */
+export interface Restored {
+  /** They are watched completely from here on, ns on the boot-time clock. */
+  readonly since: number;
+  /** Whether the state of objects depends on them, so that it may be wrong until a host snapshot. */
+  readonly lifecycle: boolean;
+}
+
+/** probes: the run time of the programs in the kernel. agent: the CPU time of this process. */
+export type BudgetName = 'probes' | 'agent';
+
+/**
+ * What the budget led to. unmeasured: the kernel does not count the run time, for that reason. detached: these points were detached. exhausted: the cost is over the budget, and
+ * detaching points would not lower it. restored: the points were attached again.
+ */
+export interface BudgetReport {
+  readonly change: 'unmeasured' | 'detached' | 'exhausted' | 'restored';
+  /** Only of `unmeasured`. */
+  readonly reason?: string;
+  readonly budget: BudgetName;
+  readonly points: readonly PointName[];
+  /** Whether the state of objects depends on these points. */
+  readonly lifecycle: boolean;
+  /** Cost and limit as shares of one CPU: 0.05 is 5 %. */
+  readonly used: number;
+  readonly limit: number;
+  /** For how long the cost was over the budget; of `restored`, for how long it was low; ns. */
+  readonly lasted: number;
+  /** For how long the cost has to stay low before the points are attached again, ns. */
+  readonly wait: number;
+}
+
 export interface SourceListener {
   /** One record. The cursor is valid only during the call. */
   record(event: EventCursor): void;
@@ -74,7 +107,9 @@ export interface SourceListener {
    */
   caughtUp(now: number, attempts: readonly number[]): void;
   /** How each point is watched from here on. */
-  watching(points: readonly PointStatus[]): void;
+  watching(points: readonly PointStatus[], restored?: Restored): void;
+  /** The budget has led to something; {@link watching} was called before. A recording has none of these. */
+  budget?(report: BudgetReport): void;
   /** The records of a host snapshot have been handed over. A recording has none of these reports. */
   snapshot?(report: SnapshotReport): void;
 }

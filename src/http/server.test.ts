@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { POINT, Served, stalled, UUID } from '../../test/kit/served.ts';
+import { POINT, RULE_STATE, Served, stalled, UUID } from '../../test/kit/served.ts';
 
 /** The paths of all values that are of no use to a client. */
 function junk(value: unknown, path = ''): string[] {
@@ -54,7 +54,7 @@ describe('the server', () => {
   it('shows points, rules, modules and lost events', async () => {
     const { body } = await new Served().get('/api/v1/probes');
     assert.deepEqual(body, {
-      ...{ points: [POINT], rules: [], lost: { ring_full: 7 } },
+      ...{ points: [POINT], rules: [RULE_STATE], lost: { ring_full: 7 } },
       modules: [{ name: 'mdev', held: 'mdev is used by nobody' }],
     });
   });

@@ -32,6 +32,13 @@ export interface ProbeSite {
   readonly definition?: string;
 }
 
+/** How long a program has run and how often, as the kernel counts while its statistics are enabled. */
+export interface RunTime {
+  /** ns. */
+  readonly time: number;
+  readonly runs: number;
+}
+
 /** A program that runs until it is detached. */
 export interface Attachment {
   readonly method: string;
@@ -39,6 +46,7 @@ export interface Attachment {
   readonly linkFd: number;
   /** Times the kernel could not run the program, as far as it counts them. */
   missed(profile: ReadonlyMap<string, number>): number;
+  runTime(): RunTime;
   /** Ends it; what is pinned ends when the pin is gone too. */
   detach(): void;
   /** Leaves it to its pin. */
@@ -109,6 +117,7 @@ export function takeOver(fd: number, site: Omit<ProbeSite, 'fd'>): Attachment {
     ...site,
     linkFd: fd,
     missed: missesOf(fd, program, site.definition),
+    runTime: () => runTimeOf(program),
     leave,
     detach() {
       leave();
@@ -246,6 +255,7 @@ function attachment(
   const linkFd = calls.linkFd(link);
   return {
     ...{ method, linkFd, missed: missesOf(linkFd, programFd, definition) },
+    runTime: () => runTimeOf(programFd),
     ...(definition === undefined ? {} : { definition }),
     detach() {
       calls.linkDestroy(link);
@@ -267,6 +277,8 @@ function attachment(
 const LINK_PROGRAM = 8; // bpf_link_info::prog_id
 const LINK_MISSED = 48; // bpf_link_info::perf_event.kprobe.missed, since 6.7
 const MAP_ENTRIES = 16; // bpf_map_info::max_entries
+const PROGRAM_RUN_TIME = 192; // bpf_prog_info::run_time_ns, since 5.1
+const PROGRAM_RUNS = 200; // bpf_prog_info::run_cnt, since 5.1
 const PROGRAM_SKIPPED = 208; // bpf_prog_info::recursion_misses, since 5.12
 
 /**
@@ -287,6 +299,16 @@ function missesOf(
 function countOf(fd: number, offset: number): number {
   const info = describe(fd);
   return offset + 8 > info.byteLength ? 0 : Number(new DataView(info).getBigUint64(offset, true));
+}
+
+function runTimeOf(program: number): RunTime {
+  const info = describe(program);
+  if (info.byteLength < PROGRAM_RUNS + 8) return { time: 0, runs: 0 };
+  const view = new DataView(info);
+  return {
+    time: Number(view.getBigUint64(PROGRAM_RUN_TIME, true)),
+    runs: Number(view.getBigUint64(PROGRAM_RUNS, true)),
+  };
 }
 
 /** As much as the kernel says of it. */

@@ -268,6 +268,7 @@ function bindCalls(library: LibraryHandle) {
     objectInfo: bind<[number, Uint8Array, Uint32Array], number>(
       'int bpf_obj_get_info_by_fd(int fd, _Inout_ uint8_t *info, _Inout_ uint32_t *length)',
     ),
+    enableStats: bind<[number], number>('int bpf_enable_stats(int type)'),
     possibleCpus: bind<[], number>('int libbpf_num_possible_cpus()'),
   };
 }

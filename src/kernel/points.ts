@@ -20,6 +20,7 @@ import {
   missProfile,
   openSite,
   type ProbeSite,
+  type RunTime,
 } from './attach.ts';
 import { choose } from './candidates.ts';
 import { kernelVersion } from './host.ts';
@@ -35,6 +36,7 @@ import { naming } from './symbols.ts';
 type State =
   | Attached
   | { readonly state: 'inferred'; readonly candidate: Candidate }
+  | { readonly state: 'detached'; readonly candidate: Candidate; readonly reason: string }
   | { readonly state: 'waiting'; readonly reason: string }
   | { readonly state: 'failed'; readonly reason: string; readonly isShort: boolean };
 
@@ -44,6 +46,8 @@ export class Points {
   readonly #states = new Map<PointName, State>();
   /** Which loading of each module was observed last. */
   readonly #loaded = new Map<ProbeModule, number>();
+  /** Points that must not be attached for now, and why. They keep this when their module is reloaded. */
+  readonly #givenUp = new Map<PointName, string>();
   /** What probes that are gone had missed, where nothing is pinned. */
   #missedGone = 0;
 
@@ -137,8 +141,12 @@ export class Points {
       }
       const { candidate, sites } = choice;
       using.set(point, candidate);
+      const reason = this.#givenUp.get(point);
       if (sites.length === 0) this.#states.set(point, { state: 'inferred', candidate });
-      else units.push(this.#unit(entry, candidate, sites));
+      else if (reason !== undefined) {
+        for (const site of sites) closeSite(site);
+        this.#states.set(point, { state: 'detached', candidate, reason });
+      } else units.push(this.#unit(entry, candidate, sites));
     }
     return units;
   }
@@ -152,6 +160,55 @@ export class Points {
       this.#states.set(point, { state: 'waiting', reason: notLoaded(module) });
     }
     this.#loaded.delete(module);
+  }
+
+  /**
+   * Marks points as given up, until {@link restore}: they are not watched any more.
+   * @param reason why, in words
+   * @returns ends their probes, which may be done once the programs emit nothing of these points
+   */
+  giveUp(points: readonly PointName[], reason: string): () => void {
+    const ended: Attached[] = [];
+    for (const point of points) {
+      this.#givenUp.set(point, reason);
+      const state = this.#states.get(point);
+      if (state?.state !== 'attached') continue;
+      ended.push(state);
+      this.#pinned?.delete(point);
+      this.#states.set(point, { state: 'detached', candidate: state.candidate, reason });
+    }
+    return () => {
+      for (const { candidate, attachments } of ended) this.#end(candidate.hooks, attachments);
+    };
+  }
+
+  /** Opens all points that were given up, as far as their modules are loaded. */
+  restore(): Unit[] {
+    const modules = PROBE_TABLE.filter(({ point }) => this.#givenUp.has(point)).map(
+      ({ module }) => module,
+    );
+    for (const [point, { state }] of this.#states) {
+      if (state !== 'detached') continue;
+      this.#states.set(point, { state: 'waiting', reason: 'it is about to be attached' });
+    }
+    this.#givenUp.clear();
+    return this.open([...new Set(modules)]);
+  }
+
+  /** What the kernel has counted for the programs of each attached point. */
+  runTimes(): Map<PointName, RunTime> {
+    const times = new Map<PointName, RunTime>();
+    for (const [point, state] of this.#states) {
+      if (state.state !== 'attached') continue;
+      let [time, runs] = [0, 0];
+      for (const one of state.attachments) {
+        const ran = one.runTime();
+        time += ran.time;
+        runs += ran.runs;
+      }
+      times.set(point, { time, runs });
+    }
+    return times;
   }
 
   /** Where probes are pinned: describes for the next agent what exists, or is about to. */
@@ -257,10 +314,11 @@ export class Points {
     if ('reason' in state) return { ...base, state: state.state, reason: state.reason };
     const { inferredFrom, because } = state.candidate;
     if (inferredFrom && !this.#isObserved(inferredFrom)) {
+      const givenUp = this.#whyGivenUp(inferredFrom);
       return {
         ...base,
-        state: 'failed',
-        reason: `it is inferred from ${inferredFrom}, which is not attached`,
+        state: givenUp === undefined ? 'failed' : 'detached',
+        reason: `it is inferred from ${inferredFrom}, which is ${givenUp ?? 'not attached'}`,
       };
     }
     if (state.state === 'inferred') {
@@ -275,6 +333,14 @@ export class Points {
       method: [...methods, ...(inferredFrom ? [`inferred from ${inferredFrom}`] : [])].join('+'),
       limited: candidate.hooks.some(({ blocks }) => blocks) && methods.includes('kretprobe'),
     };
+  }
+
+  /** Why a point, or the one that it is inferred from, was detached; undefined where neither was. */
+  #whyGivenUp(point: PointName): string | undefined {
+    const state = this.#states.get(point);
+    if (state?.state === 'detached') return state.reason;
+    const from = state?.state === 'inferred' ? state.candidate.inferredFrom : undefined;
+    return from && this.#whyGivenUp(from);
   }
 
   /** Whether that point is attached, or itself inferred from one that is. */

@@ -37,6 +37,11 @@ export interface ProbePoint {
   /** The kernel module that has the functions. */
   readonly module: ProbeModule;
   readonly description: string;
+  /**
+   * The budget may detach it alone: only the rules that need it miss it, and the state of no object depends
+   * on it. The other points are detached together, and last (docs/design/budget.md).
+   */
+  readonly expendable?: true;
   /** In order of preference; the first that the running kernel has is used. */
   readonly candidates: readonly Candidate[];
 }

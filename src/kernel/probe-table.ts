@@ -212,6 +212,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'vfio.group.notify',
     module: 'vfio',
     description: 'drivers that registered for it are notified of the VM of a group',
+    expendable: true,
     candidates: [
       // The same function notifies of much else, and may sleep.
       core(
@@ -292,6 +293,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'vfio.dma.map',
     module: 'vfio',
     description: 'memory of a process could not be mapped for DMA',
+    expendable: true,
     // The type1 driver has no function of its own for it that all kernels keep. A kernel with iommufd may
     // have both, or no containers; VFIO depends on iommufd, so it is loaded whenever VFIO is.
     candidates: [
@@ -328,12 +330,14 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'kvm.get',
     module: 'kvm',
     description: 'a reference on a VM is taken',
+    expendable: true,
     candidates: [single('kvm_get_kvm', 'get')],
   },
   {
     point: 'kvm.get_safe',
     module: 'kvm',
     description: 'a reference is taken unless the VM is already going away',
+    expendable: true,
     candidates: [
       both('kvm_get_kvm_safe', 'get_safe'),
       inferred('kvm.get', 'this kernel has no such function, so it is never called', {
@@ -345,6 +349,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     point: 'kvm.put',
     module: 'kvm',
     description: 'a reference on a VM is put',
+    expendable: true,
     candidates: [single('kvm_put_kvm', 'put')],
   },
   {

@@ -1,8 +1,8 @@
 /** All probes of this agent: the points, the ring that they write to, and who they are left to. */
-import { POINTS } from '../events/points.ts';
+import { POINTS, type PointName } from '../events/points.ts';
 import type { PointState, PointStatus } from '../events/source.ts';
 import { UserProblem } from '../problem.ts';
-import type { AttachMethod } from './attach.ts';
+import type { AttachMethod, RunTime } from './attach.ts';
 import { CpuCounters } from './cpu-counters.ts';
 import { HOST_PROGRAMS, HostPrograms } from './host-programs.ts';
 import { Libbpf } from './libbpf.ts';
@@ -122,6 +122,32 @@ export class Probes {
   /** Whether another {@link refresh} is due soon. */
   get isModuleInTransit(): boolean {
     return this.#points.isModuleInTransit;
+  }
+
+  /**
+   * Detaches points until {@link restore}; nothing of them stays pinned. What was observed before is in the ring.
+   * @param reason why, in words, for the status of the points
+   */
+  giveUp(points: readonly PointName[], reason: string): void {
+    this.#reserve.release();
+    const end = this.#points.giveUp(points, reason);
+    this.#watch();
+    end();
+    this.#keepReserve();
+    this.#points.describe(this.#loader.maps);
+  }
+
+  /** Attaches again what {@link giveUp} detached, as far as its modules are loaded. */
+  restore(): void {
+    this.#reserve.release();
+    this.#attach(this.#points.restore());
+    this.#keepReserve();
+    this.#points.describe(this.#loader.maps);
+  }
+
+  /** What the kernel has counted for the programs of each attached point, while it kept statistics. */
+  runTimes(): ReadonlyMap<PointName, RunTime> {
+    return this.#points.runTimes();
   }
 
   /** Enough for the probes that are not attached now. What a module had that has left is taken at once. */

@@ -145,6 +145,7 @@ function checkWhenUnused({ device, vm }: ObservedTransition, { world, report }: 
     device,
     vm,
     task: device.firstOpen.task,
+    since: device.firstOpen.firstSeen,
     message:
       `${driverOf(device)} ` +
       (device.driverRefs > 0

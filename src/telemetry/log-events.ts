@@ -56,6 +56,11 @@ export const LOG_EVENTS: readonly {
     when: 'events did not reach the agent: every second at most, by reason',
   },
   {
+    events: ['budget.detached', 'budget.exhausted', 'budget.restored'],
+    when: 'the cost is over the [budget](design/budget.md) and points were detached; or that would not help; or the points are attached again',
+  },
+  { events: ['budget.unmeasured'], when: 'the kernel does not count what the probes cost' },
+  {
     events: ['rule.error', 'http.failed'],
     when: 'a rule or a response of the API threw an error, which is a bug',
   },

@@ -73,6 +73,14 @@ describe('the log of points', () => {
     );
   });
 
+  it('does not take a module for unloaded whose points are all detached', () => {
+    const { log, lines } = logged();
+    log.coverage([GET]);
+    lines();
+    log.coverage([point('kvm.get', 'detached', 'detached: over budget')]);
+    assert.deepEqual(lines(), []);
+  });
+
   it('reports a module again only when it changed', () => {
     const { log, lines } = logged();
     log.coverage([GET, WAITING]);

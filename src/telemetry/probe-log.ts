@@ -25,12 +25,13 @@ export class ProbeLog implements Sink {
   #logModule(module: string, points: readonly PointState[]): void {
     const watched = points.filter(isWatched);
     const failed = points.filter(({ state }) => state === 'failed');
+    const isWaiting = points.some(({ state }) => state === 'waiting');
     if (watched.length > 0) {
       this.#log.info(
         { event: 'probes.attached', module, attached: watched.length },
         `watching ${watched.length} of ${points.length} points of the module ${module}`,
       );
-    } else if (failed.length === 0) {
+    } else if (failed.length === 0 && isWaiting) {
       this.#log.info(
         { event: 'probes.waiting', module },
         `not watching ${module} yet: the module is not loaded; probes are attached when it is`,

@@ -8,6 +8,8 @@ import { untilEvaluated } from './clock.ts';
 const PORT = 10055;
 /** The default directory of the agent's build. */
 const BUILT = 'dist';
+/** In a software-emulated VM a probe takes twenty times as long, and a load of a test is over any budget. */
+export const UNLIMITED = '--no-budget';
 
 /** A line of the agent's log. */
 export interface LogLine {
@@ -67,17 +69,28 @@ export class AgentInVm {
 
   /** Starts it, and waits until it has taken its first host snapshot. */
   static start(vm: Vm, ...flags: string[]): Promise<AgentInVm> {
-    return AgentInVm.#startOf(vm, BUILT, PORT, flags);
+    return AgentInVm.#startOf(vm, BUILT, PORT, [UNLIMITED, ...flags]);
+  }
+
+  /** Starts one that detaches probes as these settings say. @param settings of the section budget */
+  static async startLimited(
+    vm: Vm,
+    settings: Readonly<Record<string, number>>,
+    ...flags: string[]
+  ): Promise<AgentInVm> {
+    const lines = Object.entries(settings).map(([name, value]) => `  ${name}: ${value}`);
+    await vm.sh(`printf '%s\\n' 'budget:' '${lines.join("' '")}' > /tmp/budget.yaml`);
+    return AgentInVm.#startOf(vm, BUILT, PORT, ['--config', '/tmp/budget.yaml', ...flags]);
   }
 
   /** Starts an agent that was built elsewhere. @param built the directory to use instead of `dist` */
   static startBuilt(vm: Vm, built: string, ...flags: string[]): Promise<AgentInVm> {
-    return AgentInVm.#startOf(vm, built, PORT, flags);
+    return AgentInVm.#startOf(vm, built, PORT, [UNLIMITED, ...flags]);
   }
 
   /** Starts an agent on a port of its own, beside another one. */
   static startAt(vm: Vm, port: number, ...flags: string[]): Promise<AgentInVm> {
-    return AgentInVm.#startOf(vm, BUILT, port, flags);
+    return AgentInVm.#startOf(vm, BUILT, port, [UNLIMITED, ...flags]);
   }
 
   static async #startOf(

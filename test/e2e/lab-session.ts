@@ -10,6 +10,7 @@ import { isWatched, type PointStatus } from '../../src/events/source.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { until } from '../until.ts';
+import { UNLIMITED } from './agent.ts';
 import { untilEvaluated } from './clock.ts';
 import { type OfDevices, perDevice } from './per-device.ts';
 import { asRaised } from './severity.ts';
@@ -126,7 +127,7 @@ export class LabSession {
     const agent = vm.start(
       [
         ...[process.execPath, 'dist/agent/main.js', 'run'],
-        ...['--config', settings],
+        ...['--config', settings, UNLIMITED],
         ...['--listen', `10.0.2.15:${PORT}`],
         ...['--log-format', options.logFormat, ...(options.flags ?? [])],
       ],

@@ -7,6 +7,7 @@ import { setTimeout as later } from 'node:timers/promises';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Storm } from '../lab/storm.ts';
 import { SUITE_MS, until, VM_MS } from '../until.ts';
+import { UNLIMITED } from './agent.ts';
 import { loadModules, TYPES } from './storms.ts';
 import { KERNEL, traitsOf } from './traits.ts';
 import { buildProbes, copyAgent, OTHER_WIRE } from './variant.ts';
@@ -42,7 +43,7 @@ class Agent {
       }
     };
     const command = [process.execPath, `${dist}/agent/main.js`, 'run', '--listen', LISTEN];
-    this.process = vm.start([...command, '--log-format', 'json', ...flags], {
+    this.process = vm.start([...command, '--log-format', 'json', UNLIMITED, ...flags], {
       onStdout: collect,
       onStderr: collect,
     });

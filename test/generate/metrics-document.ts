@@ -13,6 +13,7 @@ import {
 
 /** The values of each label, described once for all metrics that have it. */
 const LABELS: readonly (readonly [string, string])[] = [
+  ['budget', '`probes` (run time in the kernel) or `agent` (CPU time of the process)'],
   [
     'comm',
     'the name of a process, which it chooses itself; bytes that are not UTF-8 become `�`, control characters `?`',
@@ -62,7 +63,7 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['pod_uid', 'UID of the Kubernetes pod of the process, empty if it is in none'],
   [
     'reason',
-    'of a host snapshot: `start`, `module` (a module was loaded), `loss` (events were lost), `recheck` (a second snapshot some seconds later); of a loss: `ring_full`, `probe_missed`, `calls_full`, `unreadable`, `malformed`',
+    'of a host snapshot: `start`, `module` (a module was loaded), `loss` (events were lost), `recheck` (a second snapshot some seconds later), `restored` (points were attached again that had been over the budget); of a loss: `ring_full`, `probe_missed`, `calls_full`, `unreadable`, `malformed`',
   ],
   ['result', '`ok` or `error`'],
   ['rule', 'id of a rule: see [rules](rules/README.md)'],

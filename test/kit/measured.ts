@@ -72,6 +72,14 @@ export class Measured extends ScenarioRunner {
           impossible: 'no callback notifies drivers',
         },
       ],
+      costs: () => ({
+        runTimes: new Map([
+          ['mdev.create', 2 * SECOND],
+          ['kvm.get', 0],
+        ]),
+        everDetached: new Set(['kvm.get']),
+        budgets: [{ budget: 'probes', limit: 0.05, used: 0.01, exceeded: false }],
+      }),
       availableInstances: (parent) => this.host.availableInstances?.(parent, 0),
       logLinesDropped: () => 0,
       logLinesSuppressed: new Map([['open-failed', 5]]),

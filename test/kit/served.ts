@@ -17,6 +17,10 @@ export const POINT: PointStatus = {
   ...{ reason: 'no such function', missed: 0, limited: false },
 };
 
+export const RULE_STATE = {
+  ...{ id: 'kvm-ref-leak', active: false, missing: ['kvm.put'], detached: ['kvm.put'] },
+};
+
 interface Answer<Body> {
   readonly status: number;
   readonly type: string;
@@ -50,7 +54,7 @@ export class Served extends Measured {
       metrics: this.metrics,
       version: '1.2.3',
       probes: () => [POINT],
-      ruleStates: () => [],
+      ruleStates: () => [RULE_STATE],
       modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
       earlierCriticals: () => this.earlier,

@@ -1,5 +1,6 @@
 /** All metrics, in the order in which they are shown and documented. */
 import { AGENT, WATCHING } from './agent.ts';
+import { BUDGET } from './budget.ts';
 import { EVENTS } from './events.ts';
 import { HOST } from './host.ts';
 import type { Described, MetricGroup, ObjectMetricGroup } from './metric.ts';
@@ -15,6 +16,7 @@ export const GROUPS: readonly (MetricGroup | ObjectMetricGroup)[] = [
   OBJECTS,
   EVENTS,
   WATCHING,
+  BUDGET,
   AGENT,
   PROCESS,
 ];

@@ -31,6 +31,22 @@ export interface MetricsSource {
     /** Why its violation cannot occur on this kernel. */
     readonly impossible?: string;
   }[];
+  /** What probes and agent cost; undefined where nothing is limited. */
+  costs():
+    | {
+        /** ns of each point's programs. */
+        readonly runTimes: ReadonlyMap<string, number>;
+        /** Points that were detached at least once. */
+        readonly everDetached: ReadonlySet<string>;
+        /** Limit and latest cost are shares of one CPU. */
+        readonly budgets: readonly {
+          readonly budget: string;
+          readonly limit: number;
+          readonly used: number;
+          readonly exceeded: boolean;
+        }[];
+      }
+    | undefined;
   /** How many more mdevs of each type can be created on a parent, as far as its driver has answered. */
   availableInstances(parent: string): ReadonlyMap<string, number> | undefined;
   logLinesDropped(): number;

@@ -30,7 +30,7 @@ const LOADS: Readonly<Record<string, StormOptions>> = {
 
 const AGENT_RUN: Tracer = {
   name: 'vfioscope',
-  command: [AGENT, 'run', '--log-format', 'json'],
+  command: [AGENT, 'run', '--no-budget', '--log-format', 'json'],
   ready: /"module":"kvm"/,
   signal: 'SIGTERM',
 };

@@ -16,7 +16,7 @@ const UUID = '8f3a5c1e-77aa-4b10-9d2c-0123456789ab';
 const AGENT = 'dist/agent/main.js';
 const PINNED = {
   name: 'vfioscope --pin',
-  command: [AGENT, 'run', '--pin', '--log-format', 'json'],
+  command: [AGENT, 'run', '--pin', '--no-budget', '--log-format', 'json'],
   ready: /"module":"kvm"/,
   signal: 'SIGTERM',
 } as const;
