@@ -3,8 +3,8 @@ import { messageOf } from '../../src/errors.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { faults, type Value } from '../../src/schema.ts';
 
-/** How long an agent may take to answer, ms. */
-const PATIENCE_MS = 5000;
+/** How long an agent may take to answer, ms: it is asked when it has too much to do. */
+const PATIENCE_MS = 30_000;
 const Text = { type: 'string' } as const;
 const Texts = { type: 'array', items: Text } as const;
 
