@@ -253,20 +253,20 @@ export const AGENT: AlertGroup = {
           {
             shows:
               'Which points are detached, with the cost, and which rules are inactive because of that.',
-            command: `curl -s ${API}/api/v1/probes | jq '{points: [.points[] | select(.state == "detached") | {point, reason}], rules: [.rules[] | select(.detached != []) | .id]}'`,
+            command: `curl -sS ${API}/api/v1/probes | jq '{points: [.points[] | select(.state == "detached") | {point, reason}], rules: [.rules[] | select(.detached != []) | .id]}'`,
           },
           {
             shows: 'What the agent did because of the cost, with figures.',
-            command: 'journalctl -u vfioscope --since -1d | grep -i budget',
+            command: 'sudo journalctl --no-pager -u vfioscope --since -1d | grep -i budget',
           },
           {
             shows: 'What each point and the agent cost.',
-            command: `curl -s ${API}/metrics | grep -E '^vfioscope_(budget|probe_run_time)|^process_cpu_seconds'`,
+            command: `curl -sS ${API}/metrics | grep -E '^vfioscope_(budget|probe_run_time)|^process_cpu_seconds'`,
           },
           {
             shows:
               'Which VMs exist, of whom, and how many references they have, if it is about kvm.get and kvm.put.',
-            command: `curl -s ${API}/api/v1/vms | jq '.vms[] | {id, process, usersCount}'`,
+            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | {id, process, usersCount}'`,
           },
         ],
         fix:
