@@ -34,7 +34,6 @@ const EMPTY_HERE: Readonly<Record<string, string>> = {
   [UNREACHABLE]: 'the only host answers',
   'fleet: Hosts with probe points that failed': 'all is watched',
   'fleet: Hosts that lose events': 'nothing is lost',
-  'host: Parents being unregistered': 'drivers are unloaded at the end, in no time',
   'agent: Events lost': 'nothing is lost',
   'agent: Probe points that are not attached': 'all is watched',
   'agent: Inactive rules': 'all is watched',
