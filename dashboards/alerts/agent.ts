@@ -258,6 +258,7 @@ export const AGENT: AlertGroup = {
           {
             shows: 'What the agent did because of the cost, with figures.',
             command: 'sudo journalctl --no-pager -u vfioscope --since -1d | grep -i budget',
+            nothing: 'the agent has detached nothing for a day',
           },
           {
             shows: 'What each point and the agent cost.',
@@ -266,7 +267,8 @@ export const AGENT: AlertGroup = {
           {
             shows:
               'Which VMs exist, of whom, and how many references they have, if it is about kvm.get and kvm.put.',
-            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | {id, process, usersCount}'`,
+            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | {id, createdBy, usersCount}'`,
+            nothing: 'there is no VM',
           },
         ],
         fix:
