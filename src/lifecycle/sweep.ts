@@ -34,6 +34,7 @@ function dropDanglingVms(world: World, snapshot: Snapshot, event: EventCursor): 
       setHeldVm(device, undefined, event.time);
     }
     world.vms.drop(vm);
+    vm.timeline.release();
   }
 }
 

@@ -184,3 +184,18 @@ describe('World', () => {
     assert.equal(runner.world.now, 5000);
   });
 });
+
+it('the timelines of parents that ended are left to others', () => {
+  const runner = new ScenarioRunner();
+  const parents = Array.from({ length: 40 }, (_, i) => {
+    const parent = runner.run((scenario) => scenario.parent({ name: `p${i}` }));
+    const tracked = runner.world.parents.named(`p${i}`);
+    runner.run((scenario) =>
+      scenario.parentUnregisterEnds(scenario.parentUnregisterBegins(parent)),
+    );
+    return tracked;
+  });
+  const empty = parents.filter((parent) => parent?.timeline.entries().length === 0);
+  assert.ok(empty.length >= 20, `${empty.length}`);
+  assert.ok((parents.at(-1)?.timeline.entries().length ?? 0) > 0);
+});

@@ -63,6 +63,9 @@ export interface WorldOptions {
   readonly isLosing?: () => boolean;
 }
 
+/** How many ended parents keep their timeline. */
+const ENDED_PARENTS = 16;
+
 export class World {
   readonly parents: Registry<Parent>;
   readonly devices: Registry<Device>;
@@ -104,7 +107,10 @@ export class World {
   constructor({ endedObjects, isLosing }: WorldOptions = { endedObjects: 1000 }) {
     this.isLosing = isLosing ?? (() => false);
     this.parents = new Registry({
+      // Rules may still show how one ended.
+      keepEnded: ENDED_PARENTS,
       onEnd: ({ name }) => this.snapshot?.endedNames.add(name),
+      onForget: ({ timeline }) => timeline.release(),
     });
     this.devices = new Registry({
       keepEnded: endedObjects,

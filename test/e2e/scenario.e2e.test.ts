@@ -198,12 +198,14 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: SUITE_MS }, (
   it('exports the same series as OpenMetrics', async () => {
     const series = async (accept: string): Promise<readonly string[]> => {
       const text = await (await fetch(`${session.url}/metrics`, { headers: { accept } })).text();
-      return text.match(/^[a-z_]+(\{.*?\})? /gm) ?? [];
+      // Only OpenMetrics says since when a series counts.
+      const names = text.match(/^[a-z_]+(\{.*?\})? /gm) ?? [];
+      return names.filter((name) => !name.includes('_created'));
     };
     const text = await series('text/plain');
     const openMetrics = await series('application/openmetrics-text');
     const later = new Set(await series('text/plain'));
-    assert.ok(text.length > 500);
+    assert.ok(text.length > 200);
     // A series can appear between two scrapes, such as that of a kind of garbage collection.
     assert.deepEqual(
       openMetrics.filter((name) => text.includes(name)),

@@ -53,7 +53,11 @@ export function supportOf(
       ...(method === undefined ? {} : { method }),
       ...(reason === undefined ? {} : { reason }),
     })),
-    rules,
+    // What a budget detaches is not a fact of the kernel.
+    rules: rules.map(({ id, title, active, missing, impossible }) => ({
+      ...{ id, title, active, missing },
+      ...(impossible === undefined ? {} : { impossible }),
+    })),
   };
 }
 
