@@ -34,7 +34,7 @@ const KEPT = 16;
 /**
  * The blocks of all timelines, in one array that grows and never shrinks: as arrays of their own they
  * made whole lifecycles a fifth slower. What was never written to takes no memory. Nothing but release() gives
- * blocks back: whoever lets go of an object for good has to call it.
+ * blocks back: whoever drops an object has to call it.
  */
 let blocks = new Int32Array(1024 * BLOCK_WORDS);
 /** Where the blocks begin that were never in use. */
