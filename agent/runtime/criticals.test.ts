@@ -35,7 +35,10 @@ class Run {
   readonly runner = new Measured();
   readonly criticals: Criticals;
 
+  at: number;
+
   constructor(boot = BOOT, directory = join(home, 'state'), at = 1000) {
+    this.at = at;
     const stream = { write: (line: string) => void this.lines.push(JSON.parse(line)) };
     const { world, host } = this.runner;
     const views = new Views(world, () => 0, host, new TraceIds(boot, world));
@@ -43,7 +46,7 @@ class Run {
       log: pino({ base: null }, stream),
       store: new CriticalStore(directory, boot),
       view: (violation) => views.violation(violation),
-      now: () => at,
+      now: () => this.at,
     });
     this.criticals.load();
     this.runner.sinks.push(this.criticals);
@@ -106,9 +109,38 @@ describe('critical violations', () => {
     for (let i = 0; i < 120; i++) run.tearDown();
     const kept = run.criticals.series();
     assert.equal(kept.length, 100);
-    assert.ok(run.criticals.left > 0);
+    assert.ok(run.criticals.dropped > 0);
     const numbers = kept.map(({ id }) => Number(id.replace(/\D/g, '')));
     assert.equal(Math.max(...numbers), run.runner.engine.list().length);
+  });
+
+  it('keep their time and place when only more becomes known of them, or when they end', () => {
+    const run = new Run();
+    run.tearDown();
+    run.tearDown();
+    const before = run.criticals.series();
+    const [{ id }] = before;
+    const violation = run.runner.engine.list().find((one) => one.id === id);
+    assert.ok(violation);
+    run.at = 2000;
+    run.criticals.violation(violation, 'waiters_found');
+    run.criticals.violation(violation, 'resolved');
+    assert.deepEqual(run.criticals.series(), before);
+
+    run.criticals.violation(violation, 'repeated');
+    assert.deepEqual(run.criticals.series(), [...before.slice(1), { ...before[0], at: 2000 }]);
+  });
+
+  it('that were pushed out by a hundred later ones do not come back when they end', () => {
+    const run = new Run();
+    run.tearDown();
+    const violation = run.runner.engine.list().find(({ severity }) => severity === 'critical');
+    assert.ok(violation);
+    for (let i = 0; i < 120; i++) run.tearDown();
+    const [kept, dropped] = [run.criticals.series(), run.criticals.dropped];
+    run.criticals.violation(violation, 'resolved');
+    assert.deepEqual(run.criticals.series(), kept);
+    assert.equal(run.criticals.dropped, dropped);
   });
 
   it('of another boot are set aside, because that kernel is gone', () => {

@@ -3,7 +3,7 @@
  * only a reboot makes a kernel safe again that was observed to free what is in use.
  */
 import type { Logger } from 'pino';
-import type { Change, Sink } from '../../src/engine/sink.ts';
+import { type Change, isOccurrence, type Sink } from '../../src/engine/sink.ts';
 import type { Violation } from '../../src/engine/violation.ts';
 import { messageOf } from '../../src/errors.ts';
 import type { EarlierViolation } from '../../src/http/server.ts';
@@ -25,14 +25,14 @@ export interface CriticalsOptions {
 
 export class Criticals implements Sink {
   readonly #options: CriticalsOptions;
-  /** By id, in the order in which they were last found. */
+  /** By id, in the order in which they last occurred. */
   readonly #kept = new Map<string, StoredViolation>();
   /** Those that earlier runs of the agent have found. */
   readonly #earlier = new Set<string>();
   #isStored = true;
   #isChanged = false;
-  /** How many were found and are not kept, because there were later ones. */
-  left = 0;
+  /** How many are no longer kept, because as many later ones are. */
+  dropped = 0;
 
   constructor(options: CriticalsOptions) {
     this.#options = options;
@@ -54,12 +54,7 @@ export class Criticals implements Sink {
         );
       }
     } catch (error) {
-      this.#isStored = false;
-      const reason = plainLine(messageOf(error));
-      log.warn(
-        { event: 'criticals.not_kept', reason },
-        `critical violations will be forgotten when the agent stops: ${reason}`,
-      );
+      this.#cannotStore(error);
     }
     if (this.#kept.size === 0) return;
     log.warn(
@@ -70,14 +65,18 @@ export class Criticals implements Sink {
 
   violation(violation: Violation, change: Change): void {
     if (violation.severity !== 'critical') return;
+    const occurs = isOccurrence(change);
     const known = this.#kept.get(violation.id);
-    this.#kept.delete(violation.id);
-    this.#kept.set(violation.id, this.#stored(violation, known));
+    // More may become known of one that is no longer kept; that must not push out a later one.
+    if (!known && !occurs) return;
+    const at = known && !occurs ? known.series.at : this.#options.now();
+    if (occurs) this.#kept.delete(violation.id);
+    this.#kept.set(violation.id, this.#stored(violation, at, known));
     if (this.#kept.size > MOST) {
       const [oldest] = this.#kept.keys();
       this.#kept.delete(oldest);
       this.#earlier.delete(oldest);
-      this.left++;
+      this.dropped++;
     }
     this.#isChanged = true;
     // The kernel may crash at any time now. Repetitions wait for the tick, because there may be many.
@@ -88,17 +87,20 @@ export class Criticals implements Sink {
   tick(): void {
     if (!this.#isChanged || !this.#isStored) return;
     this.#isChanged = false;
-    const { store, log } = this.#options;
     try {
-      store.save([...this.#kept.values()]);
+      this.#options.store.save([...this.#kept.values()]);
     } catch (error) {
-      this.#isStored = false;
-      const reason = plainLine(messageOf(error));
-      log.warn(
-        { event: 'criticals.not_kept', reason },
-        `critical violations will be forgotten when the agent stops: ${reason}`,
-      );
+      this.#cannotStore(error);
     }
+  }
+
+  #cannotStore(error: unknown): void {
+    this.#isStored = false;
+    const reason = plainLine(messageOf(error));
+    this.#options.log.warn(
+      { event: 'criticals.not_kept', reason },
+      `critical violations will be forgotten when the agent stops: ${reason}`,
+    );
   }
 
   end(): void {
@@ -122,14 +124,14 @@ export class Criticals implements Sink {
       }));
 
   /** What held the object when it was found stays in the labels: others would be another alert. */
-  #stored(violation: Violation, known: StoredViolation | undefined): StoredViolation {
-    const { view, now } = this.#options;
+  #stored(violation: Violation, at: number, known: StoredViolation | undefined): StoredViolation {
+    const { view } = this.#options;
     const { id, rule, message, devices, ongoing } = violation;
     return {
       // Also leaves out what is undefined, as the file does.
       ...(JSON.parse(JSON.stringify(view(violation))) as object),
       ...{ id, rule, message, devices, kind: ongoing ? 'ongoing' : 'one-shot' },
-      series: { ...criticalSeries(violation, now()), ...known?.series, at: now() },
+      series: { ...criticalSeries(violation, at), ...known?.series, at },
     };
   }
 }

@@ -73,6 +73,7 @@ export function metricsSource(parts: MetricsParts): MetricsSource {
     exported,
     internalErrors,
     criticals: criticals.series,
+    criticalsDropped: () => criticals.dropped,
     traceIdOf: ids.traceIdOf,
   };
 }

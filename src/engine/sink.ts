@@ -15,6 +15,9 @@ import type { Violation } from './violation.ts';
  */
 export type Change = 'raised' | 'repeated' | 'escalated' | 'waiters_found' | 'resolved';
 
+/** Whether a violation occurred, rather than that more is known of it, or that it ended. */
+export const isOccurrence = (change: Change) => change !== 'resolved' && change !== 'waiters_found';
+
 export interface Sink {
   /** An event, before the rules judge it, so that logs read in order. */
   event?(transition: Transition): void;

@@ -1,6 +1,6 @@
 /** The metrics that Prometheus scrapes: counted as a sink, or read from the agent's state by each scrape. */
 
-import type { Change, Sink } from '../engine/sink.ts';
+import { type Change, isOccurrence, type Sink } from '../engine/sink.ts';
 import type { Violation } from '../engine/violation.ts';
 import { vmId } from '../engine/words.ts';
 import { KIND_COUNT } from '../events/points.ts';
@@ -92,7 +92,7 @@ export class Metrics implements Sink {
    * an outage that is later than its events, which alerts must not miss.
    */
   violation(violation: Violation, change: Change): void {
-    if (change === 'resolved' || change === 'waiters_found') return;
+    if (!isOccurrence(change)) return;
     this.#latest.violation(violation, this.#now());
     if (change === 'repeated') return;
     const { rule, severity, lastSeen } = violation;

@@ -94,6 +94,7 @@ export class Measured extends ScenarioRunner {
             const series = criticalSeries(one, BOOTED + one.lastSeen / SECOND);
             return { id: one.id, rule: one.rule, ...series };
           }),
+      criticalsDropped: () => 0,
       traceIdOf,
       ...given,
     };

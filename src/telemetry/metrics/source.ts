@@ -59,6 +59,8 @@ export interface MetricsSource {
   readonly internalErrors: InternalErrors;
   /** Critical violations since the host was booted, at most 100. */
   criticals(): readonly CriticalViolation[];
+  /** Critical violations that are not among these, because there are later ones. */
+  criticalsDropped(): number;
   /** Trace id of a device or VM, 32 hexadecimal digits; undefined while there is none. */
   traceIdOf(object: Device | Vm): string | undefined;
 }

@@ -51,6 +51,16 @@ export const VIOLATIONS: MetricGroup = {
       },
     },
     {
+      name: 'vfioscope_critical_violations_dropped_total',
+      type: 'counter',
+      labels: [],
+      help: 'Critical violations that are no longer kept over restarts and have no series, because a hundred later ones do',
+      query: 'sum by (instance) (increase(vfioscope_critical_violations_dropped_total[1h])) > 0',
+      collect({ source }, samples) {
+        samples.show(source.criticalsDropped());
+      },
+    },
+    {
       name: 'vfioscope_violations_open',
       type: 'gauge',
       labels: ['rule', 'severity'],
