@@ -8,8 +8,8 @@ import { after, before, describe, it } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { RULES } from '../../src/catalogue.ts';
 import type { Rule } from '../../src/engine/rule.ts';
-import { POINT_NAMES } from '../../src/events/points.ts';
 import { METRICS } from '../../src/telemetry/metrics/catalogue.ts';
+import { idleSeries } from '../../test/kit/idle-host.ts';
 import { Measured } from '../../test/kit/measured.ts';
 import { lacks } from '../../test/kit/needs.ts';
 import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
@@ -60,13 +60,7 @@ describe('the rules for Prometheus', () => {
   });
 
   it('do not fire for an idle host, all of whose series are there', { skip }, async () => {
-    const ruleStates = () => RULES.map(({ id }) => ({ id, active: true }));
-    const probes = POINT_NAMES.map((point) => ({
-      ...{ point, state: 'attached' as const, missed: 0, symbol: 'f', method: 'kprobe' },
-    }));
-    const idle = new Measured({ source: { ruleStates, probes: () => probes } });
-    const lines = (await idle.text()).match(/^[a-z].* \S+$/gm) ?? [];
-    const series = lines.map((line) => {
+    const series = (await idleSeries()).map((line) => {
       const [, name, labels = '', value] = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
       const all = [labels, 'job="vfioscope"', 'instance="host1:10055"'].filter(Boolean).join(',');
       return { series: `${name}{${all}}`, values: `${value}x60` };

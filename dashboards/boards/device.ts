@@ -5,7 +5,7 @@ import { type Colours, DEVICE_STATES, SEVERITIES } from '../colours.ts';
 import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
 import { DEVICE, ofHost, stateCodes, VM } from '../promql.ts';
 import { cluster, device, host, parent, single, traces } from '../variables.ts';
-import { deviceStates, TOO_LONG, toViolation } from './devices.ts';
+import { deviceStates, holdersTable, TOO_LONG, violationsTable } from './devices.ts';
 
 const { selector } = ofHost;
 const DEVICE_MATCHER = 'device="$device"';
@@ -76,7 +76,7 @@ export const DEVICE_BOARD: Board = {
         none: '0',
         expr: `count(${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
       }),
-      table({
+      holdersTable({
         title: 'Holders',
         description:
           'Processes that have the device open and have to close it: stopping the unit or the process lets a removal ' +
@@ -84,44 +84,20 @@ export const DEVICE_BOARD: Board = {
         width: 14,
         height: 6,
         none: 'no violation is open: the API lists who has it open',
-        labels: {
-          instance: { name: 'Host' },
-          pid: { name: 'Process' },
-          comm: { name: 'Command' },
-          systemd_unit: { name: 'systemd unit' },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Info',
-            unit: 'none',
-            expr: `max by (cluster, instance, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICE_MATCHER)})`,
-          },
-        ],
+        expr: `max by (cluster, instance, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICE_MATCHER)})`,
       }),
-      table({
+      violationsTable({
         title: 'Open violations',
         description:
           'Violations that are not resolved. The id links to the evidence in the API of the agent.',
         width: 10,
         height: 6,
         none: 'none',
-        labels: {
-          instance: { name: 'Host' },
-          rule: { name: 'Rule' },
-          severity: { name: 'Severity', colours: SEVERITIES },
+        of: {
           vm: { name: 'VM', link: boardLink('vm', 'This VM', { host: 'Host', vm: 'VM' }) },
           vm_name: { name: 'VM name' },
-          violation_id: { name: 'Id', link: toViolation },
         },
-        hideValues: true,
-        values: [
-          {
-            name: 'Open',
-            unit: 'none',
-            expr: `max by (cluster, instance, rule, severity, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
-          },
-        ],
+        expr: `max by (cluster, instance, rule, severity, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', DEVICE_MATCHER)})`,
       }),
       table({
         title: 'Identity',

@@ -1,7 +1,7 @@
 /** What the dashboards of a host, a device and a VM share. */
 import { boardLink } from '../board.ts';
-import { DEVICE_STATES } from '../colours.ts';
-import type { ValueColumn } from '../panels.ts';
+import { DEVICE_STATES, SEVERITIES } from '../colours.ts';
+import { type LabelColumn, type TableOptions, table, type ValueColumn } from '../panels.ts';
 import { DEVICE, ofHost, stateCodes } from '../promql.ts';
 
 const { selector } = ofHost;
@@ -19,7 +19,7 @@ export const toDevice = {
 };
 
 /** A link to the violation in the API of the agent, at the address of the scrape target. */
-export const toViolation = {
+const toViolation = {
   title: 'Evidence, from the agent’s API',
   url: 'http://${__data.fields["Host"]}/api/v1/violations/${__data.fields["Id"]}',
 };
@@ -62,4 +62,43 @@ export function deviceColumns(
       expr: `${age('vfioscope_device_remove_began_timestamp_seconds')} unless on (${DEVICE}) ${released}`,
     },
   ];
+}
+
+type InfoTableOptions = Omit<TableOptions, 'labels' | 'values' | 'hideValues'> & {
+  /** Columns of the object that each row is of, where the dashboard is not about that object. */
+  readonly of?: Readonly<Record<string, LabelColumn>>;
+  /** PromQL with a series for each row. */
+  readonly expr: string;
+};
+
+/** A table of the processes that hold devices. */
+export function holdersTable({ of = {}, expr, ...rest }: InfoTableOptions) {
+  return table({
+    ...rest,
+    labels: {
+      instance: { name: 'Host' },
+      ...of,
+      pid: { name: 'Process' },
+      comm: { name: 'Command' },
+      systemd_unit: { name: 'systemd unit' },
+    },
+    hideValues: true,
+    values: [{ name: 'Info', unit: 'none', expr }],
+  });
+}
+
+/** A table of violations, with links to their evidence. */
+export function violationsTable({ of = {}, expr, ...rest }: InfoTableOptions) {
+  return table({
+    ...rest,
+    labels: {
+      instance: { name: 'Host' },
+      rule: { name: 'Rule' },
+      severity: { name: 'Severity', colours: SEVERITIES },
+      ...of,
+      violation_id: { name: 'Id', link: toViolation },
+    },
+    hideValues: true,
+    values: [{ name: 'Open', unit: 'none', expr }],
+  });
 }

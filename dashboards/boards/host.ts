@@ -1,10 +1,17 @@
 /** One host: parents, devices, their holders, and the durations of operations. */
 import { type Board, boardLink } from '../board.ts';
-import { DEVICE_STATES, PARENT_STATES, SEVERITIES, VM_STATES } from '../colours.ts';
+import { DEVICE_STATES, PARENT_STATES, VM_STATES } from '../colours.ts';
 import { FULL_WIDTH, graph, heatmap, stat, table, timeline } from '../panels.ts';
 import { DEVICE, HOST, ofHost, stateCodes, sum, VM } from '../promql.ts';
 import { cluster, device, host, parent, single } from '../variables.ts';
-import { deviceColumns, deviceStates, TOO_LONG, toDevice, toViolation } from './devices.ts';
+import {
+  deviceColumns,
+  deviceStates,
+  holdersTable,
+  TOO_LONG,
+  toDevice,
+  violationsTable,
+} from './devices.ts';
 
 const { selector, increase, rate, increaseFromZero } = ofHost;
 const PARENTS = 'parent=~"$parent"';
@@ -167,52 +174,28 @@ export const HOST_BOARD: Board = {
           DEVICES,
         ),
       }),
-      table({
+      violationsTable({
         title: 'Open violations',
         description:
           'Violations that are not resolved. The id links to the evidence in the API of the agent.',
         width: FULL_WIDTH,
         height: 6,
-        labels: {
-          instance: { name: 'Host' },
-          rule: { name: 'Rule' },
-          severity: { name: 'Severity', colours: SEVERITIES },
+        of: {
           parent: { name: 'Parent' },
           device: toDevice,
           vm: toVm,
           vm_name: { name: 'VM name' },
-          violation_id: { name: 'Id', link: toViolation },
         },
-        hideValues: true,
-        values: [
-          {
-            name: 'Open',
-            unit: 'none',
-            expr: `max by (${DEVICE}, rule, severity, parent, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
-          },
-        ],
+        expr: `max by (${DEVICE}, rule, severity, parent, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
       }),
-      table({
+      holdersTable({
         title: 'Holders of devices with open violations',
         description:
           'Processes that have to close the device. Stopping the unit or the process lets a removal finish.',
         width: FULL_WIDTH,
         height: 6,
-        labels: {
-          instance: { name: 'Host' },
-          device: toDevice,
-          pid: { name: 'Process' },
-          comm: { name: 'Command' },
-          systemd_unit: { name: 'systemd unit' },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Info',
-            unit: 'none',
-            expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
-          },
-        ],
+        of: { device: toDevice },
+        expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
       }),
     ],
     VMs: [

@@ -1,10 +1,17 @@
 /** One VM: its references, its devices and who holds them, to answer why it does not stop. */
 import type { Board } from '../board.ts';
-import { SEVERITIES, VM_STATES } from '../colours.ts';
+import { VM_STATES } from '../colours.ts';
 import { FULL_WIDTH, graph, stat, table, timeline } from '../panels.ts';
 import { DEVICE, ofHost, stateCodes, VM } from '../promql.ts';
 import { cluster, host, single, vm } from '../variables.ts';
-import { deviceColumns, deviceStates, TOO_LONG, toDevice, toViolation } from './devices.ts';
+import {
+  deviceColumns,
+  deviceStates,
+  holdersTable,
+  TOO_LONG,
+  toDevice,
+  violationsTable,
+} from './devices.ts';
 
 const { selector } = ofHost;
 const VM_MATCHER = 'vm="$vm"';
@@ -80,7 +87,7 @@ export const VM_BOARD: Board = {
         none: '0',
         expr: `count(${violations})`,
       }),
-      table({
+      holdersTable({
         title: 'Holders of its devices',
         description:
           'Processes that hold a device of the VM, and with it the VM. Stopping the unit or the process frees both. ' +
@@ -88,25 +95,12 @@ export const VM_BOARD: Board = {
         width: 14,
         height: 6,
         none: 'no holder known; without devices, the reference is a file of the VM or is leaked',
-        labels: {
-          instance: { name: 'Host' },
-          device: toDevice,
-          pid: { name: 'Process' },
-          comm: { name: 'Command' },
-          systemd_unit: { name: 'systemd unit' },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Info',
-            unit: 'none',
-            expr: assigned(
-              `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info')})`,
-            ),
-          },
-        ],
+        of: { device: toDevice },
+        expr: assigned(
+          `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info')})`,
+        ),
       }),
-      table({
+      violationsTable({
         title: 'Open violations',
         description:
           'Violations that are not resolved. The id links to the evidence in the API of the agent, which names ' +
@@ -114,20 +108,7 @@ export const VM_BOARD: Board = {
         width: 10,
         height: 6,
         none: 'none',
-        labels: {
-          instance: { name: 'Host' },
-          rule: { name: 'Rule' },
-          severity: { name: 'Severity', colours: SEVERITIES },
-          violation_id: { name: 'Id', link: toViolation },
-        },
-        hideValues: true,
-        values: [
-          {
-            name: 'Open',
-            unit: 'none',
-            expr: `max by (${VM}, rule, severity, violation_id) (${violations})`,
-          },
-        ],
+        expr: `max by (${VM}, rule, severity, violation_id) (${violations})`,
       }),
       table({
         title: 'Assigned devices',

@@ -1,6 +1,6 @@
 /** Whether a process has ended, and whether one that exits is still closing its files; from /proc. */
 import { readdirSync } from 'node:fs';
-import { fieldsOf, hasHostPids, hidesProcesses, said, startedAt, unlessGone } from './proc.ts';
+import { fieldsOf, hasHostPids, isSameProcess, mayBeHidden, said, unlessGone } from './proc.ts';
 
 /** include/linux/sched.h: its threads have it before the first file is closed. */
 const PF_EXITING = 0x4;
@@ -33,15 +33,9 @@ export function isExiting(pid: number, proc = '/proc'): boolean | undefined {
  * @returns undefined where that is not to be seen
  */
 export function isAlive(pid: number, at: number, proc = '/proc'): boolean | undefined {
-  try {
-    // Where /proc hides the processes of others, nobody seems to live.
-    if (!hasHostPids(proc) || hidesProcesses(proc)) return undefined;
-  } catch {
-    return undefined;
-  }
+  if (mayBeHidden(proc)) return undefined;
   const directory = `${proc}/${pid}`;
-  const started = startedAt(directory);
-  if (started === undefined || started > at) return false;
+  if (!isSameProcess(directory, at)) return false;
   const [state] = fieldsOf(said(`${directory}/stat`));
   // The first thread of a process may end before the others.
   return !/[ZX]/.test(state) || hasLivingThread(directory);

@@ -15,6 +15,18 @@ export function hidesProcesses(proc: string): boolean {
   return !existsSync(`${proc}/1`);
 }
 
+/**
+ * Whether processes here are not those of events, or those of others do not show, so that one that is not there
+ * may live all the same.
+ */
+export function mayBeHidden(proc: string): boolean {
+  try {
+    return !hasHostPids(proc) || hidesProcesses(proc);
+  } catch {
+    return true;
+  }
+}
+
 /** @returns what stands in for what is gone @throws when it exists and cannot be read */
 export function unlessGone<T>(snapshot: () => T, gone: T): T {
   try {
@@ -94,6 +106,12 @@ export function fieldsOf(stat: string): string[] {
 export function startedAt(directory: string): number | undefined {
   const ticks = Number(fieldsOf(said(`${directory}/stat`))[START_TIME]);
   return Number.isInteger(ticks) ? ticks * TICK : undefined;
+}
+
+/** Whether the process with an id is the one that had it at some time, ns on the boot-time clock. */
+export function isSameProcess(directory: string, at: number): boolean {
+  const started = startedAt(directory);
+  return started !== undefined && started <= at;
 }
 
 /** The name of a process; undefined when it is gone, or process ids here are not those of events. */

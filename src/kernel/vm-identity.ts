@@ -7,7 +7,7 @@ import { open } from 'node:fs/promises';
 import type { CommandLineState, ControlGroup, VmCreator, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { PatientAsker } from './patience.ts';
-import { hasHostPids, hidesProcesses, namesIn, startedAt, unlessGone } from './proc.ts';
+import { isSameProcess, mayBeHidden, namesIn, unlessGone } from './proc.ts';
 import { type Guest, guestIn } from './vmm-command-line.ts';
 
 /** Bytes of a command line that are read; libvirt's have about 20,000, and the name is at the beginning. */
@@ -39,8 +39,8 @@ export async function identifyVm(
   { groupOf, readsCommandLine, proc = '/proc', asker = commandLines }: IdentityOptions,
 ): Promise<VmIdentity> {
   const directory = `${proc}/${pid}`;
-  const isSame = () => isThatProcess(directory, at);
-  const hidden = isHidden(proc);
+  const isSame = () => isSameProcess(directory, at);
+  const hidden = mayBeHidden(proc);
   const isCreator = !hidden && isSame() && (task !== undefined || hasVmFile(directory));
   const group = task ? groupOf(task) : isCreator ? groupOf(pid) : undefined;
   const identity = (commandLine: CommandLineState, guest: Guest = {}): VmIdentity => {
@@ -54,20 +54,6 @@ export async function identifyVm(
   if (!guest) return identity(isSame() ? 'no_answer' : 'exited');
   // The memory of a process that exits is gone before its id is.
   return guest === 'empty' || !isSame() ? identity('exited') : identity('read', guest);
-}
-
-/** Whether ids of processes here are not those of events, or those of others do not show. */
-function isHidden(proc: string): boolean {
-  try {
-    return !hasHostPids(proc) || hidesProcesses(proc);
-  } catch {
-    return true;
-  }
-}
-
-function isThatProcess(directory: string, at: number): boolean {
-  const started = startedAt(directory);
-  return started !== undefined && started <= at;
 }
 
 function hasVmFile(directory: string): boolean {

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { idleSeries } from '../../../test/kit/idle-host.ts';
 import { Measured } from '../../../test/kit/measured.ts';
 import { lacks } from '../../../test/kit/needs.ts';
-import { RULES } from '../../catalogue.ts';
-import { POINT_NAMES } from '../../events/points.ts';
 import { offers } from '../../scenario/mdev.ts';
 import { METRICS } from './catalogue.ts';
 import { type Format, writeMetrics } from './exposition.ts';
@@ -260,12 +259,7 @@ describe('series that appear when they are first used', () => {
   });
 
   it('are not there on an idle host, which has less than half of the 896 series that it once had', async () => {
-    const probes = POINT_NAMES.map((point) => ({
-      ...{ point, state: 'attached' as const, missed: 0, symbol: 'f', method: 'kprobe' },
-    }));
-    const ruleStates = () => RULES.map(({ id }) => ({ id, active: true }));
-    const idle = new Measured({ source: { probes: () => probes, ruleStates } });
-    const series = (await idle.text()).match(/^[a-z].* \S+$/gm) ?? [];
+    const series = await idleSeries();
     assert.ok(series.length < 896 / 2, `${series.length}`);
     assert.deepEqual(
       series.filter((line) => line.startsWith('vfioscope_operation_duration')),
