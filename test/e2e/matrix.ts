@@ -9,7 +9,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { readMatrix } from '../lab/kernels.ts';
+import { kernelIds, readMatrix } from '../lab/kernels.ts';
 
 interface Run {
   readonly title: string;
@@ -46,6 +46,11 @@ function runsOn(kernel: string): Run[] {
   if (kernel !== '5.10') {
     const env = { ...common, VFIOSCOPE_MODULE_BTF: 'no' };
     runs.push({ title: 'without module BTF', args: tests('scenario'), env });
+  }
+  const withIommufd = `${kernel}-iommufd`;
+  if (kernelIds(readMatrix()).includes(withIommufd)) {
+    const env = { ...common, VFIOSCOPE_KERNEL: withIommufd };
+    runs.push({ title: 'device cdevs and iommufd', args: tests('cdev'), env });
   }
   // One round beside another VM measures nothing: it only checks that the benchmark works.
   if (kernel === '6.12') {

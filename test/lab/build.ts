@@ -22,16 +22,26 @@ export interface BuildTarget {
 
 /** Builds modules out of tree in `sources`, which gets a Makefile, and returns the .ko files. */
 export async function makeModules(
-  { headers, makeArguments, toolRoot }: BuildTarget,
+  target: BuildTarget,
   sources: string,
   modules: readonly string[],
   signal?: AbortSignal,
 ): Promise<string[]> {
+  const objects = modules.map((name) => `${name}.o`).join(' ');
+  await writeFile(path.join(sources, 'Makefile'), `obj-m := ${objects}\n`);
+  await makeAll(target, sources, signal);
+  return modules.map((name) => path.join(sources, `${name}.ko`));
+}
+
+/** Builds out of tree what the Makefile or the Kbuild file in `sources` names. */
+export async function makeAll(
+  { headers, makeArguments, toolRoot }: BuildTarget,
+  sources: string,
+  signal?: AbortSignal,
+): Promise<void> {
   if (headers === undefined) {
     throw new LabError('test/lab/kernels.json does not say how to build drivers for this kernel');
   }
-  const objects = modules.map((name) => `${name}.o`).join(' ');
-  await writeFile(path.join(sources, 'Makefile'), `obj-m := ${objects}\n`);
   const make = (from: string, place: string) => {
     return ['make', '--silent', '-C', from, `M=${place}`, ...makeArguments, 'modules'];
   };
@@ -41,7 +51,6 @@ export async function makeModules(
       : inToolRoot(toolRoot, sources, make(`/${path.relative(toolRoot, headers)}`, SOURCES));
   // programs: make, unshare
   await command(tool, args, { signal });
-  return modules.map((name) => path.join(sources, `${name}.ko`));
 }
 
 /**

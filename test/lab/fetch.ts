@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { copyFile, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 import { Apt, unpackPackage } from './apt.ts';
@@ -8,17 +8,19 @@ import { exists } from './cache.ts';
 import { command } from './command.ts';
 import { LabError } from './errors.ts';
 import { findBuildDirectory, relocateHeaders } from './headers.ts';
+import { IOMMUFD_SOURCES } from './iommufd.ts';
 import {
   type BuildEntry,
+  chooseKernel,
   type KernelEntry,
   type KernelMatrix,
-  kernelEntry,
   resolvePackages,
 } from './kernels.ts';
 import {
   builtinModules,
   copyModules,
   findModules,
+  indexModules,
   moduleName,
   withDependencies,
 } from './modules.ts';
@@ -43,22 +45,25 @@ export class KernelFetch {
   readonly #result: string;
   readonly #modules: string;
   readonly #headers: string;
-  readonly #samples: string;
+  readonly #sources: string;
   readonly #signal: AbortSignal | undefined;
 
   constructor(id: string, matrix: KernelMatrix, scratch: string, signal?: AbortSignal) {
     this.#id = id;
     this.#matrix = matrix;
-    this.#entry = kernelEntry(matrix, id);
+    this.#entry = chooseKernel(matrix, id).entry;
     this.#scratch = scratch;
     this.#result = path.join(scratch, 'kernel');
     this.#modules = path.join(this.#result, 'modules');
     this.#headers = path.join(this.#result, 'headers');
-    this.#samples = path.join(scratch, 'samples');
+    this.#sources = path.join(scratch, 'sources');
     this.#signal = signal;
   }
 
-  /** Returns the directory with the result: vmlinux, config, modules, headers, kernel.json. */
+  /**
+   * Returns the directory with the result: vmlinux, config, modules, headers, kernel.json, and the sources
+   * that iommufd is built from, if the row has it.
+   */
   async fetch(): Promise<string> {
     const apt = await Apt.open(this.#entry.suites, this.#signal);
     const names = resolvePackages(this.#id, this.#entry, await apt.names('linux-image-'));
@@ -75,7 +80,7 @@ export class KernelFetch {
     await mkdir(this.#modules, { recursive: true });
     // The sources take one CPU as long as all the rest takes another.
     await allDone([
-      this.#unpackSamples(names.source),
+      this.#unpackSources(names.source),
       this.#unpack(names.image, unpacked).then(() => this.#unpack(headers, this.#headers)),
     ]);
     const installed = await findInstalledModules(unpacked);
@@ -85,7 +90,7 @@ export class KernelFetch {
     if (this.#entry.build !== undefined) {
       await this.#buildSamples(this.#entry.build);
     }
-    await this.#indexModules(release);
+    await indexModules(this.#modules, release, this.#scratch, this.#signal);
 
     const record: KernelRecord = { release, packages: Object.fromEntries(versions), bootModules };
     const file = path.join(this.#result, 'kernel.json');
@@ -99,18 +104,21 @@ export class KernelFetch {
     }
   }
 
-  async #unpackSamples(source: string | undefined): Promise<void> {
-    const directory = this.#entry.build?.samples.directory;
-    if (source === undefined || directory === undefined) {
+  async #unpackSources(source: string | undefined): Promise<void> {
+    const build = this.#entry.build;
+    if (source === undefined || build === undefined) {
       return;
     }
     await this.#unpack([source], path.join(this.#scratch, 'source'));
     const tarball = path.join(this.#scratch, 'source', 'usr', 'src', `${source}.tar.xz`);
-    await mkdir(this.#samples);
-    const depth = directory.split('/').length + 1;
-    const members = ['--wildcards', `*/${directory}/*`, `--strip-components=${depth}`];
-    const from = ['--extract', '--xz', '--file', tarball, '--directory', this.#samples];
+    const wanted = [`${build.samples.directory}/*`, ...(build.iommufd ? IOMMUFD_SOURCES : [])];
+    await mkdir(this.#sources);
+    const members = ['--strip-components=1', '--wildcards', ...wanted.map((name) => `*/${name}`)];
+    const from = ['--extract', '--xz', '--file', tarball, '--directory', this.#sources];
     await command('tar', [...from, ...members], { signal: this.#signal });
+    if (build.iommufd) {
+      await cp(this.#sources, path.join(this.#result, 'sources'), { recursive: true });
+    }
   }
 
   // Up to trixie the kernel is /boot/vmlinuz-RELEASE, later it is vmlinuz beside its modules.
@@ -149,20 +157,11 @@ export class KernelFetch {
       await furnishToolRoot(toolRoot, this.#signal);
     }
     const kernel = { headers: await findBuildDirectory(this.#headers), makeArguments, toolRoot };
-    const built = await makeModules(kernel, this.#samples, samples.modules, this.#signal);
+    const directory = path.join(this.#sources, samples.directory);
+    const built = await makeModules(kernel, directory, samples.modules, this.#signal);
     for (const file of built) {
       await copyFile(file, path.join(this.#modules, path.basename(file)));
     }
-  }
-
-  // depmod insists on the layout lib/modules/RELEASE below its base directory.
-  async #indexModules(release: string): Promise<void> {
-    const base = path.join(this.#scratch, 'depmod');
-    const staged = path.join(base, 'lib', 'modules', release);
-    await mkdir(path.dirname(staged), { recursive: true });
-    await rename(this.#modules, staged);
-    await command('depmod', ['--basedir', base, release], { signal: this.#signal });
-    await rename(staged, this.#modules);
   }
 }
 

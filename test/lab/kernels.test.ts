@@ -4,10 +4,10 @@ import test from 'node:test';
 
 import { sourceLines } from './apt.ts';
 import { relocatedMakefile } from './headers.ts';
-import { kernelEntry, readMatrix, recipeHash, resolvePackages } from './kernels.ts';
+import { chooseKernel, kernelIds, readMatrix, recipeHash, resolvePackages } from './kernels.ts';
 
 const matrix = readMatrix();
-const entry = kernelEntry(matrix, '6.12');
+const entry = chooseKernel(matrix, '6.12').entry;
 
 test('the newest image is taken, and neither rt, cloud nor debug ones', () => {
   const packages = resolvePackages('6.12', entry, [
@@ -33,7 +33,7 @@ test('the newest image is taken, and neither rt, cloud nor debug ones', () => {
 });
 
 test('sid has the newest series, whatever it is', () => {
-  const packages = resolvePackages('7.2', kernelEntry(matrix, '7.2'), [
+  const packages = resolvePackages('7.2', chooseKernel(matrix, '7.2').entry, [
     'linux-image-7.2.13+deb14-amd64',
     'linux-image-7.10.2+deb14-amd64',
     'linux-image-7.10.2+deb14-rt-amd64',
@@ -54,7 +54,26 @@ test('an error for no match has the pattern and the next step', () => {
 });
 
 test('an error for an unknown kernel lists the known ones', () => {
-  assert.throws(() => kernelEntry(matrix, '2.4'), /there are: 5\.10, 6\.1, 6\.12/);
+  assert.throws(() => chooseKernel(matrix, '2.4'), /there are: 5\.10, 6\.1, 6\.12/);
+});
+
+test('a kernel with iommufd is made from the row of the same kernel without', () => {
+  const { row, entry: made, hasIommufd } = chooseKernel(matrix, '6.12-iommufd');
+  assert.deepEqual([row, hasIommufd], ['6.12', true]);
+  assert.equal(made, entry);
+  assert.equal(chooseKernel(matrix, '6.12').hasIommufd, false);
+});
+
+test('only kernels whose sources have iommufd can be booted with it', () => {
+  assert.deepEqual(kernelIds(matrix), [
+    '5.10',
+    '6.1',
+    '6.12',
+    '6.12-iommufd',
+    '7.2',
+    '7.2-iommufd',
+  ]);
+  assert.throws(() => chooseKernel(matrix, '6.1-iommufd'), /no kernel "6\.1-iommufd"/);
 });
 
 test('another recipe has another place in the cache', () => {

@@ -32,6 +32,8 @@ export interface BuildEntry {
   makeArguments: readonly string[];
   sourcePackage: string;
   samples: { directory: string; modules: readonly string[] };
+  /** Whether its VFIO can be built with iommufd, which no Debian kernel has: see iommufd.ts. */
+  iommufd?: true;
 }
 
 export interface KernelMatrix {
@@ -50,15 +52,33 @@ export function readMatrix(): KernelMatrix {
   return JSON.parse(text) as KernelMatrix;
 }
 
-/** The row of a kernel. @throws an error that lists the known kernels */
-export function kernelEntry(matrix: KernelMatrix, id: string): KernelEntry {
-  const entry = matrix.kernels[id];
-  if (entry === undefined) {
-    throw new LabError(
-      `no kernel "${id}" in kernels.json; there are: ${Object.keys(matrix.kernels).join(', ')}`,
-    );
+/** What follows the id of a row to name the same kernel with iommufd and device cdevs. */
+const WITH_IOMMUFD = '-iommufd';
+
+/** The ids of all kernels that can be booted. */
+export function kernelIds({ kernels }: KernelMatrix): string[] {
+  return Object.entries(kernels).flatMap(([id, { build }]) =>
+    build?.iommufd ? [id, `${id}${WITH_IOMMUFD}`] : [id],
+  );
+}
+
+/** What an id names. */
+export interface KernelChoice {
+  /** The id of the row, whose packages are used. */
+  row: string;
+  entry: KernelEntry;
+  hasIommufd: boolean;
+}
+
+/** Finds the kernel of an id. @throws an error that lists the known ids */
+export function chooseKernel(matrix: KernelMatrix, id: string): KernelChoice {
+  for (const [row, entry] of Object.entries(matrix.kernels)) {
+    if (id === row) return { row, entry, hasIommufd: false };
+    if (entry.build?.iommufd && id === row + WITH_IOMMUFD) return { row, entry, hasIommufd: true };
   }
-  return entry;
+  throw new LabError(
+    `no kernel "${id}" in kernels.json; there are: ${kernelIds(matrix).join(', ')}`,
+  );
 }
 
 export interface ResolvedPackages {

@@ -7,7 +7,7 @@ import type { LabArguments } from './arguments.ts';
 import { parseArguments, USAGE } from './arguments.ts';
 import { cacheDirectory } from './cache.ts';
 import { EXIT_LAB_FAILED, errorCode, LabError } from './errors.ts';
-import { readMatrix } from './kernels.ts';
+import { chooseKernel, kernelIds, readMatrix } from './kernels.ts';
 import { bootLab, type Vm } from './lab.ts';
 import { forgetKernel } from './prepare.ts';
 import { runShell } from './shell.ts';
@@ -30,7 +30,9 @@ async function main(): Promise<number> {
 }
 
 function printMatrix(): void {
-  for (const [id, { suites, image, build }] of Object.entries(readMatrix().kernels)) {
+  const matrix = readMatrix();
+  for (const id of kernelIds(matrix)) {
+    const { suites, image, build } = chooseKernel(matrix, id).entry;
     process.stdout.write(
       `${id}\t${suites.join(', ')}\t${image}\tsamples: ${build?.samples.modules.join(', ') ?? 'none'}\n`,
     );

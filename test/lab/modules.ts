@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 
 import { command } from './command.ts';
@@ -82,4 +82,22 @@ export async function copyModules(
       throw new LabError(`the lab cannot decompress ${path.basename(file)}, only .ko.xz`);
     }
   }
+}
+
+/**
+ * Lets modprobe find what is in `modules`. depmod insists on the layout lib/modules/RELEASE, for which the
+ * directory is moved into `scratch` meanwhile.
+ */
+export async function indexModules(
+  modules: string,
+  release: string,
+  scratch: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const base = path.join(scratch, 'depmod');
+  const staged = path.join(base, 'lib', 'modules', release);
+  await mkdir(path.dirname(staged), { recursive: true });
+  await rename(modules, staged);
+  await command('depmod', ['--basedir', base, release], { signal });
+  await rename(staged, modules);
 }

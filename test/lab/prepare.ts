@@ -5,7 +5,8 @@ import path from 'node:path';
 import { cacheDirectory, cached, exists } from './cache.ts';
 import { KernelFetch, type KernelRecord } from './fetch.ts';
 import { findBuildDirectory } from './headers.ts';
-import { kernelEntry, readMatrix, recipeHash } from './kernels.ts';
+import { buildIommufd, iommufdHash } from './iommufd.ts';
+import { chooseKernel, readMatrix, recipeHash } from './kernels.ts';
 
 /** A kernel in the cache, ready to boot. */
 export interface PreparedKernel extends KernelRecord {
@@ -20,14 +21,20 @@ export interface PreparedKernel extends KernelRecord {
   makeArguments: readonly string[];
   toolRoot: string | undefined;
   append: readonly string[];
-  /** Whether it was there already. */
+  /** Whether it was in the cache already. */
   fromCache: boolean;
 }
 
 /** Makes a kernel of the matrix available: downloads and unpacks Debian's packages, builds the sample drivers. */
 export async function prepareKernel(id: string, signal?: AbortSignal): Promise<PreparedKernel> {
+  const { row, hasIommufd } = chooseKernel(readMatrix(), id);
+  const kernel = await prepareRow(row, signal);
+  return hasIommufd ? withIommufd(kernel, id, signal) : kernel;
+}
+
+async function prepareRow(id: string, signal?: AbortSignal): Promise<PreparedKernel> {
   const matrix = readMatrix();
-  const entry = kernelEntry(matrix, id);
+  const { entry } = chooseKernel(matrix, id);
   const place = path.join(kernelsDirectory(), `${id}-${recipeHash(matrix, entry)}`);
   const { target, built } = await cached(place, (scratch) =>
     new KernelFetch(id, matrix, scratch, signal).fetch(),
@@ -48,12 +55,24 @@ export async function prepareKernel(id: string, signal?: AbortSignal): Promise<P
   };
 }
 
+/** The same kernel with other modules, which are built when they are first needed. */
+async function withIommufd(
+  kernel: PreparedKernel,
+  id: string,
+  signal?: AbortSignal,
+): Promise<PreparedKernel> {
+  const place = path.join(kernelsDirectory(), `${id}-${iommufdHash(kernel)}`);
+  const { target, built } = await cached(place, (scratch) => buildIommufd(kernel, scratch, signal));
+  return { ...kernel, id, modules: target, fromCache: !built };
+}
+
 /** Forgets what is cached of a kernel, so that the next preparation takes the newest package. */
 export async function forgetKernel(id: string): Promise<void> {
+  const { row } = chooseKernel(readMatrix(), id);
   const all = kernelsDirectory();
   const names = (await exists(all)) ? await readdir(all) : [];
   // A lock may be held right now; taking it away would let two processes prepare at once.
-  const own = names.filter((name) => name.startsWith(`${id}-`) && !name.endsWith('.lock'));
+  const own = names.filter((name) => name.startsWith(`${row}-`) && !name.endsWith('.lock'));
   for (const name of own) {
     await rm(path.join(all, name), { recursive: true, force: true });
   }

@@ -22,16 +22,11 @@
 #include <unistd.h>
 
 #include "vfio/vfio.h"
+#include "vmm/cdev.h"
 #include "vmm/inbox.h"
+#include "vmm/things.h"
 
-enum { MAX_THINGS = 4096, MAX_WORDS = 8, NAME_SIZE = 64, LINE_SIZE = 256 };
-
-// Everything a command can name: a file descriptor, and the process at its other end for a fork.
-struct thing {
-	char name[NAME_SIZE];
-	int fd;
-	pid_t child;
-};
+enum { MAX_WORDS = 8, LINE_SIZE = 256 };
 
 // The thread beside the main one, at most one at a time, and what its command has returned.
 static struct {
@@ -43,95 +38,48 @@ static struct {
 	int error;
 } thread;
 
-static struct thing things[MAX_THINGS];
-static size_t thing_count;
-
-static int fail(int error)
-{
-	errno = error;
-	return -1;
-}
-
-static struct thing *find(const char *name)
-{
-	for (size_t i = 0; i < thing_count; i++)
-		if (strcmp(things[i].name, name) == 0)
-			return &things[i];
-	fprintf(stderr, "vmm: there is no %s\n", name);
-	errno = ENOENT;
-	return NULL;
-}
-
-static int fd_of(const char *name)
-{
-	struct thing *thing = find(name);
-
-	return thing ? thing->fd : -1;
-}
-
-// Keeps a new descriptor under its name; the errno of a failed one passes through.
-static int keep(const char *name, int fd)
-{
-	if (fd < 0)
-		return -1;
-	for (size_t i = 0; i < thing_count; i++)
-		if (strcmp(things[i].name, name) == 0)
-			return close(fd), fail(EEXIST);
-	if (thing_count == MAX_THINGS || strlen(name) >= NAME_SIZE)
-		return close(fd), fail(ENFILE);
-	things[thing_count] = (struct thing){ .fd = fd };
-	strcpy(things[thing_count++].name, name);
-	return fd;
-}
-
 static int close_thing(char **arg)
 {
-	struct thing *thing = find(arg[0]);
-
-	if (!thing)
-		return -1;
-	int fd = thing->fd;
-	*thing = things[--thing_count];
-	return close(fd);
+	return thing_close(arg[0]);
 }
 
 static int dup_thing(char **arg)
 {
-	int fd = fd_of(arg[0]);
+	int fd = thing_fd(arg[0]);
 
-	return fd < 0 ? -1 : keep(arg[1], fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	return fd < 0 ? -1 : thing_keep(arg[1], fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 static int vm_create(char **arg)
 {
-	return keep(arg[0], vfio_vm_create());
+	return thing_keep(arg[0], vfio_vm_create());
 }
 
 static int vcpu_create(char **arg)
 {
-	int vm = fd_of(arg[0]);
+	int vm = thing_fd(arg[0]);
 
-	return vm < 0 ? -1 : keep(arg[1], vfio_vcpu_create(vm, strtoul(arg[2], NULL, 10)));
+	return vm < 0 ? -1 : thing_keep(arg[1], vfio_vcpu_create(vm, strtoul(arg[2], NULL, 10)));
 }
 
 // As whoever runs a vcpu does. The mapping keeps the VM when all descriptors are closed.
 static int vcpu_map(char **arg)
 {
-	int vcpu = fd_of(arg[0]);
+	int vcpu = thing_fd(arg[0]);
 
 	return vcpu < 0 || mmap(NULL, 4096, PROT_READ, MAP_SHARED, vcpu, 0) == MAP_FAILED ? -1 : 0;
 }
 
 static int kvmvfio_create(char **arg)
 {
-	int vm = fd_of(arg[0]);
+	int vm = thing_fd(arg[0]);
 
-	return vm < 0 ? -1 : keep(arg[1], vfio_kvm_create(vm));
+	return vm < 0 ? -1 : thing_keep(arg[1], vfio_kvm_create(vm));
 }
 
 static int kvmvfio_change(char **arg, uint64_t attribute)
 {
-	int kvmvfio = fd_of(arg[0]), group = fd_of(arg[1]);
+	int kvmvfio = thing_fd(arg[0]), group = thing_fd(arg[1]);
 
 	return kvmvfio < 0 || group < 0 ? -1 : vfio_kvm_change(kvmvfio, group, attribute);
 }
@@ -148,19 +96,19 @@ static int kvmvfio_del(char **arg)
 
 static int container_open(char **arg)
 {
-	return keep(arg[0], vfio_container_open());
+	return thing_keep(arg[0], vfio_container_open());
 }
 
 static int container_iommu(char **arg)
 {
-	int container = fd_of(arg[0]);
+	int container = thing_fd(arg[0]);
 
 	return container < 0 ? -1 : vfio_container_iommu(container);
 }
 
 static int container_map(char **arg)
 {
-	int container = fd_of(arg[0]);
+	int container = thing_fd(arg[0]);
 	uint64_t iova = strtoull(arg[1], NULL, 0), bytes = strtoull(arg[2], NULL, 0);
 
 	return container < 0 ? -1 : vfio_container_map(container, iova, bytes);
@@ -168,7 +116,7 @@ static int container_map(char **arg)
 
 static int container_loop(char **arg)
 {
-	int container = fd_of(arg[0]);
+	int container = thing_fd(arg[0]);
 	uint64_t bytes = strtoull(arg[1], NULL, 0);
 
 	return container < 0 ? -1 : vfio_container_loop(container, bytes, strtoul(arg[2], NULL, 0));
@@ -176,45 +124,45 @@ static int container_loop(char **arg)
 
 static int group_open(char **arg)
 {
-	return keep(arg[0], vfio_group_open(arg[1]));
+	return thing_keep(arg[0], vfio_group_open(arg[1]));
 }
 
 static int group_attach(char **arg)
 {
-	int group = fd_of(arg[0]), container = fd_of(arg[1]);
+	int group = thing_fd(arg[0]), container = thing_fd(arg[1]);
 
 	return group < 0 || container < 0 ? -1 : vfio_group_attach(group, container);
 }
 
 static int group_detach(char **arg)
 {
-	int group = fd_of(arg[0]);
+	int group = thing_fd(arg[0]);
 
 	return group < 0 ? -1 : vfio_group_detach(group);
 }
 
 static int device_open(char **arg)
 {
-	int group = fd_of(arg[1]);
+	int group = thing_fd(arg[1]);
 
-	return group < 0 ? -1 : keep(arg[0], vfio_device_open(group, arg[2]));
+	return group < 0 ? -1 : thing_keep(arg[0], vfio_device_open(group, arg[2]));
 }
 
 // The options follow the name, as QEMU passes a VF token.
 static int device_open_with(char **arg)
 {
-	int group = fd_of(arg[1]);
+	int group = thing_fd(arg[1]);
 	char name[LINE_SIZE];
 
 	snprintf(name, sizeof(name), "%s %s", arg[2], arg[3]);
-	return group < 0 ? -1 : keep(arg[0], vfio_device_open(group, name));
+	return group < 0 ? -1 : thing_keep(arg[0], vfio_device_open(group, name));
 }
 
 // Maps the first region of the device. The mapping stays when its descriptor is closed, until the
 // process ends.
 static int device_map(char **arg)
 {
-	int device = fd_of(arg[0]);
+	int device = thing_fd(arg[0]);
 	struct vfio_region_info region = {
 		.argsz = sizeof(region),
 		.index = VFIO_PCI_BAR0_REGION_INDEX,
@@ -233,7 +181,7 @@ static int fork_start(char **arg)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -1;
-	if (keep(arg[0], ends[1]) < 0)
+	if (thing_keep(arg[0], ends[1]) < 0)
 		return close(ends[0]), -1;
 	pid_t child = fork();
 	if (child == 0) {
@@ -242,13 +190,13 @@ static int fork_start(char **arg)
 		_exit(read(ends[0], &byte, 1) < 0);
 	}
 	close(ends[0]);
-	find(arg[0])->child = child;
+	thing_find(arg[0])->child = child;
 	return child;
 }
 
 static int fork_end(char **arg)
 {
-	struct thing *fork = find(arg[0]);
+	struct thing *fork = thing_find(arg[0]);
 
 	if (!fork || fork->child <= 0)
 		return fail(ECHILD);
@@ -259,21 +207,21 @@ static int fork_end(char **arg)
 
 static int open_inbox(char **arg)
 {
-	return keep(arg[0], inbox_open(arg[0]));
+	return thing_keep(arg[0], inbox_open(arg[0]));
 }
 
 static int send_thing(char **arg)
 {
-	int fd = fd_of(arg[0]);
+	int fd = thing_fd(arg[0]);
 
 	return fd < 0 ? -1 : inbox_send(arg[1], fd);
 }
 
 static int receive_thing(char **arg)
 {
-	int inbox = fd_of(arg[0]);
+	int inbox = thing_fd(arg[0]);
 
-	return inbox < 0 ? -1 : keep(arg[1], inbox_receive(inbox));
+	return inbox < 0 ? -1 : thing_keep(arg[1], inbox_receive(inbox));
 }
 
 static int write_file(char **arg)
@@ -291,9 +239,8 @@ static int write_file(char **arg)
 // Becomes another program, which has all descriptors and knows none by name.
 static int exec_as(char **arg)
 {
-	for (size_t i = 0; i < thing_count; i++)
-		if (fcntl(things[i].fd, F_SETFD, 0) < 0)
-			return -1;
+	if (things_survive_exec() < 0)
+		return -1;
 	puts("ok 0");
 	return execl("/proc/self/exe", "vmm", "--comm", arg[0], NULL);
 }
@@ -403,8 +350,8 @@ static const struct command {
 	{ "vcpu create VM VCPU INDEX", vcpu_create },
 	{ "vcpu map VCPU", vcpu_map },
 	{ "kvmvfio create VM KVMVFIO", kvmvfio_create },
-	{ "kvmvfio add KVMVFIO GROUP", kvmvfio_add },
-	{ "kvmvfio del KVMVFIO GROUP", kvmvfio_del },
+	{ "kvmvfio add KVMVFIO GROUP-OR-CDEV", kvmvfio_add },
+	{ "kvmvfio del KVMVFIO GROUP-OR-CDEV", kvmvfio_del },
 	{ "container open CONTAINER", container_open },
 	{ "container iommu CONTAINER", container_iommu },
 	{ "container map CONTAINER IOVA BYTES", container_map },
@@ -415,6 +362,13 @@ static const struct command {
 	{ "device open DEVICE GROUP UUID-OR-PCI", device_open },
 	{ "device open DEVICE GROUP UUID-OR-PCI OPTIONS", device_open_with },
 	{ "device map DEVICE", device_map },
+	{ "iommufd open IOMMUFD", vmm_iommufd_open },
+	{ "iommufd ioas IOMMUFD", vmm_iommufd_ioas },
+	{ "iommufd map IOMMUFD IOAS-ID IOVA BYTES", vmm_iommufd_map },
+	{ "cdev open CDEV UUID-OR-PCI", vmm_cdev_open },
+	{ "cdev bind CDEV IOMMUFD", vmm_cdev_bind },
+	{ "cdev attach CDEV IOAS-ID", vmm_cdev_attach },
+	{ "cdev detach CDEV", vmm_cdev_detach },
 	{ "close THING", close_thing },
 	{ "dup THING NEW", dup_thing },
 	{ "fork start FORK", fork_start },
