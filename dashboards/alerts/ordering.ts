@@ -52,7 +52,7 @@ const CRITICAL_VIOLATIONS: readonly Step[] = [
   },
   kernelLog(
     'What the kernel itself reported: refcount warnings, use after free, general protection faults.',
-    'refcount_t|KASAN|BUG:|WARNING:|general protection|vfio[-_:]|mdev',
+    'refcount_t|KASAN|BUG:|WARNING: .*CPU|general protection|vfio[-_:]|mdev',
   ),
 ];
 

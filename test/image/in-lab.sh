@@ -44,6 +44,9 @@ done
 docker healthcheck run vfioscope >/dev/null || wrong 'the agent is healthy' "$(docker logs vfioscope 2>&1)"
 ok 'the agent is healthy, by its own health check'
 
+! docker logs vfioscope 2>&1 | grep criticals.not_kept || wrong 'critical violations are kept'
+ok 'critical violations are kept over restarts'
+
 confined=$(ask "console.log(/^Seccomp:\\s+(\\d)/m.exec(require('fs').readFileSync('/proc/self/status', 'utf8'))[1])")
 [[ $confined == 2 ]] || wrong 'it runs under the default seccomp profile' "$confined"
 ok 'it runs under the default seccomp profile'
