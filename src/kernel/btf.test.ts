@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { BTF_KIND, BtfWriter } from '../../test/kit/btf-writer.ts';
 import { lacks } from '../../test/kit/needs.ts';
 import { cases } from '../../test/kit/random.ts';
 import { Btf } from './btf.ts';
@@ -8,87 +9,18 @@ import { ProbeObject } from './probe-object.ts';
 
 const skip = lacks('build', 'libbpf');
 
-const KIND = {
-  int: 1,
-  pointer: 2,
-  array: 3,
-  struct: 4,
-  enum: 6,
-  typedef: 8,
-  volatile: 9,
-  const: 10,
-};
-const HEADER = 24;
-
-/** Writes BTF as a compiler would: types are numbered from 1 in the order in which they are added. */
-class Writer {
-  readonly #words: number[] = [];
-  #strings = '\0';
-  #types = 0;
-
-  type(kind: number, name: string, sizeOrType: number, length = 0, data: number[] = []): number {
-    this.#words.push(this.#string(name), (kind << 24) | length, sizeOrType, ...data);
-    return ++this.#types;
-  }
-
-  int(name: string, size: number): number {
-    return this.type(KIND.int, name, size, 0, [size * 8]);
-  }
-
-  array(element: number, count: number): number {
-    return this.type(KIND.array, '', 0, 0, [element, element, count]);
-  }
-
-  /** @param members [name, type, byte offset] */
-  struct(
-    name: string,
-    size: number,
-    members: readonly (readonly [string, number, number])[],
-  ): number {
-    const data = members.flatMap(([member, type, at]) => [this.#string(member), type, at * 8]);
-    return this.type(KIND.struct, name, size, members.length, data);
-  }
-
-  enum(name: string, members: Readonly<Record<string, number>>): number {
-    const entries = Object.entries(members);
-    const data = entries.flatMap(([member, value]) => [this.#string(member), value]);
-    return this.type(KIND.enum, name, 4, entries.length, data);
-  }
-
-  bytes(): Uint8Array {
-    const strings = Buffer.from(this.#strings);
-    const bytes = new Uint8Array(HEADER + this.#words.length * 4 + strings.length);
-    const view = new DataView(bytes.buffer);
-    view.setUint16(0, 0xeb9f, true);
-    view.setUint8(2, 1);
-    const header = [HEADER, 0, this.#words.length * 4, this.#words.length * 4, strings.length];
-    for (const [i, word] of [...header, ...this.#words].entries()) {
-      view.setInt32(4 + i * 4, word | 0, true);
-    }
-    bytes.set(strings, HEADER + this.#words.length * 4);
-    return bytes;
-  }
-
-  #string(text: string): number {
-    if (text === '') return 0;
-    const at = this.#strings.length;
-    this.#strings += `${text}\0`;
-    return at;
-  }
-}
-
 function sample(): Uint8Array {
-  const writer = new Writer();
+  const writer = new BtfWriter();
   const u8 = writer.int('unsigned char', 1);
   const u32 = writer.int('unsigned int', 4);
-  const qualified = writer.type(KIND.const, '', writer.type(KIND.volatile, '', u32));
-  const typedef = writer.type(KIND.typedef, '__u32', qualified);
-  const pointer = writer.type(KIND.pointer, '', u8);
+  const qualified = writer.type(BTF_KIND.const, '', writer.type(BTF_KIND.volatile, '', u32));
+  const typedef = writer.type(BTF_KIND.typedef, '__u32', qualified);
+  const pointer = writer.type(BTF_KIND.pointer, '', u8);
   const inner = writer.struct('inner', 8, [
     ['a', typedef, 0],
     ['b', u32, 4],
   ]);
-  const innerAlias = writer.type(KIND.typedef, 'inner_t', inner);
+  const innerAlias = writer.type(BTF_KIND.typedef, 'inner_t', inner);
   const grid = writer.array(writer.array(typedef, 3), 2);
   writer.struct('outer', 72, [
     ['first', u8, 0],
@@ -202,15 +134,15 @@ describe('Btf', () => {
   });
 
   it('does not follow a typedef of itself for ever', () => {
-    const writer = new Writer();
-    const first = writer.type(KIND.typedef, 'a', 2);
-    writer.type(KIND.typedef, 'b', first);
+    const writer = new BtfWriter();
+    const first = writer.type(BTF_KIND.typedef, 'a', 2);
+    writer.type(BTF_KIND.typedef, 'b', first);
     writer.struct('loop', 4, [['x', first, 0]]);
     assert.throws(() => new Btf(writer.bytes()).struct('loop'), /^Error: .*BTF/);
   });
 
   it('does not unfold a struct or an array that contains itself', () => {
-    const writer = new Writer();
+    const writer = new BtfWriter();
     writer.struct('loop', 8, [['self', 1, 0]]);
     const array = writer.array(2, 4);
     writer.struct('deep', 8, [['x', array, 0]]);
@@ -232,10 +164,62 @@ describe('Btf', () => {
     assert.equal(btf.struct('no_such_struct'), undefined);
     object.close();
   });
+
+  it('finds functions, and fields through unions and anonymous members', () => {
+    const writer = new BtfWriter();
+    const u32 = writer.int('unsigned int', 4);
+    const kprobe = writer.struct('', 8, [
+      ['addr', u32, 0],
+      ['missed', u32, 4],
+    ]);
+    const event = writer.struct('', 12, [
+      ['type', u32, 0],
+      ['', writer.union(8, [['kprobe', kprobe, 0]]), 4],
+    ]);
+    writer.struct('info', 12, [['', writer.union(12, [['event', event, 0]]), 0]]);
+    writer.type(BTF_KIND.function, 'open', 0);
+    const btf = new Btf(writer.bytes());
+    const has = (path: string) => btf.hasField('info', path);
+    assert.deepEqual(
+      [has('event.kprobe.missed'), has('event.kprobe.other'), has('event.addr'), has('missed')],
+      [true, false, false, false],
+    );
+    assert.equal(btf.hasField('other', 'event'), undefined);
+    assert.deepEqual([btf.hasFunction('open'), btf.hasFunction('info')], [true, false]);
+    assert.deepEqual([btf.hasStruct('info'), btf.hasStruct('open')], [true, false]);
+  });
+
+  it('of a module adds to that of the kernel', () => {
+    const kernel = new BtfWriter();
+    const u32 = kernel.int('unsigned int', 4);
+    const device = kernel.struct('device', 4, [['id', u32, 0]]);
+    const module = new BtfWriter(kernel);
+    const own = module.int('own', 8);
+    module.struct('vfio_device', 12, [
+      ['dev', device, 0],
+      ['kvm', own, 4],
+    ]);
+    const btf = new Btf(module.bytes(), new Btf(kernel.bytes()));
+    assert.deepEqual(
+      ['dev.id', 'kvm', 'id'].map((path) => btf.hasField('vfio_device', path)),
+      [true, true, false],
+    );
+    assert.equal(btf.hasField('device', 'id'), true, 'a struct of the kernel');
+    assert.deepEqual(
+      btf.struct('vfio_device')?.fields.map(({ name, offset, size }) => [name, offset, size]),
+      [
+        ['id', 0, 4],
+        ['kvm', 4, 8],
+      ],
+    );
+  });
 });
 
 function readAll(bytes: Uint8Array): void {
   const btf = new Btf(bytes);
-  for (const name of ['outer', 'inner']) btf.struct(name);
+  for (const name of ['outer', 'inner']) {
+    btf.struct(name);
+    btf.hasField(name, 'a');
+  }
   btf.enum('colour');
 }

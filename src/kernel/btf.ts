@@ -1,6 +1,6 @@
 /**
  * Reads BTF, the kernel's compact type description, far enough to lay out a
- * struct and list an enum. Format: Documentation/bpf/btf.rst.
+ * struct, list an enum and find a function. Format: Documentation/bpf/btf.rst.
  */
 import type { Field } from '../events/wire-description.ts';
 
@@ -33,6 +33,8 @@ const KIND = {
 } as const;
 
 interface BtfType {
+  /** Whose bytes describe it. */
+  readonly of: Btf;
   readonly kind: number;
   readonly length: number;
   /** Bytes for sized kinds, the id of another type for modifiers. */
@@ -52,11 +54,23 @@ export class Btf {
   readonly #view: DataView;
   readonly #strings: number;
   readonly #stringsEnd: number;
-  /** Where each type is, by its id; 0 is void. Few are ever looked at. */
-  readonly #types: number[] = [0];
+  readonly #base: Btf | undefined;
+  /** The id of the first type, and the offset of the first name, that are not of the base. */
+  readonly #firstType: number;
+  readonly #firstString: number;
+  /** Where each type is, from the first id on; 0 is void. Few are ever looked at. */
+  readonly #types: number[] = [];
 
-  /** @param bytes raw BTF as in an ELF `.BTF` section, little endian @throws if they are not BTF, or damaged */
-  constructor(bytes: Uint8Array) {
+  /**
+   * @param bytes raw BTF as in an ELF `.BTF` section, little endian
+   * @param base what the BTF of a module adds to: that of vmlinux
+   * @throws if they are not BTF, or damaged
+   */
+  constructor(bytes: Uint8Array, base?: Btf) {
+    this.#base = base;
+    this.#firstType = base ? base.#firstType + base.#types.length : 0;
+    this.#firstString = base ? base.#firstString + base.#stringsEnd - base.#strings : 0;
+    if (!base) this.#types.push(0);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const view = this.#view;
     if (bytes.byteLength < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) {
@@ -101,22 +115,63 @@ export class Btf {
     return members;
   }
 
+  hasStruct(name: string): boolean {
+    return this.#find(KIND.struct, name) !== undefined;
+  }
+
+  hasFunction(name: string): boolean {
+    return this.#find(KIND.function, name) !== undefined;
+  }
+
+  /**
+   * Whether `struct name` has a field; undefined when this BTF has no such struct.
+   * @param path names of fields, separated by dots; those of anonymous members count as the struct's own
+   */
+  hasField(name: string, path: string): boolean | undefined {
+    let type = this.#find(KIND.struct, name);
+    const base = this.#base;
+    if (!type && base) type = base.#find(KIND.struct, name);
+    if (!type) return undefined;
+    for (const field of path.split('.')) {
+      type = type.of.#member(type, field);
+      if (!type) return false;
+    }
+    return true;
+  }
+
+  /** The type of a field of a struct or union of this BTF. */
+  #member({ kind, length, data }: BtfType, wanted: string, depth = 0): BtfType | undefined {
+    checkDepth(depth);
+    if (kind !== KIND.struct && kind !== KIND.union) return undefined;
+    for (let at = data; at < data + length * 12; at += 12) {
+      const name = this.#string(this.#view.getUint32(at, true));
+      const type = this.#resolve(this.#view.getUint32(at + 4, true));
+      if (name === wanted) return type;
+      const inner = name === '' && type ? type.of.#member(type, wanted, depth + 1) : undefined;
+      if (inner) return inner;
+    }
+    return undefined;
+  }
+
   #find(kind: number, name: string): BtfType | undefined {
-    const id = this.#types.findIndex(
+    const index = this.#types.findIndex(
       (at) =>
         at !== 0 &&
         kindOf(this.#view.getUint32(at + 4, true)) === kind &&
         this.#isNamed(this.#view.getUint32(at, true), name),
     );
-    return this.#type(id);
+    return index < 0 ? undefined : this.#type(this.#firstType + index);
   }
 
   /** @returns undefined for void, and for an id that there is not */
   #type(id: number): BtfType | undefined {
-    const at = this.#types[id];
+    const base = this.#base;
+    if (base && id < this.#firstType) return base.#type(id);
+    const at = this.#types[id - this.#firstType];
     if (!at) return undefined;
     const info = this.#view.getUint32(at + 4, true);
     return {
+      of: this,
       kind: kindOf(info),
       length: lengthOf(info),
       sizeOrType: this.#view.getUint32(at + 8, true),
@@ -131,13 +186,13 @@ export class Btf {
       const name = this.#string(this.#view.getUint32(at, true));
       const offset = base + (this.#view.getUint32(at + 8, true) & 0xffffff) / 8;
       const member = this.#resolve(this.#view.getUint32(at + 4, true));
-      if (member?.kind === KIND.struct) this.#flatten(member, offset, into, depth + 1);
+      if (member?.kind === KIND.struct) member.of.#flatten(member, offset, into, depth + 1);
       else into.push({ name, offset, size: this.#size(member), signed: this.#isSigned(member) });
     }
   }
 
   #isSigned(type: BtfType | undefined): boolean {
-    return type?.kind === KIND.int && (this.#view.getUint32(type.data, true) & INT_SIGNED) !== 0;
+    return type?.kind === KIND.int && (type.of.#view.getUint32(type.data, true) & INT_SIGNED) !== 0;
   }
 
   /** Follows typedefs and qualifiers to the type that has a size. */
@@ -145,7 +200,7 @@ export class Btf {
     let type = this.#type(id);
     for (let depth = 0; type && isModifier(type.kind); depth++) {
       checkDepth(depth);
-      type = this.#type(type.sizeOrType);
+      type = type.of.#type(type.sizeOrType);
     }
     return type;
   }
@@ -155,12 +210,15 @@ export class Btf {
     if (!type) return 0;
     if (type.kind === KIND.pointer) return 8;
     if (type.kind !== KIND.array) return type.sizeOrType;
-    const element = this.#resolve(this.#view.getUint32(type.data, true));
-    return this.#size(element, depth + 1) * this.#view.getUint32(type.data + 8, true);
+    const view = type.of.#view;
+    const element = type.of.#resolve(view.getUint32(type.data, true));
+    return this.#size(element, depth + 1) * view.getUint32(type.data + 8, true);
   }
 
   /** @param name of ASCII characters */
   #isNamed(offset: number, name: string): boolean {
+    const base = this.#base;
+    if (base && offset < this.#firstString) return base.#isNamed(offset, name);
     const start = this.#start(offset);
     for (let i = 0; i < name.length; i++) {
       if (this.#view.getUint8(start + i) !== name.charCodeAt(i)) return false;
@@ -169,12 +227,14 @@ export class Btf {
   }
 
   #start(offset: number): number {
-    const start = this.#strings + offset;
+    const start = this.#strings + offset - this.#firstString;
     if (start >= this.#stringsEnd) throw damaged('a name lies outside');
     return start;
   }
 
   #string(offset: number): string {
+    const base = this.#base;
+    if (base && offset < this.#firstString) return base.#string(offset);
     const start = this.#start(offset);
     let end = start;
     while (this.#view.getUint8(end) !== 0) end++;
