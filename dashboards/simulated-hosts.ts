@@ -5,6 +5,7 @@
 
 import { VmIdentities } from '../src/engine/vm-identities.ts';
 import type { Host, VmIdentity } from '../src/events/host.ts';
+import { LINUX_6_12 } from '../src/scenario/kernels.ts';
 import type { Scenario } from '../src/scenario/scenario.ts';
 import type { Actor, Opening, ScenarioParent } from '../src/scenario/types.ts';
 import type { MetricsSource } from '../src/telemetry/metrics/source.ts';
@@ -179,7 +180,7 @@ function release(scenario: Scenario, opening: Opening): void {
 function served(options: MeasuredOptions = {}): Served {
   const booted = Date.now() / 1000 - SCENARIO_BEGIN - ELAPSED_AT_START;
   const host: Host = {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => runner.scenario.kvmPids,
     availableInstances: () => new Map([['gpu0-1', 3]]),
     identifyVm: async ({ task }) => GUESTS[`${task?.pid}`] ?? { commandLine: 'exited' },

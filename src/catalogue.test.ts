@@ -133,7 +133,7 @@ for (const rule of RULES) {
       // What these stand in ends the sentence.
       const because = rule.kernels?.because ?? 'it can happen everywhere';
       for (const text of [rule.title, rule.references, because]) assert.match(text, /\S.*[^.\s]$/);
-      assert.ok(!rule.kernels || rule.kernels.from || rule.kernels.before, 'kernels exclude none');
+      assert.ok(!rule.kernels || Object.keys(rule.kernels.where).length > 0);
     });
 
     it('names in its examples only existing rules', () => {

@@ -130,7 +130,7 @@ export const PROBLEM_CODES = {
       'Mount one (`mount -t bpf bpf /sys/fs/bpf`), or set another directory (`pin.directory`).',
   },
   'pin.unsupported-kernel': {
-    cause: 'The kernel is older than 5.15 and detaches a kprobe when its agent exits.',
+    cause: 'The kernel (before Linux 5.15) detaches a kprobe when its agent exits.',
     remedy: 'Run without `--pin`.',
   },
   'recording.cannot-create': {

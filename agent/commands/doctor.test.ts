@@ -3,12 +3,14 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { isPossible, pointsNeeded, type Rule } from '../../src/engine/rule.ts';
 import type { PointStatus } from '../../src/events/source.ts';
+import { NO_TRAITS, TRAIT_NAMES, TRAITS } from '../../src/events/traits.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
+import { LINUX_6_1, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { SOUND } from '../../test/kit/simple-rules.ts';
-import { ruleStates } from '../runtime/rule-options.ts';
+import { ruleStates, whyInactive } from '../runtime/rule-options.ts';
 import { type DoctorReport, render } from './doctor.ts';
 
-const KERNEL = [6, 12] as const;
+const KERNEL = LINUX_6_12;
 
 type Changes = Readonly<Record<string, Partial<PointStatus>>>;
 
@@ -35,6 +37,10 @@ function report(changes: Partial<DoctorReport> = {}): DoctorReport {
     problem: undefined,
     points: statuses,
     rules: ruleStates(statuses, KERNEL),
+    traits: TRAIT_NAMES.map((name) => ({
+      ...{ name, statement: TRAITS[name].statement, value: KERNEL[name] },
+      evidence: 'vfio has the symbol vfio_df_open',
+    })),
     modules: [],
     remediation: [],
     ...changes,
@@ -51,7 +57,11 @@ function marks(text: string): string[][] {
 }
 
 describe('the states of rules', () => {
-  const old: Rule = { ...SOUND, id: 'old', kernels: { before: [6, 2], because: 'it was fixed' } };
+  const old: Rule = {
+    ...SOUND,
+    id: 'old',
+    kernels: { where: { coreHoldsVm: false }, because: 'it was fixed' },
+  };
 
   it('show that a violation cannot happen on the kernel, whatever is watched', () => {
     for (const watched of [points(), []]) {
@@ -61,8 +71,25 @@ describe('the states of rules', () => {
   });
 
   it('are active on a kernel where it can happen', () => {
-    const [state] = ruleStates(points(), [6, 1], [old]);
+    const [state] = ruleStates(points(), LINUX_6_1, [old]);
     assert.deepEqual([state.active, state.impossible], [true, undefined]);
+  });
+
+  it('say what has to be known of the kernel and is not', () => {
+    const needing: Rule = { ...SOUND, id: 'needing', traits: ['opensDuringRemoval'] };
+    for (const rule of [old, needing]) {
+      const [state] = ruleStates(points(), NO_TRAITS, [rule]);
+      assert.deepEqual(
+        [state.active, state.impossible, state.unknown.length],
+        [false, undefined, 1],
+      );
+      assert.match(whyInactive(state), /^it is not known whether (the core|a device) \w+/);
+    }
+    const [known] = ruleStates(points(), LINUX_6_1, [needing]);
+    assert.deepEqual([known.active, known.unknown], [true, []]);
+    // A module that is not loaded is the reason for both.
+    const [unloaded] = ruleStates([], NO_TRAITS, [{ ...needing, needs: ['vfio.init'] }]);
+    assert.equal(whyInactive(unloaded), 'needs vfio.init');
   });
 });
 
@@ -74,7 +101,7 @@ describe('the report when everything works', () => {
       marks(text).filter(([mark]) => mark !== 'ok'),
       [],
     );
-    assert.equal(marks(text).length, 6 + PROBE_TABLE.length + RULES.length);
+    assert.equal(marks(text).length, 6 + PROBE_TABLE.length + RULES.length + TRAIT_NAMES.length);
   });
 
   it('says so at its end, and gives no remediation', () => {

@@ -2,21 +2,18 @@
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
-import {
-  effectiveCapabilities,
-  kernelVersion,
-  lockdownMode,
-  preflightFailures,
-} from '../../src/kernel/host.ts';
+import { type DerivedTrait, deriveTraits, valuesOf } from '../../src/events/traits.ts';
+import { effectiveCapabilities, lockdownMode, preflightFailures } from '../../src/kernel/host.ts';
 import { openKernelLog } from '../../src/kernel/kernel-log.ts';
 import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
+import { RunningKernel } from '../../src/kernel/traits.ts';
 import { type Problem, problemData, UserProblem } from '../../src/problem.ts';
 import { PIN_DIRECTORY } from '../config/schema.ts';
 import { explainFailure } from '../runtime/preflight.ts';
-import { type RuleState, ruleStates } from '../runtime/rule-options.ts';
+import { type RuleState, ruleStates, whyInactive } from '../runtime/rule-options.ts';
 
 /** 0: everything works. 1: some points or rules do not work. 2: nothing can work. */
 export type DoctorExit = 0 | 1 | 2;
@@ -34,6 +31,8 @@ export interface DoctorReport {
   readonly problem: Problem | undefined;
   readonly points: readonly PointStatus[];
   readonly rules: readonly RuleState[];
+  /** What the kernel does that others do not, and what shows it. */
+  readonly traits: readonly DerivedTrait[];
   /** Loaded modules of mdev, VFIO and KVM, and what holds them. */
   readonly modules: readonly KernelModule[];
   readonly remediation: readonly string[];
@@ -55,6 +54,7 @@ export function examine(
     lockdown: lockdownMode(),
     capabilities: [...effectiveCapabilities()],
     kernelLogProblem: kernelLogProblem(),
+    traits: deriveTraits(new RunningKernel(attach.moduleBtf)),
   };
   const [failure] = preflightFailures();
   if (failure) return { ...facts, ...nothingWorks(failure), libbpf: libbpfVersion() };
@@ -67,7 +67,7 @@ export function examine(
     const points = probes.statuses();
     const { snapshotFiles } = probes;
     probes.close();
-    const rules = ruleStates(points, kernelVersion());
+    const rules = ruleStates(points, valuesOf(facts.traits));
     const working = rules.every(({ active, impossible }) => active || impossible);
     const exit = working && allAttached(points) ? 0 : 1;
     const remediation = [
@@ -78,7 +78,8 @@ export function examine(
     ];
     const modules = readKernelModules().filter(({ loaded }) => loaded);
     const libbpf = libbpfVersion();
-    return { ...facts, exit, libbpf, problem: undefined, points, rules, modules, remediation };
+    const found = { points, rules, modules, remediation };
+    return { ...facts, exit, libbpf, problem: undefined, ...found };
   } catch (error) {
     const explained = explainFailure(error);
     if (!(explained instanceof UserProblem)) throw explained;
@@ -179,12 +180,16 @@ export function render(report: DoctorReport): string {
     lines.push(line(ok, point.point, `${detail}`, 26));
   }
   if (report.rules.length > 0) lines.push('', 'rules');
-  for (const { id, active, missing, impossible } of report.rules) {
-    const reason = impossible
-      ? `cannot happen on this kernel: ${impossible}`
-      : `needs ${missing.join(', ')}`;
+  for (const rule of report.rules) {
+    const { id, active, impossible } = rule;
+    const reason = impossible ? `cannot happen on this kernel: ${impossible}` : whyInactive(rule);
     const ok = active || impossible !== undefined;
     lines.push(line(ok, id, active ? 'active' : `inactive, ${reason}`, 26));
+  }
+  if (report.traits.length > 0) lines.push('', 'traits of this kernel');
+  for (const { name, statement, value, evidence } of report.traits) {
+    const detail = value === undefined ? `not known: ${evidence}` : `${statement} (${evidence})`;
+    lines.push(line(value !== undefined, name, detail, 26));
   }
   if (report.modules.length > 0) lines.push('', 'modules (vfioscope holds none of them)');
   for (const module of report.modules) {

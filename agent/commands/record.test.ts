@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it, mock } from 'node:test';
 import type { SourceListener } from '../../src/events/source.ts';
 import { UserProblem } from '../../src/problem.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import { POINTS, played, playTo, scratch } from '../../test/kit/recorded.ts';
 import { output } from './output.ts';
@@ -23,6 +24,7 @@ function shortScenario(scenario = new Scenario()): Scenario {
 class ShortSource implements Source {
   /** How it was stopped, call by call. */
   readonly ends: string[] = [];
+  readonly traits = { values: { ...LINUX_6_12, namesAreIndexed: undefined } };
   readonly #after: () => void;
 
   constructor(after: () => void) {

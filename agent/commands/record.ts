@@ -3,6 +3,7 @@ import { arch, release } from 'node:os';
 import { type Header, RECORDED_WIRE } from '../../src/capture/format.ts';
 import { Recorder } from '../../src/capture/recorder.ts';
 import { isWatched, type PointStatus, type SourceListener } from '../../src/events/source.ts';
+import type { Traits } from '../../src/events/traits.ts';
 import { bootId, bootTime, wallOffset } from '../../src/kernel/os.ts';
 import { plain } from '../../src/plain.ts';
 import { UserProblem } from '../../src/problem.ts';
@@ -24,6 +25,7 @@ export interface RecordOptions {
 /** A source of records that is started and stopped. */
 export interface Source {
   points(): readonly PointStatus[];
+  readonly traits: { readonly values: Traits };
   start(listener: SourceListener): void;
   stop(): Promise<void>;
   close(): void;
@@ -71,7 +73,7 @@ export async function record(options: RecordOptions, open: () => Source): Promis
   const source = open();
   let recorder: Recorder;
   try {
-    const header = describe(source.points(), ringBytes);
+    const header = describe(source, ringBytes);
     recorder = new Recorder({ path: file, header, overwrite: force });
   } catch (error) {
     source.close();
@@ -99,14 +101,16 @@ export async function record(options: RecordOptions, open: () => Source): Promis
   throw recorder.problem;
 }
 
-function describe(points: readonly PointStatus[], ringBytes: number): Header {
+function describe(source: Source, ringBytes: number): Header {
   const boot = bootTime();
   return {
     ...{ agent: VERSION, kernel: release(), arch: arch(), bootId: bootId() },
     clock: { boot, wall: boot + wallOffset() },
     startedAt: boot,
     ringBytes,
-    points: [...points],
+    points: [...source.points()],
+    // JSON leaves out what is not known.
+    traits: { ...source.traits.values } as Required<Header>['traits'],
     wire: RECORDED_WIRE,
   };
 }

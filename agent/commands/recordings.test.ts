@@ -29,7 +29,7 @@ interface Truth {
 async function play(kernel: string) {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
-  const host = hostOf(header.kernel);
+  const host = hostOf(header, () => playback.coverage.points);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const illegal: string[] = [];
   const sink: Sink = {

@@ -21,6 +21,7 @@ import { problemData } from '../../src/problem.ts';
 import { SECOND } from '../../src/units.ts';
 import type { Pipeline } from '../runtime/pipeline.ts';
 import type { Playback } from '../runtime/playback.ts';
+import { whyInactive } from '../runtime/rule-options.ts';
 
 export interface Replayed {
   readonly file: string;
@@ -198,16 +199,17 @@ function losses({ pipeline }: Replayed): string[] {
 /** Points that were not watched, and the rules that may have missed something because of it. */
 function blindSpots({ playback, pipeline }: Replayed): string[] {
   const unwatched = playback.coverage.unwatched(playback.now);
-  if (unwatched.length === 0) return ['', 'every point was watched all the time'];
   const lines = unwatched.map(
     ({ point, reason, lasted }) => `  ${point.padEnd(26)} for ${seconds(lasted)}: ${reason}`,
   );
   const rules = pipeline
     .ruleStates(alwaysWatched(playback))
     .filter(({ active, impossible }) => !active && impossible === undefined)
-    .map(({ id, missing }) => `  ${id.padEnd(26)} needs ${missing.join(', ')}`);
+    .map((rule) => `  ${rule.id.padEnd(26)} ${whyInactive(rule)}`);
   return [
-    ...['', 'points that were not watched all the time', ...lines],
+    ...(lines.length > 0
+      ? ['', 'points that were not watched all the time', ...lines]
+      : ['', 'every point was watched all the time']),
     ...(rules.length > 0 ? ['', 'rules that may have missed something', ...rules] : []),
   ];
 }

@@ -9,6 +9,7 @@ import { EventCursor } from '../../src/events/cursor.ts';
 import { encodeRecord } from '../../src/events/encoder.ts';
 import { POINT } from '../../src/events/wire.gen.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { SECOND } from '../../src/units.ts';
 import { HEADER, recorderOf, recordScenario, START, scratch } from '../../test/kit/recorded.ts';
@@ -179,7 +180,7 @@ describe('a replay as JSON', () => {
     assert.deepEqual([device.id, others.length], [UUID, 0]);
     assert.equal(device.timeline.events[0].text, 'mdev.create begin');
     assert.match(device.timeline.events[0].at, /^2025-11-13T02:13:20/);
-    const impossible = RULES.filter((rule) => !isPossible(rule, [6, 12]));
+    const impossible = RULES.filter((rule) => !isPossible(rule, LINUX_6_12));
     assert.equal(rules.length, RULES.length);
     assert.deepEqual(
       rules.filter(({ active }) => !active).map(({ id }) => id),
@@ -200,8 +201,8 @@ describe('a replay', () => {
   for (const { id, examples } of RULES) {
     it(`finds what a live agent finds: ${id}`, async () => {
       for (const { title, run: steps } of [...examples.fires, ...examples.doesNotFire]) {
-        const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
-        const rules = RULES.filter((rule) => isPossible(rule, host.kernel));
+        const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
+        const rules = RULES.filter((rule) => isPossible(rule, host.traits));
         const live = new ScenarioRunner({ rules, host });
         live.run(steps);
         recordScenario(file, steps, { points: ALL_POINTS });

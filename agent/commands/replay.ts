@@ -1,12 +1,15 @@
 /** `vfioscope replay`: runs a recording through the same pipeline as a live agent. */
 import { setTimeout as later } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import type { Header } from '../../src/capture/format.ts';
 import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
+import { recordedTraits } from '../../src/capture/traits.ts';
 import type { Rule } from '../../src/engine/rule.ts';
 import { runOf } from '../../src/engine/run.ts';
 import type { Sink } from '../../src/engine/sink.ts';
-import { type Host, kernelVersionOf } from '../../src/events/host.ts';
+import type { Host } from '../../src/events/host.ts';
+import type { PointStatus } from '../../src/events/source.ts';
 import { problemText } from '../../src/problem.ts';
 import { loadConfig } from '../config/load.ts';
 import { IngestState } from '../runtime/ingest-state.ts';
@@ -37,7 +40,7 @@ export async function replay({ file, config, json, realtime }: ReplayOptions): P
   try {
     const player = new Player(reader);
     const { header } = reader;
-    const host = hostOf(header.kernel);
+    const host = hostOf(header, () => playback.coverage.points);
     const state = new IngestState({
       bootId: header.bootId,
       endedObjects: settings.retention.ended,
@@ -79,9 +82,23 @@ function reportRuleError({ id }: Rule, error: unknown): void {
   );
 }
 
-/** The host of a recording: its processes are gone, so their files cannot be asked for. */
-export function hostOf(kernel: string): Host {
-  return { kernel: kernelVersionOf(kernel), pidsWithKvmFiles: () => undefined };
+/**
+ * The host of a recording: its processes are gone, so their files cannot be asked for.
+ * @param points those that are watched at the time that is played
+ */
+export function hostOf(header: Pick<Header, 'traits'>, points: () => readonly PointStatus[]): Host {
+  let from: readonly PointStatus[] = [];
+  let traits = recordedTraits(header, from);
+  return {
+    get traits() {
+      if (points() !== from) {
+        from = points();
+        traits = recordedTraits(header, from);
+      }
+      return traits;
+    },
+    pidsWithKvmFiles: () => undefined,
+  };
 }
 
 /** @param start ns on the recording's boot-time clock */

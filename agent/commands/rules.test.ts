@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { ruleStates } from '../runtime/rule-options.ts';
 import { listRulesOf, renderRules, ruleList } from './rules.ts';
 
@@ -15,7 +16,7 @@ function statesWithout(...missing: string[]) {
     point,
     state: missing.includes(point) ? ('failed' as const) : ('attached' as const),
   }));
-  return ruleStates(points, [6, 12]);
+  return ruleStates(points, LINUX_6_12);
 }
 
 /** The lines of the table as [id, rest]. */
@@ -28,7 +29,7 @@ function rows(text: string): string[][] {
 
 describe('vfioscope rules', () => {
   it('lists every rule, in the order of the catalogue', () => {
-    const text = renderRules(ruleList(KERNEL, statesWithout()));
+    const text = renderRules(ruleList(KERNEL, statesWithout(), []));
     assert.deepEqual(
       rows(text).map(([id]) => id),
       RULES.map(({ id }) => id),
@@ -42,7 +43,7 @@ describe('vfioscope rules', () => {
         point,
         state: point === 'kvm.put' ? ('detached' as const) : ('attached' as const),
       })),
-      [6, 12],
+      LINUX_6_12,
     );
     const answers: unknown[] = [{ points: [], rules: states }, { rules: [{ id: 'x' }] }];
     const server = createServer((_request, response) => {
@@ -66,7 +67,7 @@ describe('vfioscope rules', () => {
   });
 
   it('says of a rule that lacks a point which one', () => {
-    const list = ruleList(KERNEL, statesWithout('vfio.unregister'));
+    const list = ruleList(KERNEL, statesWithout('vfio.unregister'), []);
     const stall = list.rules.find(({ id }) => id === 'remove-stall');
     assert.deepEqual([stall?.state, stall?.why], ['inactive', 'needs vfio.unregister']);
     assert.match(
@@ -76,7 +77,7 @@ describe('vfioscope rules', () => {
   });
 
   it('counts them at its end', () => {
-    const list = ruleList(KERNEL, statesWithout());
+    const list = ruleList(KERNEL, statesWithout(), []);
     const active = list.rules.filter(({ state }) => state === 'active').length;
     assert.match(
       renderRules(list),
@@ -90,20 +91,23 @@ describe('vfioscope rules', () => {
         ? { point, state: 'inferred' as const, reason: 'the core keeps none' }
         : { point, state: 'attached' as const },
     );
-    const { rules } = ruleList(KERNEL, ruleStates(points, [6, 12]));
+    const { rules } = ruleList(KERNEL, ruleStates(points, LINUX_6_12), []);
     const pinned = rules.find(({ id }) => id === 'vm-pinned-by-device');
     assert.deepEqual([pinned?.state, pinned?.why], ['impossible', 'the core keeps none']);
   });
 
   it('lists them also where nothing can be tried, and says why', () => {
-    const list = ruleList(KERNEL, [], {
+    const old = { name: 'driversAreNotified', statement: '', value: false, evidence: '' } as const;
+    const list = ruleList(KERNEL, [], [old], {
       code: 'host.missing-capabilities',
       message: 'this process lacks CAP_BPF',
       next: 'be root',
     });
     const text = renderRules(list);
     assert.equal(rows(text).length, RULES.length);
-    assert.equal(list.rules.find(({ id }) => id === 'remove-stall')?.state, 'unknown');
+    const stateOf = (wanted: string) => list.rules.find(({ id }) => id === wanted)?.state;
+    assert.equal(stateOf('remove-stall'), 'unknown');
+    assert.equal(stateOf('notifier-error-ignored'), 'impossible');
     assert.match(text, /\ncannot find out which rules are active: this process lacks CAP_BPF\n/);
     assert.match(text, /\n {2}what to do: be root\n/);
     assert.doesNotMatch(text, /\d active|undefined/);

@@ -3,9 +3,8 @@
 import { release } from 'node:os';
 import { RULES } from '../../src/catalogue.ts';
 import { isPossible, type Rule, type Severity } from '../../src/engine/rule.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
-import { kernelVersion } from '../../src/kernel/host.ts';
-import type { RuleState } from '../runtime/rule-options.ts';
+import { type DerivedTrait, type Traits, valuesOf } from '../../src/events/traits.ts';
+import { type RuleState, whyInactive } from '../runtime/rule-options.ts';
 import { type DoctorReport, examine } from './doctor.ts';
 import { rulesOfAgent } from './running-agent.ts';
 
@@ -30,27 +29,31 @@ export interface RuleList {
 
 /** Attaches the probes briefly, as doctor does, and lists for each rule what that means for it. */
 export function listRules(probeDirectory: string): RuleList {
-  const { kernel, problem, rules } = examine(probeDirectory);
-  return ruleList(kernel, rules, problem);
+  const { kernel, problem, rules, traits } = examine(probeDirectory);
+  return ruleList(kernel, rules, traits, problem);
 }
 
 /** The rules as a running agent has them. @throws {UserProblem} when none answers */
 export async function listRulesOf(url: string): Promise<RuleList> {
-  return ruleList(release(), await rulesOfAgent(url));
+  return ruleList(release(), await rulesOfAgent(url), []);
 }
 
-/** @param states of the rules that could be tried; the others are listed as unknown */
+/**
+ * @param states of the rules that could be tried; of the others only those are known that the traits exclude
+ * @param derived of the host, as far as they are known
+ */
 export function ruleList(
   kernel: string,
   states: readonly RuleState[],
+  derived: readonly DerivedTrait[],
   problem?: DoctorReport['problem'],
 ): RuleList {
   const byId = new Map(states.map((state) => [state.id, state]));
-  const version = kernelVersion(kernel);
+  const traits = valuesOf(derived);
   const rules = RULES.map((rule) => {
     const { id, title, severity, severityVaries } = rule;
     const varies = severityVaries === undefined ? {} : { severityVaries };
-    return { id, title, severity, ...varies, ...stateOf(rule, byId.get(id), version) };
+    return { id, title, severity, ...varies, ...stateOf(rule, byId.get(id), traits) };
   });
   return { kernel, ...(problem ? { problem } : {}), rules };
 }
@@ -58,19 +61,14 @@ export function ruleList(
 function stateOf(
   rule: Rule,
   found: RuleState | undefined,
-  kernel: KernelVersion,
+  traits: Traits,
 ): Pick<ListedRule, 'state' | 'why'> {
-  const impossible = isPossible(rule, kernel) ? found?.impossible : rule.kernels?.because;
+  const isExcluded = isPossible(rule, traits) === false;
+  const impossible = isExcluded ? rule.kernels?.because : found?.impossible;
   if (impossible !== undefined) return { state: 'impossible', why: impossible };
   if (!found) return { state: 'unknown' };
   if (found.active) return { state: 'active' };
   return { state: 'inactive', why: whyInactive(found) };
-}
-
-function whyInactive({ missing, detached }: RuleState): string {
-  const needs = `needs ${missing.join(', ')}`;
-  if (detached.length === 0) return needs;
-  return `${needs}; detached, because the cost was over the budget: ${detached.join(', ')}`;
 }
 
 const STATES: Readonly<Record<ListedRule['state'], string>> = {

@@ -2,6 +2,7 @@
 import { messageOf } from '../../src/errors.ts';
 import { UserProblem } from '../../src/problem.ts';
 import { faults, type Value } from '../../src/schema.ts';
+import type { RuleState } from '../runtime/rule-options.ts';
 
 /** How long an agent may take to answer, ms: it is asked when it has too much to do. */
 const PATIENCE_MS = 30_000;
@@ -21,6 +22,8 @@ const Answer = {
         properties: {
           ...{ id: Text, title: Text, missing: Texts, detached: Texts },
           active: { type: 'boolean' },
+          // An older agent knows no traits.
+          unknown: { ...Texts, optional: true },
           impossible: { type: 'string', optional: true },
         },
       },
@@ -33,7 +36,7 @@ const Answer = {
  * @param url of its HTTP server, such as http://127.0.0.1:10055
  * @throws {UserProblem} when no agent answers there
  */
-export async function rulesOfAgent(url: string): Promise<Value<typeof Answer>['rules']> {
+export async function rulesOfAgent(url: string): Promise<RuleState[]> {
   const problem = (what: string, cause?: unknown) =>
     new UserProblem(
       'agent.no-answer',
@@ -53,5 +56,6 @@ export async function rulesOfAgent(url: string): Promise<Value<typeof Answer>['r
   }
   const [fault] = faults(Answer, answer);
   if (fault) throw problem(`${fault.path.join('.')} ${fault.message}`);
-  return (answer as Value<typeof Answer>).rules;
+  const { rules } = answer as Value<typeof Answer>;
+  return rules.map(({ unknown = [], ...rule }) => ({ ...rule, unknown }));
 }

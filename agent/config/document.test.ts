@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { it } from 'node:test';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Schema } from '../../src/schema.ts';
 import { engineOptions } from '../runtime/rule-options.ts';
 import { loadConfig } from './load.ts';
@@ -34,7 +35,7 @@ it('settings of rules reach the rules, in ns and as sets', async () => {
     drivers_needing_kvm: ['mine'],
     drivers_one_device_per_vm: [],
   };
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const { thresholds, drivers } = engineOptions({ ...config, rules }, host);
   assert.equal(thresholds?.requestIgnored, 1.5e9);
   assert.deepEqual([...(drivers?.needKvm ?? [])], ['mine']);

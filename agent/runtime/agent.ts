@@ -74,6 +74,7 @@ export class Agent {
     const kernelLog = config.kernel_log.enabled ? this.#openKernelLog(state.world) : undefined;
     this.#kernelLog = kernelLog;
     const host = liveHost({
+      traits: () => source.traits.values,
       kernelLog: kernelLog?.log,
       readsCommandLine: config.vm.read_command_line,
     });

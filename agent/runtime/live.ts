@@ -17,6 +17,7 @@ import { bootTime, Waiter } from '../../src/kernel/os.ts';
 import type { PinReport } from '../../src/kernel/pins.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
 import { eachRecord, snapshot, snapshotBegins } from '../../src/kernel/snapshot.ts';
+import type { HostTraits } from '../../src/kernel/traits.ts';
 import type { Config } from '../config/schema.ts';
 import { VERSION } from '../version.ts';
 import type { BudgetSettings, Step } from './budget.ts';
@@ -96,6 +97,11 @@ export class LiveSource {
 
   points(): PointStatus[] {
     return this.#probes.statuses();
+  }
+
+  /** What the kernel does, as far as its modules are loaded. */
+  get traits(): HostTraits {
+    return this.#probes.traits;
   }
 
   /** Faster than points(), because the kernel is not asked for counts. */

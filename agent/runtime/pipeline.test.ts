@@ -7,6 +7,7 @@ import { encodeRecord } from '../../src/events/encoder.ts';
 import { POINT_NAMES } from '../../src/events/points.ts';
 import type { PointStatus } from '../../src/events/source.ts';
 import { POINT } from '../../src/events/wire.gen.ts';
+import { LINUX_6_1, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { SOUND } from '../../test/kit/simple-rules.ts';
 import { IngestState } from './ingest-state.ts';
 import { Pipeline, type PipelineOptions } from './pipeline.ts';
@@ -16,7 +17,7 @@ function pipelineOf(rules: PipelineOptions['rules'], sinks: readonly Sink[] = []
 }
 
 it('a record of an unknown point is counted as lost, and the next one is processed', () => {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const lost: string[] = [];
   const sink: Sink = { loss: (reason, count) => lost.push(`${count} ${reason}`) };
   const pipeline = pipelineOf({ rules: [], host }, [sink]);
@@ -34,14 +35,17 @@ it('a record of an unknown point is counted as lost, and the next one is process
 });
 
 it('a rule is not evaluated on a kernel on which its violation cannot happen', () => {
-  const kernels = { before: [6, 2], because: 'the core takes a reference' } as const;
+  const kernels = {
+    where: { coreHoldsVm: false },
+    because: 'the core takes a reference',
+  } as const;
   const rule: Rule = { ...SOUND, id: 'old', kernels };
-  for (const [kernel, active] of [
-    [[6, 1], true],
-    [[6, 2], false],
+  for (const [traits, active] of [
+    [LINUX_6_1, true],
+    [LINUX_6_12, false],
   ] as const) {
     let evaluated = 0;
-    const host = { kernel, pidsWithKvmFiles: () => undefined };
+    const host = { traits, pidsWithKvmFiles: () => undefined };
     const rules = [{ ...rule, onClock: () => evaluated++ }];
     const pipeline = pipelineOf({ rules, host });
     pipeline.watching([]);
@@ -53,7 +57,7 @@ it('a rule is not evaluated on a kernel on which its violation cannot happen', (
 });
 
 describe('points that the budget has detached', () => {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const rule: Rule = { ...SOUND, id: 'counts', basis: 'history', needs: ['kvm.put'] };
   const status = (state: PointStatus['state']): PointStatus[] => [
     { point: 'kvm.put', module: 'kvm', description: '', state, missed: 0, limited: false },
@@ -91,7 +95,7 @@ describe('points that the budget has detached', () => {
 });
 
 it('calls at points that are detached are not in flight for ever', () => {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const pipeline = pipelineOf({ rules: [], host });
   const { world } = pipeline.state;
   const begins = (point: number, seq: number) => {

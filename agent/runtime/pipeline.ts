@@ -2,7 +2,7 @@
 import { type EngineOptions, RuleEngine } from '../../src/engine/engine.ts';
 import type { Sink } from '../../src/engine/sink.ts';
 import type { EventCursor } from '../../src/events/cursor.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
+import type { Host } from '../../src/events/host.ts';
 import { pointName } from '../../src/events/points.ts';
 import type {
   BudgetReport,
@@ -32,7 +32,7 @@ export class Pipeline implements SourceListener {
   readonly #sinks: readonly Sink[];
   /** Those that take events. */
   readonly #eventSinks: readonly Required<Pick<Sink, 'event'>>[];
-  readonly #kernel: KernelVersion;
+  readonly #host: Host;
   /** Rules that miss points that the budget has detached. */
   #withoutDetached: ReadonlySet<string> = new Set();
 
@@ -42,7 +42,7 @@ export class Pipeline implements SourceListener {
     this.#sinks = sinks;
     this.#eventSinks = sinks.filter(takesEvents);
     this.rules = new RuleEngine(state.world, { ...rules, sinks, traceIdOf: state.ids.traceIdOf });
-    this.#kernel = rules.host.kernel;
+    this.#host = rules.host;
   }
 
   /** Processes one record. An arrow function, because sources call it for each record. */
@@ -124,7 +124,7 @@ export class Pipeline implements SourceListener {
 
   /** What each of its rules can do where these points are watched. */
   ruleStates(points: readonly PointStatus[]): RuleState[] {
-    return ruleStates(points, this.#kernel, this.rules.rules);
+    return ruleStates(points, this.#host.traits, this.rules.rules);
   }
 
   /** Events are missing: from here on, the state of live objects may be wrong. */

@@ -2,9 +2,10 @@
 
 import { RULES } from '../../src/catalogue.ts';
 import type { EngineOptions } from '../../src/engine/engine.ts';
-import { isPossible, pointsNeeded, type Rule } from '../../src/engine/rule.ts';
-import type { Host, KernelVersion } from '../../src/events/host.ts';
+import { isPossible, pointsNeeded, type Rule, unknownTraits } from '../../src/engine/rule.ts';
+import type { Host } from '../../src/events/host.ts';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
+import { TRAITS, type TraitName, type Traits } from '../../src/events/traits.ts';
 import { SECOND } from '../../src/units.ts';
 import type { Config } from '../config/schema.ts';
 
@@ -16,6 +17,8 @@ export interface RuleState {
   readonly missing: readonly string[];
   /** Those of them that the agent has detached because of their cost. */
   readonly detached: readonly string[];
+  /** What has to be known of the kernel and is not, as clauses; empty where it is impossible. */
+  readonly unknown: readonly string[];
   /** Why the violation cannot happen on this kernel. */
   readonly impossible?: string;
 }
@@ -52,7 +55,7 @@ export function engineOptions({ rules, retention }: Config, host: Host): EngineO
 /** Which rules can work on a kernel, with the points that are watched or inferred from watched ones. */
 export function ruleStates(
   points: readonly Pick<PointStatus, 'point' | 'state' | 'reason'>[],
-  kernel: KernelVersion,
+  traits: Traits,
   rules = RULES,
 ): RuleState[] {
   const byName = new Map(points.map((point) => [point.point, point]));
@@ -62,11 +65,33 @@ export function ruleStates(
       const point = byName.get(name);
       return !point || !isWatched(point);
     });
-    const impossible = isPossible(rule, kernel) ? missingStep(rule, byName) : rule.kernels?.because;
+    const isExcluded = isPossible(rule, traits) === false;
+    const impossible = isExcluded ? rule.kernels?.because : missingStep(rule, byName);
+    const unknown = impossible ? [] : unknownTraits(rule, traits).map(statementOf);
     const detached = missing.filter((name) => byName.get(name)?.state === 'detached');
-    const active = missing.length === 0 && !impossible;
-    return { id, title, active, missing, detached, ...(impossible ? { impossible } : {}) };
+    const active = missing.length === 0 && unknown.length === 0 && !impossible;
+    const state = { id, title, active, missing, detached, unknown };
+    return { ...state, ...(impossible ? { impossible } : {}) };
   });
+}
+
+function statementOf(name: TraitName): string {
+  return TRAITS[name].statement;
+}
+
+/** What a rule that is inactive, and not impossible, lacks. */
+export function whyInactive({
+  missing,
+  detached,
+  unknown,
+}: Pick<RuleState, 'missing' | 'detached' | 'unknown'>): string {
+  // Traits of a module that is not loaded are not known either.
+  if (missing.length === 0) {
+    return `it is not known whether ${unknown.join(', and whether ')}`;
+  }
+  const needs = `needs ${missing.join(', ')}`;
+  if (detached.length === 0) return needs;
+  return `${needs}; detached, because the cost was over the budget: ${detached.join(', ')}`;
 }
 
 /** Why this kernel does not have a step that the rule needs. */

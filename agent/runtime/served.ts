@@ -99,6 +99,7 @@ export function serverSource(parts: ServerParts): ServerSource {
   return {
     ...{ world: state.world, rules, views, metrics, version, probes },
     ruleStates: () => pipeline.ruleStates(probes()),
+    traits: () => source.traits.derived,
     modules: () =>
       readKernelModules()
         .filter(({ loaded }) => loaded)

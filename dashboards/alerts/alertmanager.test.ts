@@ -1,5 +1,6 @@
 /** Which notifications the webhook of a real Alertmanager receives about the scenarios that an agent observes. */
 import assert from 'node:assert/strict';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { needing } from '../../test/kit/needs.ts';
 import { Served, UUID } from '../../test/kit/served.ts';
 import { Monitoring } from '../../test/monitoring.ts';
@@ -22,7 +23,7 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
   before(async () => {
     served = new Served({
       host: {
-        kernel: [6, 12],
+        traits: LINUX_6_12,
         pidsWithKvmFiles: () => undefined,
         availableInstances: () => new Map([['mtty-1', 3]]),
       },

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Served } from '../../test/kit/served.ts';
 import { ALERTS } from './catalogue.ts';
 import { runbookPage } from './runbook.ts';
@@ -102,7 +103,7 @@ describe('the jq filters of runbooks', () => {
   before(() => {
     served = new Served({
       host: {
-        kernel: [6, 12],
+        traits: LINUX_6_12,
         pidsWithKvmFiles: () => undefined,
         controlGroup: () => ({ path: '/vmm.service', unit: 'vmm.service' }),
         waitingTasks: () => ({ tasks: [], missing: [] }),

@@ -112,6 +112,8 @@ export const HEADER_BASE = {
   /** ns on the boot-time clock. */
   startedAt: Time,
   ringBytes: Count,
+  /** What its kernel did when the recording began (src/events/traits.ts), as far as that was known. */
+  traits: { type: 'object', additionalProperties: Flag, optional: true },
 } as const;
 
 const HeaderSchema = record({

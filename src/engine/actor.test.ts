@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ControlGroup, Host } from '../events/host.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import { isAnother } from './actor.ts';
 
 const POD = '1b4c5d6e-0000-4000-8000-123456789abc';
@@ -8,9 +9,8 @@ const POD = '1b4c5d6e-0000-4000-8000-123456789abc';
 /** Whether someone in one group is another than someone in the other, of the same user. */
 function compare(one?: ControlGroup, other?: ControlGroup, otherUid = 0): boolean {
   const groups = [undefined, undefined, one, other];
-  const kernel = [6, 12] as const;
   const host: Host = {
-    ...{ kernel, pidsWithKvmFiles: () => undefined },
+    ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
     controlGroup: ({ cgroup }) => groups[cgroup],
   };
   const task = { pid: 1, tid: 1, comm: 'sh', uid: 0 };
@@ -52,7 +52,7 @@ describe('whether somebody else acts', () => {
   });
 
   it('is yes for whoever is in the root of all control groups, and somebody who is not', () => {
-    const host: Host = { kernel: [6, 12], pidsWithKvmFiles: () => undefined };
+    const host: Host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
     const task = { pid: 1, tid: 1, comm: 'sh', uid: 0 };
     const inGroup = { ...host, controlGroup: () => ({ path: '/others' }) };
     assert.equal(isAnother({ ...task, cgroup: 1 }, { ...task, cgroup: 5 }, inGroup), true);

@@ -1,5 +1,4 @@
 /** Why a create was refused: which rule reports it, and what sysfs says about the type that was requested. */
-import { isAtLeast } from '../events/host.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import { isParentUnregistering } from './conditions.ts';
 import { EEXIST, ENODEV, ENOSPC, EPERM, EUSERS } from './errno.ts';
@@ -49,7 +48,7 @@ export function isRefusedDespiteOffer({ createError }: Device, offer: number | u
   return createError !== EUSERS && offer !== undefined && offer > 0;
 }
 
-/** Until 6.1 the driver is called before the device has a bus, where no event shows it. */
+/** Where mdevs have no driver of their own, that of the parent is called where no event shows it. */
 export function showsDriverCall({ host }: Pick<RuleContext, 'host'>): boolean {
-  return isAtLeast(host.kernel, [6, 1]);
+  return host.traits.mdevsHaveDriver === true;
 }

@@ -1,6 +1,6 @@
 /** A rule described in sections, for docs/rules and `vfioscope explain`. */
 
-import type { KernelVersion } from '../events/host.ts';
+import { TRAITS, type TraitName } from '../events/traits.ts';
 import { code } from '../markdown.ts';
 import { SECOND } from '../units.ts';
 import { OCCURRENCE_WINDOW } from './found.ts';
@@ -30,12 +30,13 @@ const BY: Readonly<Record<Rule['provocation']['by'], string>> = {
   nothing: 'Not on a real kernel; only its examples are played.',
 };
 
-/** The kernels on which a rule can fire, in a few words. */
-export function whereWords({ from, before }: Omit<Kernels, 'because'> = {}): string {
-  const text = ([major, minor]: KernelVersion) => `${major}.${minor}`;
-  if (from && before) return `on kernels from ${text(from)} on and before ${text(before)}`;
-  if (from) return `on kernels from ${text(from)} on`;
-  return before ? `on kernels before ${text(before)}` : 'on all kernels';
+/** The kernels on which a rule can fire, by what they do. */
+export function whereWords({ where }: Pick<Kernels, 'where'> = { where: {} }): string {
+  const clauses = Object.entries(where).map(([name, wanted]) => {
+    const { statement, otherwise } = TRAITS[name as TraitName];
+    return wanted ? statement : otherwise;
+  });
+  return clauses.length === 0 ? 'on all kernels' : `on kernels where ${clauses.join(', and ')}`;
 }
 
 /** Everything but the examples, which belong to the last section. */
@@ -53,9 +54,13 @@ export function sectionsOf(rule: Rule): Section[] {
 }
 
 function whenItFires({ basis, blindSpot, ...rule }: Rule): string[] {
-  const { kernels, needsStep = [], occurrences } = rule;
+  const { kernels, traits = [], needsStep = [], occurrences } = rule;
   const where = [`${capital(whereWords(kernels))}.`];
   if (kernels) where.push(`It cannot happen on others: ${kernels.because}.`);
+  if (traits.length > 0) {
+    const statements = traits.map((name) => TRAITS[name].statement);
+    where.push(`It has to be known whether ${statements.join(', and whether ')}.`);
+  }
   if (needsStep.length > 0) {
     const steps = needsStep.map(code).join(' and ');
     where.push(

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
 import { onOpen, whileOpen } from '../../test/kit/simple-rules.ts';
 import type { Host } from '../events/host.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import { OCCURRENCE_WINDOW } from './found.ts';
 import type { RuleContext } from './rule.ts';
 import { runOf } from './run.ts';
@@ -227,7 +228,7 @@ describe('an ongoing violation', () => {
   it('shows how long it has lasted, and renews its attribution only every few seconds', () => {
     let asked = 0;
     const host: Host = {
-      kernel: [6, 12],
+      traits: LINUX_6_12,
       pidsWithKvmFiles: () => undefined,
       hasDeviceFile: () => {
         asked++;

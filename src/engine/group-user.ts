@@ -1,5 +1,5 @@
 /** Who has a VFIO group open: only one process at a time can. */
-import { type FileOwner, isAtLeast } from '../events/host.ts';
+import type { FileOwner } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import type { Group } from '../lifecycle/objects.ts';
 import type { RuleContext } from './rule.ts';
@@ -47,10 +47,10 @@ export function userWords(busy: BusyGroup, context: RuleContext): string {
   const owners = isOver ? undefined : usersOf(busy, context) || undefined;
   if (user) return `${ownerWords(busy, user, owners)}. ${devices}`;
   if (owners && owners.length > 0) return `${namesOf(owners)} has it open. ${devices}`;
-  const isOld = !isAtLeast(context.host.kernel, [6, 0]);
+  const { deviceFileKeepsGroup } = context.host.traits;
   return (
     'it is already open. Only one process at a time can have a group open' +
-    (isOld ? ', and none while a device file keeps its container' : '')
+    (deviceFileKeepsGroup === false ? ', and none while a device file keeps its container' : '')
   );
 }
 

@@ -52,7 +52,7 @@ export function heldOpen(device: Device, holders: Holders, now: number): string 
 
 /**
  * Why the removal of a device waits that nobody has open: "nobody has it open, but …". Only a cdev that
- * is not bound, or before 6.0 the device's group in a container, may keep it registered.
+ * is not bound, or on some kernels the device's group in a container, may keep it registered.
  */
 export function keptRegistered(device: Device, holders: Holders, host: Host, now: number): string {
   const cdevs = holders.filter(({ holds }) => holds === 'cdev');
@@ -64,7 +64,7 @@ export function keptRegistered(device: Device, holders: Holders, host: Host, now
       'has its cdev open, which keeps it registered until that is closed'
     );
   }
-  if (groups.length > 0 && host.kernel[0] < 6) {
+  if (groups.length > 0 && host.traits.removalWaitsForGroup) {
     return (
       `nobody has it open, but ${named(groups, whoHolds)} has its group ${device.groupId} open, so it ` +
       'probably waits until that group is in no container'
@@ -79,7 +79,8 @@ export function keptRegistered(device: Device, holders: Holders, host: Host, now
 }
 
 /** A sentence for each holder that waits itself, else nothing. */
-export function stuckHolders({ holders, blocked }: Attribution): string {
+export function stuckHolders({ holders, blocked }: Attribution, { traits }: Host): string {
+  const andGroup = traits.removalWaitsForGroup ? ' and its group' : '';
   const stuck = holders.filter(({ inKernel }) => inKernel !== undefined);
   const sentences = new Set(
     stuck.slice(0, MOST_NAMED).map((holder) => {
@@ -89,8 +90,7 @@ export function stuckHolders({ holders, blocked }: Attribution): string {
         return (
           ` ${who(task)} itself waits${where} for the lock of a device, which ${who(blocked.task)} ` +
           'probably holds: they wait for each other, and killing either does not end that. Only if ' +
-          'another thread of the holder closes the device, and before Linux 6.0 its group, does it end, ' +
-          'else by a reboot.'
+          `another thread of the holder closes the device${andGroup} does it end, else by a reboot.`
         );
       }
       return (

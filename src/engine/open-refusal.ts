@@ -1,5 +1,4 @@
 /** Why the kernel refused to open a device: the errno together with how far the open got. */
-import { isAtLeast } from '../events/host.ts';
 import type { Device, FdRequest } from '../lifecycle/objects.ts';
 import { EACCES, EFAULT, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM, ESRCH } from './errno.ts';
 import { driverOf, vmAskedFor } from './refusal.ts';
@@ -19,7 +18,9 @@ export function whyRefused(
   if (errno === ENFILE) return 'because the host has too many open files';
   if (errno === ENOMEM) return 'because the kernel has no memory left';
   if (errno === EFAULT) return 'because the name passed to the kernel was not readable';
-  const hasNoEvent = !isAtLeast(context.host.kernel, [6, 0]);
+  const { opensAreOneFunction, containerIsCheckedAtOpen } = context.host.traits;
+  // No event shows how far the open got.
+  const hasNoEvent = !opensAreOneFunction && !containerIsCheckedAtOpen;
   if (errno === EACCES) return `${hasNoEvent ? 'probably ' : ''}${reasonOfToken(request)}`;
   if (errno === EPERM) return NEEDS_RAW_IO;
   if (errno === ENODEV) return whyNotFound(request, device);
@@ -51,14 +52,13 @@ function reasonOfToken({ hasOptions }: FdRequest): string {
     : 'because it passed no VF token, and this device requires the one of its physical function';
 }
 
-/** vfio_df_open() with the driver's open_device() in it; until 6.5 the container is checked there, too. */
+/** vfio_df_open() with the driver's open_device() in it, or a check of the container and that. */
 function reasonInOpen(
   errno: number,
   request: FdRequest,
   device: Device | undefined,
   context: RuleContext,
 ): string {
-  const { kernel } = context.host;
   const driver = device ? driverOf(device) : '';
   switch (errno) {
     case ENODEV:
@@ -66,8 +66,10 @@ function reasonInOpen(
     case EPERM:
       return `${NEEDS_RAW_IO}, or by its driver${inParens(driver)}`;
     case EINVAL: {
-      const isCheckedHere = isAtLeast(kernel, [6, 0]) && !isAtLeast(kernel, [6, 6]);
-      const container = isCheckedHere ? NO_CONTAINER : 'because the container has no IOMMU set';
+      const { containerIsCheckedAtOpen } = context.host.traits;
+      const container = containerIsCheckedAtOpen
+        ? NO_CONTAINER
+        : 'because the container has no IOMMU set';
       return `${container}, or returned by the open of its driver${inParens(driver)}`;
     }
     default:

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Served } from '../../test/kit/served.ts';
 import type { Host, PciFunction } from '../events/host.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import { PciFunctions } from './pci-functions.ts';
 
 const GPU: PciFunction = {
@@ -16,7 +17,7 @@ const done = () => new Promise(setImmediate);
 function known() {
   const asked: string[] = [];
   const host: Host = {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => new Set(),
     pciFunction: (device) => {
       asked.push(device);

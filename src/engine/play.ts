@@ -1,9 +1,11 @@
 /** Runs a scenario through decoder, lifecycle and rules. */
 import { EventCursor } from '../events/cursor.ts';
-import type { GroupMember, Host, KernelVersion } from '../events/host.ts';
+import type { GroupMember, Host } from '../events/host.ts';
+import type { Traits } from '../events/traits.ts';
 import { Dispatcher } from '../lifecycle/dispatcher.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import { World } from '../lifecycle/world.ts';
+import { LINUX_5_10, LINUX_6_1, LINUX_6_12 } from '../scenario/kernels.ts';
 import { Scenario } from '../scenario/scenario.ts';
 import type { Step } from '../scenario/types.ts';
 import { RuleEngine } from './engine.ts';
@@ -24,17 +26,13 @@ export interface Witness extends Sink {
 }
 
 /** The kernel that scenarios reproduce, and older ones for what cannot happen there any more. */
-const KERNELS: readonly KernelVersion[] = [
-  [6, 12],
-  [6, 1],
-  [5, 10],
-];
+const KERNELS: readonly Traits[] = [LINUX_6_12, LINUX_6_1, LINUX_5_10];
 
 /** The answer of a parent about which the scenario says nothing. */
 const NO_OFFER: ReadonlyMap<string, number> = new Map();
 
-/** The kernel on which the examples of a rule are played. */
-export function kernelOf(rule: Rule): KernelVersion {
+/** The kernel on which the examples of a rule are played, by its traits. */
+export function kernelOf(rule: Rule): Traits {
   return KERNELS.find((kernel) => isPossible(rule, kernel)) ?? KERNELS[0];
 }
 
@@ -42,7 +40,7 @@ export function kernelOf(rule: Rule): KernelVersion {
 export function play(
   run: Example['run'],
   rules: readonly Rule[],
-  kernel: KernelVersion = KERNELS[0],
+  kernel: Traits = KERNELS[0],
   witness?: Witness,
 ): Played {
   const scenario = new Scenario();
@@ -52,7 +50,7 @@ export function play(
   const offers = new Map<string, ReadonlyMap<string, number>>();
   const groups = new Map<number, readonly GroupMember[]>();
   const host: Host = {
-    kernel,
+    traits: kernel,
     groupMembers: (group) => groups.get(group),
     pidsWithKvmFiles: () => kvmPids,
     availableInstances: (parent) => offers.get(parent) ?? NO_OFFER,

@@ -1,8 +1,9 @@
 /** What a rule is. Docs, alerts and tests derive from it. */
 
-import { type Host, isAtLeast, type KernelVersion } from '../events/host.ts';
+import type { Host } from '../events/host.ts';
 import type { EventKind, PointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
+import type { TraitName, Traits } from '../events/traits.ts';
 import type { Device, Parent, TrackedObject, Vm } from '../lifecycle/objects.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -84,8 +85,8 @@ export const DEFAULT_DRIVERS: DriverKnowledge = {
 
 /** Kernels on which a violation can happen. */
 export interface Kernels {
-  readonly from?: KernelVersion;
-  readonly before?: KernelVersion;
+  /** They have, or lack, each of these traits. */
+  readonly where: Readonly<Partial<Record<TraitName, boolean>>>;
   /** Why it cannot happen on the others. */
   readonly because: string;
 }
@@ -186,6 +187,8 @@ export interface Rule {
   readonly blindSpot?: string;
   /** The kernels on which it can happen; all when left out. */
   readonly kernels?: Kernels;
+  /** Traits that its severity or its judgement depends on as well: it cannot work where one is not known. */
+  readonly traits?: readonly TraitName[];
   readonly provocation: Provocation;
   /**
    * event: the events at hand prove it, so it is raised for any object. state: it follows from the
@@ -222,10 +225,23 @@ export interface Example {
   readonly also?: readonly string[];
 }
 
-/** Whether what the rule detects can happen on a kernel. */
-export function isPossible({ kernels }: Pick<Rule, 'kernels'>, version: KernelVersion): boolean {
-  if (kernels?.from && !isAtLeast(version, kernels.from)) return false;
-  return !kernels?.before || !isAtLeast(version, kernels.before);
+/** Whether what the rule detects can happen on a kernel; undefined where a trait that decides it is not known. */
+export function isPossible(
+  { kernels }: Pick<Rule, 'kernels'>,
+  traits: Traits,
+): boolean | undefined {
+  const where = Object.entries(kernels?.where ?? {}) as [TraitName, boolean][];
+  if (where.some(([name, wanted]) => traits[name] === !wanted)) return false;
+  return where.every(([name]) => traits[name] !== undefined) || undefined;
+}
+
+/** Traits that a rule relies on and that are not known. */
+export function unknownTraits(
+  { kernels, traits: needed = [] }: Pick<Rule, 'kernels' | 'traits'>,
+  traits: Traits,
+): TraitName[] {
+  const names = [...(Object.keys(kernels?.where ?? {}) as TraitName[]), ...needed];
+  return names.filter((name) => traits[name] === undefined);
 }
 
 /** All points that a rule needs. */

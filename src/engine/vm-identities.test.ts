@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { Served, stalled } from '../../test/kit/served.ts';
 import type { Host, VmCreator, VmIdentity } from '../events/host.ts';
 import type { Vm } from '../lifecycle/objects.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import { VmIdentities } from './vm-identities.ts';
 
 const QEMU = { pid: 600, comm: 'qemu' };
@@ -15,7 +16,7 @@ const answered = () => new Promise(setImmediate);
 function known() {
   const asked: VmCreator[] = [];
   const host: Host = {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => new Set(),
     identifyVm: async (creator) => {
       asked.push(creator);

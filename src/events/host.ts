@@ -1,19 +1,6 @@
 /** Questions about the host that events do not answer: the port, and the types of its answers. */
 import type { Task } from './task.ts';
-
-/** [major, minor] of Linux. */
-export type KernelVersion = readonly [major: number, minor: number];
-
-/** @param release as uname prints it, "6.12.41-amd64"; what cannot be read counts as 0 */
-export function kernelVersionOf(release: string): KernelVersion {
-  const [major = 0, minor = 0] = release.split('.').map((part) => Number.parseInt(part, 10) || 0);
-  return [major, minor];
-}
-
-/** Whether a kernel is of the given version or of a later one. */
-export function isAtLeast([major, minor]: KernelVersion, wanted: KernelVersion): boolean {
-  return major > wanted[0] || (major === wanted[0] && minor >= wanted[1]);
-}
+import type { Traits } from './traits.ts';
 
 /** The control group of a process, in the words of those who run the host. */
 export interface ControlGroup {
@@ -179,7 +166,8 @@ export interface KernelLogLine {
 }
 
 export interface Host {
-  readonly kernel: KernelVersion;
+  /** What its kernel does; a trait that is not known is undefined. They change when modules are loaded. */
+  readonly traits: Traits;
   /**
    * The processes that hold any KVM file (VM, vcpu, device, statistics) or open
    * per-VM debugfs file. Undefined where that cannot be known, as in a replay, and as fileOwners is.

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Json, Served, stalled, UUID } from '../../test/kit/served.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 
 const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
 const BASH = { pid: 700, tid: 700, comm: 'bash', uid: 0 };
@@ -101,7 +102,7 @@ describe('/api/v1/vms and /api/v1/parents', () => {
     };
     const runner = new Served({
       host: {
-        kernel: [6, 12],
+        traits: LINUX_6_12,
         pidsWithKvmFiles: () => new Set([777]),
         fileOwners: () => (isRead ? [owner] : undefined),
       },
@@ -175,7 +176,7 @@ describe('/api/v1/violations', () => {
     const group = { path: '/machine.slice/a.scope', unit: 'a.scope', container: 'c0ffee' };
     const inKernel = { state: 'D (disk sleep)', wchan: 'wait', stack: ['wait+0x1/0x2 [vfio]'] };
     const runner = stalled({
-      ...{ kernel: [6, 12], pidsWithKvmFiles: () => undefined },
+      ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
       controlGroup: () => group,
       blockedTask: () => inKernel,
       hasDeviceFile: () => true,
@@ -209,7 +210,7 @@ describe('/api/v1/violations', () => {
     };
     const tasks = [{ pid: 450, tid: 451, comm: 'libvirtd', uid: 0, inKernel }];
     const runner = stalled({
-      ...{ kernel: [6, 12], pidsWithKvmFiles: () => undefined },
+      ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
       waitingTasks: () => ({ tasks, missing: ['hidden'] }),
     });
     const { body } = await runner.get<{ violations: Json[] }>('/api/v1/violations');

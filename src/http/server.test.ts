@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { POINT, RULE_STATE, Served, stalled, UUID } from '../../test/kit/served.ts';
+import { POINT, RULE_STATE, Served, stalled, TRAIT, UUID } from '../../test/kit/served.ts';
 
 /** The paths of all values that are of no use to a client. */
 function junk(value: unknown, path = ''): string[] {
@@ -51,10 +51,11 @@ describe('the server', () => {
     });
   });
 
-  it('shows points, rules, modules and lost events', async () => {
+  it('shows points, rules, traits, modules and lost events', async () => {
     const { body } = await new Served().get('/api/v1/probes');
     assert.deepEqual(body, {
       ...{ points: [POINT], rules: [RULE_STATE], lost: { ring_full: 7 } },
+      traits: [{ name: TRAIT.name, statement: TRAIT.statement, evidence: TRAIT.evidence }],
       modules: [{ name: 'mdev', held: 'mdev is used by nobody' }],
     });
   });

@@ -2,6 +2,7 @@
 import fastify, { type FastifyError, type FastifyInstance } from 'fastify';
 import type { RuleEngine } from '../engine/engine.ts';
 import type { PointStatus } from '../events/source.ts';
+import type { DerivedTrait } from '../events/traits.ts';
 import type { World } from '../lifecycle/world.ts';
 import { UserProblem } from '../problem.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -27,6 +28,8 @@ export interface ServerSource {
   probes(): readonly PointStatus[];
   /** Which rules are active with the points that are watched, and why others are not. */
   ruleStates(): readonly object[];
+  /** What the kernel does that others do not, and what shows it. */
+  traits(): readonly DerivedTrait[];
   /** Kernel modules of mdev, VFIO and KVM, and what keeps them loaded. */
   modules(): readonly object[];
   /** Why no events can arrive; undefined when they can. */
@@ -119,6 +122,7 @@ export function createServer(source: ServerSource): FastifyInstance {
     evaluatedUntil: views.time(rules.evaluatedUntil),
     points: source.probes(),
     rules: source.ruleStates(),
+    traits: source.traits(),
     modules: source.modules(),
     lost: source.losses(),
   }));
@@ -145,7 +149,7 @@ const ENDPOINTS: readonly (readonly [string, string])[] = [
   ['/api/v1/vms', 'VMs and the processes that hold them'],
   ['/api/v1/violations', 'ordering violations, with evidence'],
   ['/api/v1/parents', 'parents of mediated devices'],
-  ['/api/v1/probes', 'points, rules, kernel modules, lost events'],
+  ['/api/v1/probes', 'points, rules, traits of the kernel, kernel modules, lost events'],
   ['/docs/alerts', 'documentation: alerts and their runbooks'],
   ['/-/healthy', 'liveness: the agent runs'],
   ['/-/ready', 'readiness: probes are attached'],

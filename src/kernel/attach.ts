@@ -3,11 +3,11 @@
  * shows whether the kernel has the function, and a program is attached to it later.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { isSince } from './host.ts';
 import { Libbpf, type Pointer } from './libbpf.ts';
 import { closeFd, duplicate, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
 import type { Hook } from './probe-point.ts';
 import { isShortage } from './shortage.ts';
+import { imageTraits } from './traits.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
 const BLOCKING_INSTANCES = 1000;
@@ -19,9 +19,6 @@ const OWN_GROUP = `${GROUP}${MARK}`;
 export const TRACEPOINT = 'tracepoint';
 /** How long the kernel may take to release a link. */
 const UNDEFINE_MS = 1000;
-
-/** From here on the kernel counts for each link how often it could not run the program. */
-const LINKS_COUNT_MISSES = [6, 7] as const;
 
 /** A function at which a program can be run. */
 export interface ProbeSite {
@@ -60,7 +57,7 @@ export interface Attachment {
 export type AttachMethod = 'auto' | 'kprobe' | 'tracefs';
 
 function needsTracefs(hook: Hook): boolean {
-  return hook.blocks || !isSince(LINKS_COUNT_MISSES);
+  return hook.blocks || !imageTraits().linksCountMisses;
 }
 
 /**
@@ -212,7 +209,7 @@ let latestProfile: ReadonlyMap<string, number> = new Map();
  * it is that of the last time, because counts must not fall.
  */
 export function missProfile(): ReadonlyMap<string, number> {
-  const tracefs = isSince(LINKS_COUNT_MISSES) ? undefined : findTracefs();
+  const tracefs = imageTraits().linksCountMisses ? undefined : findTracefs();
   if (!tracefs) return new Map();
   try {
     latestProfile = profileOf(readFileSync(`${tracefs}/kprobe_profile`, 'utf8'));

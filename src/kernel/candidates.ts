@@ -1,14 +1,14 @@
 /** Which way to see a point the running kernel offers. */
 import { messageOf } from '../errors.ts';
-import { isAtLeast, type KernelVersion } from '../events/host.ts';
 import type { PointName } from '../events/points.ts';
+import type { Traits } from '../events/traits.ts';
 import { isMissing, type ProbeSite } from './attach.ts';
 import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-point.ts';
 import { isShortage } from './shortage.ts';
 
 /** What has to be known of a kernel to choose. */
 export interface Functions {
-  readonly version: KernelVersion;
+  readonly traits: Traits;
   /** @throws with code ENOENT when there is no such function */
   open(module: ProbeModule, hook: Hook): ProbeSite;
   close(site: ProbeSite): void;
@@ -32,7 +32,7 @@ export function choose(
 ): Choice {
   const reasons: string[] = [];
   for (const candidate of candidates) {
-    if (!applies(candidate, using, kernel.version)) continue;
+    if (!applies(candidate, using, kernel.traits)) continue;
     const sites: ProbeSite[] = [];
     try {
       for (const hook of candidate.hooks) sites.push(kernel.open(module, hook));
@@ -54,12 +54,12 @@ export function choose(
 }
 
 function applies(
-  { where, before, inferredFrom }: Candidate,
+  { where, unless, inferredFrom }: Candidate,
   using: ReadonlyMap<PointName, Candidate>,
-  version: Functions['version'],
+  traits: Traits,
 ): boolean {
   if (inferredFrom && !using.has(inferredFrom)) return false;
-  if (before && isAtLeast(version, before)) return false;
+  if (unless && traits[unless] !== false) return false;
   if (!where) return true;
   const [point, symbol] = where;
   return using.get(point)?.hooks.some((hook) => hook.symbol === symbol) ?? false;

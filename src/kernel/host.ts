@@ -1,8 +1,9 @@
-/** What the running host says about itself: version, rights, and who holds KVM files. */
+/** What the running host says about itself: its rights, and who holds KVM files. */
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import { type Host, isAtLeast, type KernelVersion, kernelVersionOf } from '../events/host.ts';
+import type { Host } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
+import type { Traits } from '../events/traits.ts';
 import type { Problem } from '../problem.ts';
 import { AnswerCache } from './answer-cache.ts';
 import { AvailableInstances } from './available-instances.ts';
@@ -22,16 +23,6 @@ import { waitingTasks } from './waiting-tasks.ts';
 const CAPABILITIES = { CAP_SYS_ADMIN: 21, CAP_PERFMON: 38, CAP_BPF: 39 } as const;
 export type Capability = keyof typeof CAPABILITIES;
 
-/** [major, minor] of the running kernel. */
-export function kernelVersion(text = release()): KernelVersion {
-  return kernelVersionOf(text);
-}
-
-/** Whether the running kernel is of that version or newer. */
-export function isSince(version: KernelVersion): boolean {
-  return isAtLeast(kernelVersion(), version);
-}
-
 /** The live host: what rules ask about, and what metrics show of it. */
 export interface LiveHost extends Host {
   /**
@@ -44,13 +35,15 @@ export interface LiveHost extends Host {
 }
 
 export interface LiveHostOptions {
+  /** They change when modules are loaded. */
+  readonly traits: () => Traits;
   /** Undefined where it must not be read, or is switched off. */
   readonly kernelLog: KernelLog | undefined;
   /** Whether the command lines of VMMs may be read, for the name and the UUID of their guests. */
   readonly readsCommandLine: boolean;
 }
 
-export function liveHost({ kernelLog, readsCommandLine }: LiveHostOptions): LiveHost {
+export function liveHost({ traits, kernelLog, readsCommandLine }: LiveHostOptions): LiveHost {
   const groups = new ControlGroups();
   const instances = new AvailableInstances();
   const limits = new LockedMemoryLimits();
@@ -60,7 +53,9 @@ export function liveHost({ kernelLog, readsCommandLine }: LiveHostOptions): Live
   const groupOf = (creator: Task | number) =>
     typeof creator === 'number' ? groups.ofProcess(creator) : groups.of(creator);
   return {
-    kernel: kernelVersion(),
+    get traits() {
+      return traits();
+    },
     pidsWithKvmFiles: (notBefore) => pidsWithKvmFiles(owners.since(notBefore)),
     availableInstances: (parent, notBefore) => instances.of(parent, notBefore),
     latestInstances: (parent, notBefore) => instances.lately(parent, notBefore),

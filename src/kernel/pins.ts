@@ -5,22 +5,21 @@
  */
 
 import { messageOf } from '../errors.ts';
+import { TRAITS } from '../events/traits.ts';
 import { WIRE } from '../events/wire.gen.ts';
 import { failureToRead } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
 import { type Attachment, mapEntries, missProfile, takeOver, undefine } from './attach.ts';
 import { CpuCounters } from './cpu-counters.ts';
-import { isSince, kernelVersion } from './host.ts';
 import { closeFd, pause } from './os.ts';
 import { mapOf, PinDirectory } from './pins-directory.ts';
 import { type Description, type PinnedLink, Session } from './pins-session.ts';
 import { RingReader } from './ring.ts';
+import { imageTraits } from './traits.ts';
 
 export const SHARED_MAPS = ['events', 'cpu_counters', 'calls', 'watched'] as const;
 const SESSION = 'session';
 
-/** From here on links to kprobes are files of their own, which can be pinned. */
-const LINKS_CAN_BE_PINNED = [5, 15] as const;
 /** How long the kernel is given to run no more of the programs whose links went. */
 const QUIET_MS = 50;
 
@@ -303,11 +302,10 @@ export function ownOrExplain(path: string, cpus: number): PinDirectory {
 
 /** @throws {UserProblem} */
 function checkKernel(): void {
-  if (isSince(LINKS_CAN_BE_PINNED)) return;
-  const [ours, since] = [kernelVersion(), LINKS_CAN_BE_PINNED].map((one) => one.join('.'));
+  if (imageTraits().linksCanBePinned !== false) return;
   throw new UserProblem(
     'pin.unsupported-kernel',
-    `probes cannot be pinned on Linux ${ours}: before ${since} the kernel detaches a kprobe when its agent ends`,
+    `probes cannot be pinned on this kernel: ${TRAITS.linksCanBePinned.otherwise}`,
     'run without --pin: what happens while no agent runs is not observed, and the next agent finds the state by a host snapshot',
   );
 }

@@ -23,7 +23,6 @@ import {
   type RunTime,
 } from './attach.ts';
 import { choose } from './candidates.ts';
-import { kernelVersion } from './host.ts';
 import { isInTransit } from './kernel-modules.ts';
 import type { Attached, PinnedPoints } from './pinned-points.ts';
 import type { Unit } from './probe-loader.ts';
@@ -32,6 +31,7 @@ import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-point.ts'
 import { PROBE_MODULES, PROBE_TABLE } from './probe-table.ts';
 import { isShortage } from './shortage.ts';
 import { naming } from './symbols.ts';
+import { HostTraits, imageTraits } from './traits.ts';
 
 type State =
   | Attached
@@ -41,6 +41,8 @@ type State =
   | { readonly state: 'failed'; readonly reason: string; readonly isShort: boolean };
 
 export class Points {
+  /** As the modules were when points were opened last. */
+  readonly traits: HostTraits;
   readonly #method: AttachMethod;
   readonly #pinned: PinnedPoints | undefined;
   readonly #states = new Map<PointName, State>();
@@ -51,9 +53,11 @@ export class Points {
   /** What probes that are gone had missed, where nothing is pinned. */
   #missedGone = 0;
 
-  constructor(method: AttachMethod, pinned: PinnedPoints | undefined) {
+  /** @param moduleBtf whether BTF of modules may be used */
+  constructor(method: AttachMethod, pinned: PinnedPoints | undefined, moduleBtf: boolean) {
     this.#method = method;
     this.#pinned = pinned;
+    this.traits = new HostTraits(moduleBtf);
   }
 
   /** Modules that have come or left, or are others than before. */
@@ -101,17 +105,18 @@ export class Points {
       const loading = loadingOf(module);
       if (loading !== undefined) this.#loaded.set(module, loading);
     }
+    this.traits.update(PROBE_MODULES.map(loadingOf));
     const units: Unit[] = [];
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
-    const name = naming();
+    const name = naming(imageTraits());
     const open = (module: ProbeModule, hook: Hook) => {
       // The kernel's own functions are there also when nothing yet needs them watched; and
       // 5.10 and 6.1 grant a probe in a module that is not there, and never run it.
       if (loadingOf(module) === undefined) throw missing(notLoaded(module));
       return openSite(name(module, hook), hook, this.#method);
     };
-    const kernel = { version: kernelVersion(), open, close: closeSite };
+    const kernel = { traits: this.traits.values, open, close: closeSite };
     for (const [point, state] of this.#states) {
       if ('candidate' in state) using.set(point, state.candidate);
     }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
+import { NO_TRAITS } from '../events/traits.ts';
 import { LibbpfError } from './libbpf.ts';
 import { ProbeLoader, type Unit } from './probe-loader.ts';
 import { OpaqueKeys, type ProbeObject } from './probe-object.ts';
@@ -41,7 +42,7 @@ class Objects {
 
   loader(): ProbeLoader {
     const options = { directory: '', ringBytes: 4096, moduleBtf: true };
-    const shared = { keys: new OpaqueKeys(), cpus: 1, maps: undefined };
+    const shared = { keys: new OpaqueKeys(), cpus: 1, maps: undefined, traits: () => NO_TRAITS };
     return new ProbeLoader(options, shared, () => {}, this.open);
   }
 }
@@ -116,7 +117,7 @@ describe('the loader', () => {
     let isThere = true;
     const broken = new ProbeLoader(
       { directory: '', ringBytes: 4096, moduleBtf: true },
-      { keys: new OpaqueKeys(), cpus: 1, maps: undefined },
+      { keys: new OpaqueKeys(), cpus: 1, maps: undefined, traits: () => NO_TRAITS },
       () => {},
       () => {
         if (isThere) return open();

@@ -5,11 +5,11 @@
  */
 
 import { existsSync } from 'node:fs';
+import type { Traits } from '../events/traits.ts';
 import { WIRE } from '../events/wire.gen.ts';
 import { wireDifference } from '../events/wire-description.ts';
 import { UserProblem } from '../problem.ts';
 import { describeWire } from './describe-wire.ts';
-import { isSince } from './host.ts';
 import { LibbpfError } from './libbpf.ts';
 import { closeFd, duplicate } from './os.ts';
 import { SHARED_MAPS } from './pins.ts';
@@ -18,9 +18,6 @@ import { PROBE_MODULES } from './probe-table.ts';
 import { isShortage } from './shortage.ts';
 
 const BTF = '/sys/kernel/btf';
-
-/** The kernels that the smaller object is made for. */
-const TYPED_SINCE = [6, 1] as const;
 
 /** Programs that are of use only together, and what to do once the kernel has or has not taken them. */
 export interface Unit {
@@ -47,6 +44,8 @@ export interface Shared {
   readonly cpus: number;
   /** Those of an earlier agent; else made by the first object that is loaded. */
   readonly maps: Maps | undefined;
+  /** The traits of the host, as its modules are now. */
+  readonly traits: () => Traits;
 }
 
 export class ProbeLoader {
@@ -77,7 +76,7 @@ export class ProbeLoader {
   load(units: readonly Unit[]): void {
     let object: ProbeObject | undefined;
     try {
-      object = this.#open(this.#options, this.#shared.keys);
+      object = this.#open(this.#options, this.#shared);
       this.#shareMaps(object);
       object.load(new Set(units.flatMap(({ programs }) => programs)));
       this.#maps ??= mapsOf(object);
@@ -126,8 +125,11 @@ export class ProbeLoader {
 }
 
 /** Opens the object and makes sure that it has our wire format. */
-function openObject({ directory, moduleBtf }: LoaderOptions, keys: OpaqueKeys): ProbeObject {
-  const name = moduleBtf && modulesHaveTypes() ? 'vfioscope-typed' : 'vfioscope';
+function openObject(
+  { directory, moduleBtf }: LoaderOptions,
+  { keys, traits }: Shared,
+): ProbeObject {
+  const name = moduleBtf && modulesHaveTypes(traits()) ? 'vfioscope-typed' : 'vfioscope';
   const path = `${directory}/${name}.bpf.o`;
   const object = ProbeObject.open(path, moduleBtf ? undefined : `${BTF}/vmlinux`);
   try {
@@ -151,10 +153,14 @@ function mapsOf(object: ProbeObject): Maps {
   return new Map(SHARED_MAPS.map((name) => [name, duplicate(object.mapFd(name))]));
 }
 
-/** Whether offsets in all modules that are loaded are known from their types; bpf/layout.h says what follows. */
-function modulesHaveTypes(): boolean {
+/**
+ * Whether offsets in all modules that are loaded are known from their types, and these are those that the
+ * smaller object is made for; bpf/layout.h says what follows.
+ */
+function modulesHaveTypes({ mdevsHaveDriver, vfioDeviceIsCounted }: Traits): boolean {
   return (
-    isSince(TYPED_SINCE) &&
+    mdevsHaveDriver !== false &&
+    vfioDeviceIsCounted !== false &&
     PROBE_MODULES.every(
       (module) => !existsSync(`/sys/module/${module}`) || existsSync(`${BTF}/${module}`),
     )

@@ -1,6 +1,6 @@
 /** What a probe point is, and the ways to observe one: the words of the table in probe-table.ts. */
-import type { KernelVersion } from '../events/host.ts';
 import type { PointName } from '../events/points.ts';
+import type { TraitName } from '../events/traits.ts';
 
 export type ProbeModule = 'mdev' | 'vfio' | 'kvm';
 
@@ -24,8 +24,8 @@ export interface Candidate {
   readonly hooks: readonly Hook[];
   /** Only where that point, which stands before this one in the table, uses that function. */
   readonly where?: readonly [point: PointName, symbol: string];
-  /** Only on kernels before this version. */
-  readonly before?: KernelVersion;
+  /** Only on kernels that are known not to have this trait. */
+  readonly unless?: TraitName;
   /** The point whose programs emit this one, or its end. */
   readonly inferredFrom?: PointName;
   /** Why this kernel has no such step of its own; only where there are no hooks. */
@@ -46,7 +46,7 @@ export interface ProbePoint {
   readonly candidates: readonly Candidate[];
 }
 
-export interface CandidateOptions extends Pick<Candidate, 'where' | 'before'> {
+export interface CandidateOptions extends Pick<Candidate, 'where' | 'unless'> {
   readonly blocks?: boolean;
 }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { lacks } from '../../test/kit/needs.ts';
-import { kernelVersionOf } from '../events/host.ts';
 import type { PointName } from '../events/points.ts';
+import { deriveTraits, type Evidence, valuesOf } from '../events/traits.ts';
 import { choose } from './candidates.ts';
 import { Libbpf, openOptions } from './libbpf.ts';
 import type { Candidate } from './probe-point.ts';
@@ -174,10 +174,20 @@ const USED: Readonly<Record<string, typeof OF_ITS_OWN>> = {
   '7.2': OF_ITS_OWN,
 };
 
-function kernelWith(version: string, functions: readonly string[]) {
+/** What is derived from these functions alone. */
+function traitsWith(functions: readonly string[]) {
+  const derived = deriveTraits({
+    unknown: () => undefined,
+    shows: (_module, evidence: Evidence) =>
+      evidence.kind === 'symbol' && functions.includes(evidence.name) === evidence.exists,
+  });
+  return valuesOf(derived);
+}
+
+function kernelWith(functions: readonly string[]) {
   const opened: string[] = [];
   return {
-    version: kernelVersionOf(version),
+    traits: traitsWith(functions),
     /** Places that were opened and not closed. */
     opened,
     open(_module: string, { symbol }: { symbol: string }) {
@@ -193,7 +203,7 @@ function kernelWith(version: string, functions: readonly string[]) {
 
 /** The candidate for each point, or why there is none. */
 function chosen(version: string, functions = KERNELS[version]) {
-  const kernel = kernelWith(version, functions);
+  const kernel = kernelWith(functions);
   const using = new Map<PointName, Candidate>();
   const reasons = new Map<PointName, string>();
   for (const entry of PROBE_TABLE) {
@@ -240,7 +250,7 @@ describe('the table of probe points', () => {
     });
   }
 
-  it('has a program of its own for the end of an open before 6.6 only', () => {
+  it('has a program of its own for the end of an open where no function returns from all', () => {
     const end = (version: string) =>
       chosen(version).using.get('vfio.device.get_fd')?.hooks.at(-1)?.program;
     const versions = ['5.10', '6.1', '6.12', '7.2'];
@@ -309,7 +319,7 @@ describe('the choice on', () => {
   });
 
   it('a kernel that refuses a function says how', () => {
-    const kernel = { ...kernelWith('6.12', []), open: () => assert.fail('too many probes') };
+    const kernel = { ...kernelWith([]), open: () => assert.fail('too many probes') };
     const choice = choose(PROBE_TABLE[0], new Map(), kernel);
     assert.match('reason' in choice ? choice.reason : '', /^too many probes; too many probes$/);
   });

@@ -27,8 +27,8 @@ const blocks = { blocks: true };
 const OLD_REGISTER = { where: ['vfio.register', 'vfio_add_group_dev'] } as const;
 /** Until 6.5 the core used only the group when it opened a device. */
 const OLD_OPEN = { where: ['vfio.device.open', 'vfio_device_assign_container'] } as const;
-/** Later ones have a function that every open returns from. */
-const NO_OPEN_END = { ...blocks, before: [6, 6] } as const;
+/** Where no function of their own returns from all opens, the request for a file does. */
+const NO_OPEN_END = { ...blocks, unless: 'opensAreOneFunction' } as const;
 
 /** Returns from any request to a container, or to iommufd. */
 const CONTAINER_MAP = atReturn('vfio_fops_unl_ioctl', 'container_map_end', true);
@@ -341,7 +341,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     candidates: [
       both('kvm_get_kvm_safe', 'get_safe'),
       inferred('kvm.get', 'this kernel has no such function, so it is never called', {
-        before: [5, 17],
+        unless: 'kvmRefusesReferences',
       }),
     ],
   },

@@ -18,6 +18,7 @@ import { PROBE_MODULES } from './probe-table.ts';
 import { RingReader } from './ring.ts';
 import { DescriptorReserve, isShortage, Retries } from './shortage.ts';
 import type { SnapshotFiles } from './snapshot-files.ts';
+import type { HostTraits } from './traits.ts';
 import { WatchedPoints } from './watched-points.ts';
 
 /** Descriptors of one hook: the event, the link and the program. */
@@ -60,11 +61,11 @@ export class Probes {
     };
     const keys = new OpaqueKeys(kept?.description.keys);
     const references = { agent: pin?.agent ?? '', keys: keys.hexadecimal, ...options };
-    this.#points = new Points(method, this.#pins && new PinnedPoints(this.#pins, references));
+    const pinned = this.#pins && new PinnedPoints(this.#pins, references);
+    this.#points = new Points(method, pinned, options.moduleBtf);
     this.#host = new HostPrograms(this.#pins);
-    this.#loader = new ProbeLoader(options, { keys, cpus, maps: kept?.maps }, (maps) =>
-      this.#points.describe(maps),
-    );
+    const shared = { keys, cpus, maps: kept?.maps, traits: () => this.traits.values };
+    this.#loader = new ProbeLoader(options, shared, (maps) => this.#points.describe(maps));
     this.#attach([...this.#host.moduleLoadUnits(), ...this.#points.open(PROBE_MODULES)]);
     this.#points.describe(this.#loader.maps);
     this.#points.dropUnknown(...HOST_PROGRAMS);
@@ -177,6 +178,11 @@ export class Probes {
 
   statuses(): PointStatus[] {
     return this.#points.statuses();
+  }
+
+  /** What the kernel does, as far as its modules are loaded. */
+  get traits(): HostTraits {
+    return this.#points.traits;
   }
 
   /** Cheaper, because the kernel is not asked for counts. */

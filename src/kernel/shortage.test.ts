@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { constants } from 'node:os';
 import { describe, it } from 'node:test';
+import { NO_TRAITS } from '../events/traits.ts';
 import { choose } from './candidates.ts';
 import { LibbpfError } from './libbpf.ts';
 import { both } from './probe-point.ts';
@@ -34,7 +35,7 @@ describe('what may succeed later', () => {
     const asked: string[] = [];
     const closed: number[] = [];
     const choice = choose(point, new Map(), {
-      version: [6, 12],
+      traits: NO_TRAITS,
       open(_module, { symbol, atReturn }) {
         asked.push(symbol);
         if (atReturn) throw Object.assign(new Error('too many open files'), { code: 'EMFILE' });

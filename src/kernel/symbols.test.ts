@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isMissing } from './attach.ts';
+import { KernelSymbols } from './kernel-symbols.ts';
 import type { Hook } from './probe-point.ts';
-import { byAddress, byName, type Naming } from './symbols.ts';
+import { byName, type Naming, byAddress as ofSymbols } from './symbols.ts';
 
 const SYMBOLS = `ffffffff81000000 T _stext
 ffffffff8114bf90 T __x64_sys_delete_module
@@ -13,6 +14,10 @@ ffffffffc0300030 t probe.cold\t[mdev]
 ffffffffc0310010 t release\t[vfio]
 ffffffffc0320010 t release\t[kvm]
 `;
+
+function byAddress(text: string): Naming {
+  return ofSymbols(new KernelSymbols(text));
+}
 
 function hook(symbol: string, only: Partial<Hook> = {}): Hook {
   return { symbol, program: symbol, atReturn: false, blocks: false, ...only };

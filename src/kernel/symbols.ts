@@ -1,17 +1,15 @@
 /**
- * Where functions are. Kernels before 6.2 find a name by reading all that they have, several
- * times for each probe (6.1 later learned better): on those all names are read once, and
- * probes are asked for by address.
+ * Where functions are. A kernel whose names are not indexed finds one by reading all that it has, several
+ * times for each probe: there all names are read once, and probes are asked for by address.
  */
-import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
-import { isSince } from './host.ts';
+import type { Traits } from '../events/traits.ts';
 import { isInImage, isLoadedModule } from './kernel-modules.ts';
+import { KALLSYMS, KernelSymbols } from './kernel-symbols.ts';
 import { SystemError } from './os.ts';
 import type { Hook } from './probe-point.ts';
 import { PROBE_MODULES } from './probe-table.ts';
 
-const SYMBOLS = '/proc/kallsyms';
 const HIDDEN = /^0+$/;
 
 /** The function of a hook, as the kernel takes it: a name, or an address as 0x…. @throws with code ENOENT */
@@ -25,8 +23,8 @@ export const byName: Naming = (module, { symbol, core, of = module }) =>
  * What is quicker on this kernel. Addresses hold as long as the modules stay loaded; with a
  * module that is loaded again its points are opened again, so they are never kept.
  */
-export function naming(): Naming {
-  const name = quickest();
+export function naming({ namesAreIndexed }: Pick<Traits, 'namesAreIndexed'>): Naming {
+  const name = namesAreIndexed ? byName : byAddressIfReadable();
   // What is built in is found where the kernel's own functions are.
   const builtIn = new Set<string>(PROBE_MODULES.filter((module) => isInImage(module)));
   return (module, hook) => {
@@ -35,35 +33,21 @@ export function naming(): Naming {
   };
 }
 
-function quickest(): Naming {
-  if (isSince([6, 1])) return byName;
+function byAddressIfReadable(): Naming {
   try {
-    return byAddress(readFileSync(SYMBOLS, 'latin1'));
+    return byAddress(KernelSymbols.read());
   } catch {
     return byName;
   }
 }
 
-/**
- * @param symbols lines as "address type name", followed by a tab and [module] where it is of
- * one; those of modules last
- */
-export function byAddress(symbols: string): Naming {
-  const [core, ofModules] = split(symbols, symbols.lastIndexOf('\n', symbols.indexOf('\t[')));
+export function byAddress(symbols: KernelSymbols): Naming {
   return (module, hook) => {
-    const { symbol, of = module } = hook;
-    const text = hook.core ? core : ofModules;
-    const at = text.indexOf(hook.core ? ` ${symbol}\n` : ` ${symbol}\t[${of}]\n`);
-    if (at >= 0) {
-      const address = text.slice(text.lastIndexOf('\n', at) + 1, at).split(' ', 1)[0];
-      return HIDDEN.test(address) ? byName(module, hook) : `0x${address}`;
-    }
+    const { symbol, core = false, of = module } = hook;
+    const address = symbols.address(symbol, core ? undefined : of);
+    if (address !== undefined) return HIDDEN.test(address) ? byName(module, hook) : `0x${address}`;
     // A compiler may have added to the name what the kernel leaves out when it compares.
-    if (text.includes(` ${symbol}.`)) return byName(module, hook);
-    throw new SystemError(`${symbol} is not in ${SYMBOLS}`, constants.errno.ENOENT);
+    if (symbols.isExtended(symbol, core)) return byName(module, hook);
+    throw new SystemError(`${symbol} is not in ${KALLSYMS}`, constants.errno.ENOENT);
   };
-}
-
-function split(text: string, at: number): [string, string] {
-  return at < 0 ? [text, ''] : [text.slice(0, at + 1), text.slice(at)];
 }

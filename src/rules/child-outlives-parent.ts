@@ -1,6 +1,6 @@
 import type { Rule, Severity } from '../engine/rule.ts';
 import { deviceWords, inParens, seconds, who } from '../engine/words.ts';
-import { isAtLeast, type KernelVersion } from '../events/host.ts';
+import type { Traits } from '../events/traits.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import { childRemovedUnfreed, removeUnfreed } from '../scenario/mdev.ts';
 
@@ -27,6 +27,7 @@ export const childOutlivesParent: Rule = {
   evidence:
     'The whole lifecycle of the device and the unregistration of its parent, with who did what.',
   blindSpot: 'Who holds the reference, because get_device() and put_device() are not traced.',
+  traits: ['parentBelongsToDriver'],
   provocation: {
     by: 'driver',
     how:
@@ -57,7 +58,7 @@ export const childOutlivesParent: Rule = {
         parent,
         task: parent.remover,
         ongoing: true,
-        severity: severityOn(host.kernel),
+        severity: severityOn(host.traits),
         message:
           `${who(parent.remover)} unregistered ${parent.name} ${seconds(since)} ago, and its device ` +
           `${deviceWords(device)}, which was removed, is still not freed: something holds a reference ` +
@@ -165,6 +166,6 @@ function isLeftOver({ state, removedAt, removeBegan }: Device, goneAt: number): 
   return goneAt > 0 && removeBegan < goneAt && (removedAt > 0 || state === 'removing');
 }
 
-function severityOn(kernel: KernelVersion): Severity {
-  return isAtLeast(kernel, [6, 1]) ? 'critical' : 'error';
+function severityOn({ parentBelongsToDriver }: Traits): Severity {
+  return parentBelongsToDriver ? 'critical' : 'error';
 }

@@ -19,12 +19,6 @@ export const containerDetachedWhileOpen: Rule = {
     'vfio_group_detach_container() in drivers/vfio/container.c, which warns when the container has ' +
     'other users than the group itself',
   evidence: 'Who has the device open, and for which VM.',
-  kernels: {
-    from: [6, 1],
-    because:
-      'the function that detaches a container is inlined into the request for it, which ' +
-      'shows its result only',
-  },
   provocation: {
     by: 'nothing',
     how: 'The kernel counts the users of a container under the lock of the group, and refuses.',

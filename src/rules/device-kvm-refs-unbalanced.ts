@@ -24,7 +24,7 @@ export const deviceKvmRefsUnbalanced: Rule = {
     'References that the driver takes or puts outside its open and close, in a worker for ' +
     'instance.',
   kernels: {
-    from: [6, 1],
+    where: { driversAreNotified: false },
     because: 'drivers put their references from a worker, after the close',
   },
   provocation: {

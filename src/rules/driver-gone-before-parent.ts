@@ -23,7 +23,7 @@ export const driverGoneBeforeParent: Rule = {
     'parent->mdev_driver without asking whether it is registered',
   evidence: 'Who unregistered the driver, and which parents and devices it had.',
   kernels: {
-    from: [6, 1],
+    where: { mdevsHaveDriver: true },
     because: 'mdevs are bound to vfio_mdev, and a parent serves them itself',
   },
   provocation: {

@@ -24,7 +24,7 @@ export const failedCreateLeak: Rule = {
     'drivers/vfio/mdev/mdev_core.c',
   evidence: 'Who requested the device, what the kernel returned, and how far its driver had come.',
   kernels: {
-    from: [6, 1],
+    where: { mdevsHaveDriver: true },
     because: 'what the driver does for a creation comes before all that can be observed of it',
   },
   provocation: {

@@ -27,7 +27,7 @@ export const foreignOpener: Rule = {
   evidence: 'Who opened the device, and who created the VM.',
   blindSpot: 'A device that was opened by one process and passed on to another.',
   kernels: {
-    from: [6, 0],
+    where: { driversAreNotified: false },
     because: 'a device has no VM until its driver asks for one, so there is nothing to compare',
   },
   provocation: {

@@ -19,7 +19,7 @@ export const groupClosedWithOpenDevice: Rule = {
     'of their group',
   evidence: 'Who closed the group, who has the device open, and for which VM.',
   kernels: {
-    from: [6, 1],
+    where: { deviceFileKeepsGroup: true },
     because: 'a group may be closed before its devices, which keep its container themselves',
   },
   provocation: {

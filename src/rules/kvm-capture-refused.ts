@@ -17,7 +17,7 @@ export const kvmCaptureRefused: Rule = {
     'vfio_device_get_kvm_safe() in drivers/vfio/vfio_main.c; the thread vfio-pci/zdev: add open/close ' +
     'device hooks (2022)',
   evidence: 'The VM with its users_count, and who opened the device.',
-  kernels: { from: [6, 2], because: 'the core takes no reference on a VM' },
+  kernels: { where: { coreHoldsVm: true }, because: 'the core takes no reference on a VM' },
   provocation: {
     by: 'nothing',
     how:

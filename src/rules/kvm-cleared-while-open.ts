@@ -3,8 +3,8 @@ import type { MemoryDeclaration } from '../engine/memory.ts';
 import type { Rule, RuleContext, Severity } from '../engine/rule.ts';
 import { capital, deviceWords, openWords, who } from '../engine/words.ts';
 import type { EventCursor } from '../events/cursor.ts';
-import { isAtLeast, type KernelVersion } from '../events/host.ts';
 import { taskOf } from '../events/task.ts';
+import type { Traits } from '../events/traits.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 import { duringSnapshot } from '../scenario/vfio.ts';
 
@@ -39,6 +39,7 @@ export const kvmClearedWhileOpen: Rule = {
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on which object must outlive which; ' +
     'kvm_vfio_file_set_kvm() in virt/kvm/vfio.c',
   evidence: 'Who had the device open, and for which VM.',
+  traits: ['coreHoldsVm', 'driversAreNotified'],
   provocation: {
     by: 'user',
     how: 'The group is removed from kvm-vfio, or kvm-vfio is closed, before the device is.',
@@ -174,7 +175,7 @@ function reportIfOpen(
     device,
     vm: device.vm ?? vm,
     task: task ?? device.opens[0].task,
-    severity: severityOn(host.kernel),
+    severity: severityOn(host.traits),
     stillOpen: true,
     message:
       `${task ? `${who(task)} cleared ${group}` : `${capital(group)} was cleared`} while ` +
@@ -187,7 +188,7 @@ function hadIt({ vm, vmOfGroup }: Device, cleared: Vm | undefined): boolean {
   return vmOfGroup || (cleared ? vm === cleared : vm !== undefined);
 }
 
-function severityOn(kernel: KernelVersion): Severity {
-  if (isAtLeast(kernel, [6, 2])) return 'info';
-  return isAtLeast(kernel, [6, 0]) ? 'warning' : 'error';
+function severityOn({ coreHoldsVm, driversAreNotified }: Traits): Severity {
+  if (coreHoldsVm) return 'info';
+  return driversAreNotified ? 'error' : 'warning';
 }

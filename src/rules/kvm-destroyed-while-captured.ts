@@ -3,7 +3,6 @@ import { heldOpen } from '../engine/holder-words.ts';
 import { driverOf } from '../engine/refusal.ts';
 import type { Rule, RuleContext } from '../engine/rule.ts';
 import { deviceWords, vmWords, who } from '../engine/words.ts';
-import { isAtLeast } from '../events/host.ts';
 import { taskOf } from '../events/task.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 
@@ -30,9 +29,10 @@ export const kvmDestroyedWhileCaptured: Rule = {
     'Every put of a reference that was observed, the last one above all, and who has the ' +
     'device open.',
   kernels: {
-    from: [6, 0],
+    where: { driversAreNotified: false },
     because: 'the core keeps no VM of a device, only its group does',
   },
+  traits: ['coreHoldsVm'],
   provocation: {
     by: 'user',
     how:
@@ -126,12 +126,7 @@ function isCaptured(device: Device, vm: Vm): boolean {
 
 /** Nothing will follow its pointer. */
 function isHarmless(device: Device, { host, drivers }: RuleContext): boolean {
-  const { kernel } = host;
-  return (
-    isAtLeast(kernel, [6, 0]) &&
-    !isAtLeast(kernel, [6, 2]) &&
-    !drivers.needKvm.has(driverOf(device))
-  );
+  return host.traits.coreHoldsVm === false && !drivers.needKvm.has(driverOf(device));
 }
 
 function reportDestroyed(device: Device, vm: Vm, context: RuleContext, by: string): void {

@@ -1,6 +1,5 @@
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, openWords, vmWords, who } from '../engine/words.ts';
-import { isAtLeast } from '../events/host.ts';
 import { taskOf } from '../events/task.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 
@@ -23,6 +22,7 @@ export const kvmSetAfterOpen: Rule = {
     'where it was agreed that the VM is settled at the first open; vfio_df_group_open() in ' +
     'drivers/vfio/group.c',
   evidence: 'Who set the VM of the group, who has the device open, and for which VM, if any.',
+  traits: ['driversAreNotified'],
   provocation: {
     by: 'user',
     how: 'The device is opened first, and its group is added to kvm-vfio then.',
@@ -36,7 +36,7 @@ export const kvmSetAfterOpen: Rule = {
       if (!group || !vm || (vmBefore && !vmBefore.isGone)) return;
       for (const device of group.devices) {
         if (!device.isOpen || hasIt(device, vm, vmBefore)) continue;
-        const isNotified = !isAtLeast(host.kernel, [6, 0]);
+        const isNotified = host.traits.driversAreNotified;
         report({
           device,
           vm,

@@ -1,6 +1,6 @@
 import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
 import { deviceWords, who } from '../engine/words.ts';
-import { isAtLeast, type KernelVersion } from '../events/host.ts';
+import type { Traits } from '../events/traits.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import {
   bind,
@@ -51,7 +51,7 @@ export const mdevDriverless: Rule = {
         ongoing: true,
         message:
           `${deviceWords(device)} has no driver: ${howItCame(device)}. It cannot be opened` +
-          `${isOneWay(host.kernel) ? ', nor be bound again; it can only be removed' : ' until it is bound'}.`,
+          `${ofBinding(host.traits)}.`,
       });
     }
   },
@@ -175,7 +175,7 @@ function howItCame({ unboundAt, probeError }: Device): string {
   return probeError > 0 ? 'its driver refused it when it was created' : 'it was found so';
 }
 
-/** From 6.1 on the bus matches no driver to an existing device. */
-function isOneWay(kernel: KernelVersion): boolean {
-  return isAtLeast(kernel, [6, 1]);
+function ofBinding({ mdevsStayUnbound }: Traits): string {
+  if (mdevsStayUnbound === undefined) return '';
+  return mdevsStayUnbound ? ', nor be bound again; it can only be removed' : ' until it is bound';
 }

@@ -30,7 +30,10 @@ export const notifierErrorIgnored: Rule = {
     'vfio: remove the KVM notifier, in the thread vfio-pci/zdev: add open/close device hooks (2022); ' +
     'vfio_group_set_kvm() in drivers/vfio/vfio.c of 5.10',
   evidence: 'The answer, the VM, and who set it.',
-  kernels: { before: [6, 0], because: 'no callback notifies drivers of their VM' },
+  kernels: {
+    where: { driversAreNotified: true },
+    because: 'no callback notifies drivers of their VM',
+  },
   provocation: {
     by: 'driver',
     how: 'The driver registers for the VM, and returns NOTIFY_BAD.',

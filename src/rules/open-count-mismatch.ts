@@ -19,7 +19,10 @@ export const openCountMismatch: Rule = {
     'The thread vfio-pci/zdev: add open/close device hooks (2022), where it was settled that VMs are ' +
     'taken and put with open_count; vfio_df_open() and vfio_df_close() in drivers/vfio/vfio_main.c',
   evidence: 'Both counts, and who has the device open.',
-  kernels: { from: [5, 15], because: 'the kernel does not count the opens of a device' },
+  kernels: {
+    where: { opensAreCounted: true },
+    because: 'the kernel does not show how often a device is open',
+  },
   provocation: {
     by: 'nothing',
     how: 'The core counts under a lock, and no driver has a reason to write to its count.',

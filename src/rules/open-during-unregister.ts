@@ -1,6 +1,5 @@
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, who } from '../engine/words.ts';
-import { isAtLeast } from '../events/host.ts';
 
 export const openDuringUnregister: Rule = {
   id: 'open-during-unregister',
@@ -20,6 +19,7 @@ export const openDuringUnregister: Rule = {
     'vfio/mdev: Improve the create/remove sequence (2019); vfio_device_group_unregister() precedes the ' +
     'wait since 6.2',
   evidence: 'Who opened it, who waits, and since when.',
+  traits: ['opensDuringRemoval'],
   provocation: {
     by: 'user',
     how:
@@ -32,14 +32,15 @@ export const openDuringUnregister: Rule = {
     'vfio.device.open:end'({ event, device, open }, { host, report }) {
       if (event.ret !== 0 || !device || !open) return;
       const waiting = device.unregisterBegan > 0 && device.unregisteredAt === 0;
+      const { opensDuringRemoval } = host.traits;
       // A cdev that was open before the removal may still be bound, and the removal waits for it.
-      if (open.requestedAt === 0 && isAtLeast(host.kernel, [6, 6])) return;
+      if (open.requestedAt === 0 && !opensDuringRemoval) return;
       // The removal waits for opens that were requested before it began, also while they wait for a lock.
       if (!waiting || (open.requestedAt || open.firstSeen) < device.unregisterBegan) return;
       report({
         device,
         task: open.task,
-        severity: isAtLeast(host.kernel, [6, 2]) ? 'critical' : 'warning',
+        severity: opensDuringRemoval ? 'warning' : 'critical',
         message:
           `${who(open.task)} opened ${deviceWords(device)} while ${who(device.remover)} was waiting ` +
           'for its last user to close it.',

@@ -2,7 +2,6 @@ import { EINVAL, ESRCH, errnoName } from '../engine/errno.ts';
 import { driverOf, refusalOf } from '../engine/refusal.ts';
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, who } from '../engine/words.ts';
-import { isAtLeast } from '../events/host.ts';
 
 export const openWithoutKvm: Rule = {
   id: 'open-without-kvm',
@@ -25,6 +24,7 @@ export const openWithoutKvm: Rule = {
   occurrences:
     'the program and the driver, where the driver does not need a VM: a process that opens many ' +
     'devices without one is a single violation; else the device',
+  traits: ['driversAreNotified'],
   provocation: {
     by: 'user',
     how: 'A device is opened whose group has no VM set.',
@@ -36,8 +36,8 @@ export const openWithoutKvm: Rule = {
       if (event.ret !== 0 || !device || !open || open.vm || device.openCount !== 1) return;
       // The group had a VM, and it could not be captured: that is kvm-capture-refused.
       if (device.vmOffered) return;
-      const isNotified = !isAtLeast(host.kernel, [6, 0]);
-      // Before 6.0 the VM is that of the group, which may have been set before the agent started.
+      const isNotified = host.traits.driversAreNotified;
+      // Then the VM is that of the group, which may have been set before the agent started.
       if (
         isNotified &&
         !world.groups.get(device.groupId)?.setAt &&

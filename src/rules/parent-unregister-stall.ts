@@ -89,7 +89,7 @@ export const parentUnregisterStall: Rule = {
           `${who(parent.remover)} has been unregistering ${parentWords(parent)} for ` +
           `${secondsSince(waited, parent.unregisterKnownBy === 'begin')}: ` +
           `${awaited(parent, kept, world, now, attribution.holders)}.` +
-          `${stuckHolders(attribution)}${kept ? createdByAnother(kept, host) : ''}`,
+          `${stuckHolders(attribution, host)}${kept ? createdByAnother(kept, host) : ''}`,
       });
     }
   },

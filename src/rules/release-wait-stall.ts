@@ -23,7 +23,7 @@ export const releaseWaitStall: Rule = {
   evidence: 'Who waits, since when, and where in the kernel.',
   blindSpot: 'What the driver waits for; the kernel stack of the remover shows it.',
   kernels: {
-    from: [6, 1],
+    where: { vfioDeviceIsCounted: true },
     because: 'the unregistration of a device frees its vfio_device, so no driver waits for that',
   },
   provocation: {

@@ -87,7 +87,7 @@ export const removeStall: Rule = {
         message: (attribution) =>
           `The removal of ${deviceWords(device)} by ${byWhom(device, remover)} has been waiting for ` +
           `${sinceBegan(waited, device, remover)}: ${reason(device, attribution, host, now)}.` +
-          stuckHolders(attribution) +
+          stuckHolders(attribution, host) +
           createdByAnother(device, host),
       });
     }

@@ -26,7 +26,7 @@ export const requestIgnored: Rule = {
     'Whether the guest ignores the unplugging or the VMM does; a driver without a request ' +
     'callback is left to remove-stall.',
   kernels: {
-    from: [5, 11],
+    where: { callbacksAreDescribed: true },
     because: 'nothing describes the callbacks of a driver to the agent where modules have no BTF',
   },
   provocation: {
@@ -42,7 +42,7 @@ export const requestIgnored: Rule = {
       if (device) resolve(device);
     },
   },
-  onClock({ world, now, thresholds, report }) {
+  onClock({ world, host, now, thresholds, report }) {
     for (const device of world.devices) {
       if (!device.asksUsers || !device.isWaiting) continue;
       const waited = now - device.unregisterBegan;
@@ -56,7 +56,7 @@ export const requestIgnored: Rule = {
         message: (attribution) =>
           `${deviceWords(device)} ${heldOpen(device, attribution.holders, now)}, although its ` +
           `driver has been requesting its release for ${seconds(waited)}. ` +
-          `${who(device.remover)} waits for it.${stuckHolders(attribution)}`,
+          `${who(device.remover)} waits for it.${stuckHolders(attribution, host)}`,
       });
     }
   },

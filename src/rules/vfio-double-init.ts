@@ -40,7 +40,7 @@ export const vfioDoubleInit: Rule = {
     'that the next probe finds the memory unused; vfio_init_device() in drivers/vfio/vfio_main.c',
   evidence: 'The whole lifecycle of the vfio_device, and who initialised it again.',
   kernels: {
-    from: [6, 1],
+    where: { vfioDeviceIsCounted: true },
     because: 'registration creates the vfio_device, see vfio-double-register',
   },
   provocation: {

@@ -26,7 +26,10 @@ export const vfioNeverRegistered: Rule = {
     'vfio/ccw: Use the new device life cycle helpers (Yi Liu, 2022): what vfio_init_device() initialised has to ' +
     'be put on every way out; vfio_alloc_device() in include/linux/vfio.h',
   evidence: 'Who created the device, and when its vfio_device was allocated.',
-  kernels: { from: [6, 1], because: 'registration creates the vfio_device' },
+  kernels: {
+    where: { vfioDeviceIsCounted: true },
+    because: 'registration creates the vfio_device',
+  },
   provocation: {
     by: 'driver',
     how: 'A driver allocates a vfio_device in its probe, does not register it, and reports success.',

@@ -33,7 +33,7 @@ export const vfioPutUnbalanced: Rule = {
     'vfio_device itself; vfio_device_release() in drivers/vfio/vfio_main.c',
   evidence: 'Who put the last reference, or used the vfio_device after that.',
   kernels: {
-    from: [6, 1],
+    where: { vfioDeviceIsCounted: true },
     because: 'the unregistration frees a vfio_device, and drivers have no reference to put',
   },
   provocation: {

@@ -32,7 +32,7 @@ export const vfioReleaseMissing: Rule = {
   evidence: 'Who removed the device, and when it was unregistered.',
   blindSpot: 'Who holds the reference, because get_device() and put_device() are not traced.',
   kernels: {
-    from: [6, 1],
+    where: { vfioDeviceIsCounted: true },
     because: 'the unregistration of a device frees its vfio_device, whoever refers to it',
   },
   provocation: {

@@ -45,7 +45,7 @@ export const vmPinnedByDevice: Rule = {
       if (device) resolve(device);
     },
   },
-  onClock({ world, now, thresholds, report }) {
+  onClock({ world, host, now, thresholds, report }) {
     let running: ReadonlyMap<number, Vm> | undefined;
     for (const vm of world.vms) {
       if (vm.state !== 'zombie') continue;
@@ -63,7 +63,7 @@ export const vmPinnedByDevice: Rule = {
           message: (attribution) =>
             `${capital(vmWords(vm))} was closed ${secondsSince(pinned, !vm.isCloseInferred)} ago and is kept alive, because ` +
             `${deviceWords(device)} ${heldOpen(device, attribution.holders, now)}.` +
-            `${successor ? handedOver(successor) : ''}${stuckHolders(attribution)}`,
+            `${successor ? handedOver(successor) : ''}${stuckHolders(attribution, host)}`,
         });
       }
     }

@@ -5,6 +5,7 @@ import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
 import { RULES } from '../catalogue.ts';
 import type { Host, WaitingTask } from '../events/host.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import type { ScenarioParent } from '../scenario/types.ts';
 import { LifecycleLog } from './lifecycle-log.ts';
 import { TraceIds } from './trace-ids.ts';
@@ -283,7 +284,7 @@ describe('the log of a violation', () => {
     const stack = ['device_del+0x3d/0x3e0'];
     const tasks: WaitingTask[] = [];
     const runner = new Logged({
-      ...{ kernel: [6, 12], pidsWithKvmFiles: () => undefined },
+      ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
       waitingTasks: () => ({ tasks: [...tasks], missing: [] }),
     });
     runner.run((scenario) => {

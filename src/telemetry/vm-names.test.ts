@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { Served, UUID } from '../../test/kit/served.ts';
 import { VmIdentities } from '../engine/vm-identities.ts';
 import type { Host } from '../events/host.ts';
+import { LINUX_6_12 } from '../scenario/kernels.ts';
 import { LifecycleLog } from './lifecycle-log.ts';
 import { vmAttributes } from './trace-attributes.ts';
 import { TraceIds } from './trace-ids.ts';
@@ -14,7 +15,7 @@ const GUEST = '11111111-2222-4333-8444-555555555555';
 const POD = '1b4c5d6e-0000-4000-8000-123456789abc';
 const GROUP = { path: '/machine.slice/x', unit: 'machine-qemu-1-web.scope', container: 'c0ffee' };
 const HOST: Host = {
-  kernel: [6, 12],
+  traits: LINUX_6_12,
   pidsWithKvmFiles: () => new Set(),
   identifyVm: async () => ({
     ...{ commandLine: 'read', name: 'web-3', uuid: GUEST, group: { ...GROUP, pod: POD } },

@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { IngestState } from '../../agent/runtime/ingest-state.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import { follow, tracingUnder } from '../collector/replayed.ts';
 
@@ -38,7 +39,7 @@ async function measure(one: Case): Promise<void> {
   const { tracing } = await tracingUnder(
     endpoint ? { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: '100' } : {},
   );
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const state = new IngestState({ bootId: 'boot', endedObjects: 100 });
   const traces = tracing && follow(tracing, state, 1.763e18);
   const pipeline = new Pipeline(state, {

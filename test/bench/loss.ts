@@ -13,6 +13,7 @@ import { RULES } from '../../src/catalogue.ts';
 import type { EventCursor } from '../../src/events/cursor.ts';
 import { SequenceCheck } from '../../src/events/sequence.ts';
 import { Waiter } from '../../src/kernel/os.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Durations } from '../../src/telemetry/durations.ts';
 import { readArguments } from './arguments.ts';
 import { programsIn } from './build.ts';
@@ -58,7 +59,7 @@ function sequenceOnly(): Reading {
 }
 
 function wholePipeline(): Reading {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const state = new IngestState({ bootId: 'boot', endedObjects: 1000 });
   const pipeline = new Pipeline(state, {
     rules: { rules: RULES, host },

@@ -10,6 +10,7 @@ import { RULES } from '../../src/catalogue.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { Vm } from '../../src/lifecycle/objects.ts';
 import type { World } from '../../src/lifecycle/world.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Durations } from '../../src/telemetry/durations.ts';
 import { SECOND } from '../../src/units.ts';
 import { allocated } from './allocation.ts';
@@ -40,7 +41,7 @@ interface Measured extends Round {
 class Bench {
   readonly state = new IngestState({ bootId: 'boot', endedObjects: 1000 });
   readonly pipeline = new Pipeline(this.state, {
-    rules: { rules: RULES, host: { kernel: [6, 12], pidsWithKvmFiles: () => undefined } },
+    rules: { rules: RULES, host: { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined } },
     sinks: [new Durations()],
   });
   passes = 0;

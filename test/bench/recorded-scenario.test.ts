@@ -6,6 +6,7 @@ import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { RULES } from '../../src/catalogue.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { EVENT, POINT } from '../../src/events/wire.gen.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { mustBeLegal } from './legal.ts';
 import {
   type RecordedScenario,
@@ -47,7 +48,7 @@ describe('a recorded scenario of the benchmarks', () => {
 });
 
 function newPipeline(): Pipeline {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const state = new IngestState({ bootId: 'boot', endedObjects: 1000 });
   return new Pipeline(state, { rules: { rules: RULES, host }, sinks: [] });
 }

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { RULES } from '../../src/catalogue.ts';
 import type { WaitingTasks } from '../../src/events/host.ts';
 import { waitingTasks } from '../../src/kernel/waiting-tasks.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { unbindBegins } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import { readArguments } from './arguments.ts';
@@ -88,7 +89,11 @@ function tick(answer: WaitingTasks): number {
   const waiting: { now: WaitingTasks | undefined } = { now: undefined };
   const runner = new ScenarioRunner({
     rules: RULES.filter(({ id }) => id === 'remove-stall'),
-    host: { kernel: [6, 12], pidsWithKvmFiles: () => undefined, waitingTasks: () => waiting.now },
+    host: {
+      traits: LINUX_6_12,
+      pidsWithKvmFiles: () => undefined,
+      waitingTasks: () => waiting.now,
+    },
   });
   runner.run((scenario) => {
     for (let i = 0; i < STALLS; i++) {

@@ -38,7 +38,7 @@ export async function tracingUnder(
 export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline> {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
-  const host = hostOf(header.kernel);
+  const host = hostOf(header, () => playback.coverage.points);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const state = new IngestState({ bootId: header.bootId, endedObjects: 1000 });
   const traces = follow(tracing, state, header.clock.wall - header.clock.boot);

@@ -16,11 +16,12 @@ import { IngestState } from '../../agent/runtime/ingest-state.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import type { Tracing } from '../../agent/runtime/tracing.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import { SUITE_MS, until } from '../until.ts';
 import { follow, playTo, tracingUnder } from './replayed.ts';
 
-const HOST = { kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined };
+const HOST = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
 const QUICK = { OTEL_BSP_SCHEDULE_DELAY: '10', OTEL_BLRP_SCHEDULE_DELAY: '10' };
 /** Tried again once or twice; a busy machine needs some of it to connect at all. */
 const IMPATIENT = { ...QUICK, OTEL_EXPORTER_OTLP_TIMEOUT: '2000' };

@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { dirname } from 'node:path';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
+import type { Traits } from '../../src/events/traits.ts';
 import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { until } from '../until.ts';
@@ -15,7 +16,7 @@ import { untilEvaluated } from './clock.ts';
 import { type OfDevices, perDevice } from './per-device.ts';
 import { asRaised } from './severity.ts';
 import type { supportOf } from './support.ts';
-import { type Traits, traitsOf } from './traits.ts';
+import { traitsOf } from './traits.ts';
 import { type ReportedWait, Waits } from './waits.ts';
 
 const PORT = 10055;

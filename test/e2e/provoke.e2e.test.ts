@@ -8,7 +8,6 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { RULES } from '../../src/catalogue.ts';
 import { isPossible, type Kernels } from '../../src/engine/rule.ts';
-import { kernelVersionOf } from '../../src/events/host.ts';
 import { buildDrivers } from '../lab/lab.ts';
 import { SUITE_MS, VM_MS } from '../until.ts';
 import { LabSession } from './lab-session.ts';
@@ -19,17 +18,17 @@ import { HARDWARE } from './provocations/groups.ts';
 import { outcomes, unexplained, writeOutcomes } from './provocations/outcome.ts';
 import type { Provocation } from './provocations/provocation.ts';
 import { ProvocationSession, SETTINGS } from './provocations/session.ts';
-import { KERNEL } from './traits.ts';
+import { KERNEL, traitsOf } from './traits.ts';
 
 const DRIVER = fileURLToPath(new URL('../kmod', import.meta.url));
 
-const version = kernelVersionOf(KERNEL);
+const traits = traitsOf(KERNEL);
 /** Runs only provocations whose rules or description contain this text, for development. */
 const only = process.env.VFIOSCOPE_ONLY ?? '';
 
 function canRun(rules: readonly string[], kernels: Kernels | undefined): boolean {
-  if (kernels && !isPossible({ kernels }, version)) return false;
-  return RULES.some((rule) => rules.includes(rule.id) && isPossible(rule, version));
+  if (kernels && !isPossible({ kernels }, traits)) return false;
+  return RULES.some((rule) => rules.includes(rule.id) && isPossible(rule, traits));
 }
 
 describe(`rules provoked on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
@@ -50,7 +49,7 @@ describe(`rules provoked on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () 
       onAgentOutput: () => {},
     });
     const modules = await buildDrivers(lab.vm.kernel, DRIVER, ['faulty']);
-    session = new ProvocationSession(lab, version, `${modules}/faulty.ko`);
+    session = new ProvocationSession(lab, `${modules}/faulty.ko`);
     await session.load();
     linesBefore = (await lab.vm.dmesg()).length;
   });
@@ -88,7 +87,7 @@ describe(`rules provoked on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () 
       [],
     );
     const expected = attempted.flatMap(({ complaint }) =>
-      complaint && isPossible({ kernels: { ...complaint, because: '' } }, version)
+      complaint && isPossible({ kernels: { where: {}, ...complaint, because: '' } }, traits)
         ? complaint.pattern
         : [],
     );
@@ -98,7 +97,7 @@ describe(`rules provoked on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () 
 
   it('provokes every rule that can be, and writes the outcomes when VFIOSCOPE_KEEP is set', async (test) => {
     const reported = [...lab.violations, ...session.reported];
-    const all = outcomes(RULES, version, reported, Object.values(IN_PARALLEL).flat());
+    const all = outcomes(RULES, traits, reported, Object.values(IN_PARALLEL).flat());
     const count = Object.values(all).filter(({ outcome }) => outcome === 'provoked').length;
     test.diagnostic(`${count} of ${RULES.length} rules were provoked`);
     assert.equal(failures, 0, 'a failed provocation has no outcome');

@@ -12,7 +12,6 @@ import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ALERTS } from '../../dashboards/alerts/catalogue.ts';
 import { isPossible } from '../../src/engine/rule.ts';
-import { kernelVersionOf } from '../../src/events/host.ts';
 import { buildDrivers } from '../lab/lab.ts';
 import { SUITE_MS, VM_MS } from '../until.ts';
 import { LabSession } from './lab-session.ts';
@@ -24,7 +23,7 @@ import { writeOutputs } from './runbooks/outputs.ts';
 import { PROVOKED } from './runbooks/provoked.ts';
 import { RunbookSession } from './runbooks/runner.ts';
 import { NOT_RUN } from './runbooks/stand-ins.ts';
-import { KERNEL } from './traits.ts';
+import { KERNEL, traitsOf } from './traits.ts';
 
 const DRIVER = fileURLToPath(new URL('../kmod', import.meta.url));
 
@@ -61,7 +60,6 @@ describe(`runbooks on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
   let lab: LabSession;
   let session: RunbookSession;
   const all: readonly Provocation[] = Object.values(IN_PARALLEL).flat();
-  const version = kernelVersionOf(KERNEL);
   const provocations = [
     ...USED.map((begin) => {
       const found = all.find(({ how }) => how.startsWith(begin));
@@ -85,7 +83,7 @@ describe(`runbooks on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
       },
     });
     const modules = await buildDrivers(lab.vm.kernel, DRIVER, ['faulty']);
-    session = new RunbookSession(lab, version, `${modules}/faulty.ko`);
+    session = new RunbookSession(lab, `${modules}/faulty.ko`);
     await session.load();
     // What lists devices always has one to list, which nobody uses.
     await lab.create('mdpy');
@@ -97,7 +95,7 @@ describe(`runbooks on a real ${KERNEL} kernel`, { timeout: SUITE_MS }, () => {
 
   for (const provocation of provocations) {
     const { how, kernels } = provocation;
-    if (kernels && !isPossible({ kernels }, version)) continue;
+    if (kernels && !isPossible({ kernels }, traitsOf(KERNEL))) continue;
     it(`are right while ${how}`, async () => {
       await provocation.run(session).catch(async (error: Error) => {
         if (BY_DRIVER.includes(provocation)) await session.clearAway();

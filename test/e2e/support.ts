@@ -5,6 +5,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import type { PointStatus } from '../../src/events/source.ts';
+import type { DerivedTrait } from '../../src/events/traits.ts';
 import { MODULE_BTF } from './traits.ts';
 
 export interface SupportedPoint {
@@ -24,11 +25,15 @@ export interface SupportedRule {
   readonly impossible?: string;
 }
 
+/** JSON has no undefined: a trait that is not known has no value. */
+export type SupportedTrait = Omit<DerivedTrait, 'value'> & { readonly value?: boolean };
+
 export interface Support {
   /** As `uname -r` prints it. */
   readonly release: string;
   readonly points: readonly SupportedPoint[];
   readonly rules: readonly SupportedRule[];
+  readonly traits: readonly SupportedTrait[];
 }
 
 function fileOf(kernel: string, moduleBtf: boolean): URL {
@@ -43,7 +48,15 @@ export function readSupport(kernel: string, moduleBtf = true): Support {
 /** The answer of an agent's /api/v1/probes, without what changes from run to run. */
 export function supportOf(
   release: string,
-  { points, rules }: { points: readonly PointStatus[]; rules: readonly SupportedRule[] },
+  {
+    points,
+    rules,
+    traits,
+  }: {
+    points: readonly PointStatus[];
+    rules: readonly SupportedRule[];
+    traits: readonly SupportedTrait[];
+  },
 ): Support {
   return {
     release,
@@ -58,6 +71,7 @@ export function supportOf(
       ...{ id, title, active, missing },
       ...(impossible === undefined ? {} : { impossible }),
     })),
+    traits,
   };
 }
 

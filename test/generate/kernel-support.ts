@@ -5,19 +5,15 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { isWatched } from '../../src/events/source.ts';
+import { TRAIT_NAMES, TRAITS, type TraitName } from '../../src/events/traits.ts';
 import { code, table } from '../../src/markdown.ts';
-import { readSupport, type Support, type SupportedPoint } from '../e2e/support.ts';
-import { type Trait, traitsOf } from '../e2e/traits.ts';
+import {
+  readSupport,
+  type Support,
+  type SupportedPoint,
+  type SupportedTrait,
+} from '../e2e/support.ts';
 import { readMatrix } from '../lab/kernels.ts';
-
-const TRAIT_NAMES = {
-  deviceHoldsVm: 'an open device keeps its VM alive',
-  devicePointsToDeadVm: 'an open device points to its VM when that is gone',
-  clearedKvm: 'to take the VM from an open device is',
-  opensWhileLeaving: 'a device can be opened while its removal waits',
-  removeRacesCreate: '`remove` can come before `create` has returned',
-  keepsPinned: 'pinned probes (`--pin`) continue without an agent',
-} as const;
 
 const target = new URL('../../docs/kernel-support.md', import.meta.url);
 const kernels = Object.keys(readMatrix().kernels);
@@ -78,11 +74,20 @@ ${impossibleRules(supports)}
 
 ## How kernels differ
 
-The same steps have different results; the end-to-end test expects these.
+vfioscope decides what a kernel does by what it has, functions and BTF, and never by its number: VFIO is often
+newer than the kernel that it is loaded into. These are all traits that it knows, and what showed each of them
+there; \`vfioscope doctor\` shows those of a host. A rule that relies on a trait that cannot be derived is
+inactive, and says so.
 
-${table(['', ...columns], traitRows(columns))}
+${table(
+  ['', ...columns],
+  TRAIT_NAMES.map((name) => [
+    TRAITS[name].statement,
+    ...columns.map((kernel) => shown(traitOf(name, supports.get(kernel)).value)),
+  ]),
+)}
 
-${traitReasons(columns)}
+${traitEvidence(supports)}
 
 ## Without BTF of modules
 
@@ -146,34 +151,27 @@ function impossibleRules(supports: ReadonlyMap<string, Support>): string {
   return reasons.length > 0 ? `Why some cannot happen:\n\n${reasons.join('\n')}` : '';
 }
 
-type TraitName = keyof typeof TRAIT_NAMES;
-
-function traitEntries(): [TraitName, string][] {
-  return Object.entries(TRAIT_NAMES) as [TraitName, string][];
+function traitOf(name: TraitName, support: Support | undefined): SupportedTrait {
+  const trait = support?.traits.find((one) => one.name === name);
+  if (!trait)
+    throw new Error(`no kernel was asked for the trait ${name}: run \`npm run lab:matrix\``);
+  return trait;
 }
 
-function shown({ value }: Trait<unknown>): string {
-  return typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
+function shown(value: boolean | undefined): string {
+  if (value === undefined) return 'not known';
+  return value ? 'yes' : 'no';
 }
 
-function traitRows(columns: readonly string[]): string[][] {
-  return traitEntries().map(([name, title]) => [
-    title,
-    ...columns.map((kernel) => shown(traitsOf(kernel)[name])),
-  ]);
-}
-
-function traitReasons(columns: readonly string[]): string {
-  return traitEntries()
-    .flatMap(([name, title]) =>
-      grouped(
-        columns.map((kernel) => [
-          kernel,
-          `${shown(traitsOf(kernel)[name])}, because ${traitsOf(kernel)[name].because}`,
-        ]),
-      ).map(([kernels, text]) => `- ${title} (${kernels}): ${text}.`),
-    )
-    .join('\n');
+function traitEvidence(supports: ReadonlyMap<string, Support>): string {
+  return TRAIT_NAMES.flatMap((name) =>
+    grouped(
+      [...supports].map(([kernel, support]) => {
+        const { statement, evidence } = traitOf(name, support);
+        return [kernel, `${statement} (${evidence})`] as const;
+      }),
+    ).map(([kernels, text]) => `- ${kernels}: ${text}.`),
+  ).join('\n');
 }
 
 function blindTable(columns: readonly string[]): string {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { sectionsOf, whereWords, wrapped } from '../../src/engine/description.ts';
 import { exampleLines, excerptOf } from '../../src/engine/example-lines.ts';
 import type { Rule } from '../../src/engine/rule.ts';
+import { TRAITS } from '../../src/events/traits.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { onOpen, SOUND, whileOpen } from '../kit/simple-rules.ts';
 import { ruleDocuments, type Trials, trialOf } from './rules-document.ts';
@@ -10,7 +11,7 @@ import { ruleDocuments, type Trials, trialOf } from './rules-document.ts';
 const OLD: Rule = {
   ...SOUND,
   id: 'old',
-  kernels: { before: [6, 2], because: 'the core takes a reference' },
+  kernels: { where: { coreHoldsVm: false }, because: 'the core takes a reference' },
 };
 
 function tried(kernel: string, rules: Trials['rules'] = {}): Trials {
@@ -86,21 +87,28 @@ describe('the documents', () => {
 describe('an account', () => {
   it('says on which kernels something can happen', () => {
     assert.equal(whereWords(), 'on all kernels');
-    assert.equal(whereWords({ from: [6, 2] }), 'on kernels from 6.2 on');
-    assert.equal(whereWords({ before: [6, 2] }), 'on kernels before 6.2');
+    const { statement, otherwise } = TRAITS.coreHoldsVm;
+    const words = (coreHoldsVm: boolean) => whereWords({ where: { coreHoldsVm } });
+    assert.equal(words(true), `on kernels where ${statement}`);
+    assert.equal(words(false), `on kernels where ${otherwise}`);
     assert.equal(
-      whereWords({ from: [6, 1], before: [6, 2] }),
-      'on kernels from 6.1 on and before 6.2',
+      whereWords({ where: { coreHoldsVm: true, mdevsStayUnbound: true } }),
+      `on kernels where ${statement}, and ${TRAITS.mdevsStayUnbound.statement}`,
     );
   });
 
   it('says why not on others, and which steps have to be the kernel’s own', () => {
-    const rule: Rule = { ...OLD, needsStep: ['kvm.get_safe'] };
+    const rule: Rule = {
+      ...OLD,
+      traits: ['opensDuringRemoval'],
+      needsStep: ['kvm.get_safe'],
+    };
     const [where] = sectionOf(rule, 'When it fires').paragraphs;
     assert.equal(
       where,
-      'On kernels before 6.2. It cannot happen on others: the core takes a reference. It needs a ' +
-        'kernel function of its own for `kvm.get_safe`, not a point inferred from another.',
+      `On kernels where ${TRAITS.coreHoldsVm.otherwise}. It cannot happen on others: the core takes a ` +
+        'reference. It has to be known whether a device can be opened while its removal waits for ' +
+        'its users. It needs a kernel function of its own for `kvm.get_safe`, not a point inferred from another.',
     );
   });
 

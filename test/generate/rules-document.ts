@@ -4,8 +4,8 @@ import type { Topic } from '../../src/catalogue.ts';
 import { type Section, sectionsOf, wrapped } from '../../src/engine/description.ts';
 import { excerptOf } from '../../src/engine/example-lines.ts';
 import { type Example, isPossible, type Rule, type Severity } from '../../src/engine/rule.ts';
-import { kernelVersionOf } from '../../src/events/host.ts';
 import { table } from '../../src/markdown.ts';
+import { LAB_KERNELS } from '../../src/scenario/kernels.ts';
 
 /**
  * provoked: a real kernel was made to violate the rule, and the agent reported it. replayed: only its
@@ -46,7 +46,7 @@ export function ruleDocuments(
 /** @throws {Error} when a rule was provoked where it says that it cannot happen */
 export function trialOf(rule: Rule, { kernel, rules }: Trials): Trial {
   const trial: Trial | undefined = rules[rule.id];
-  if (!isPossible(rule, kernelVersionOf(kernel))) {
+  if (!isPossible(rule, LAB_KERNELS[kernel])) {
     if (trial?.outcome === 'provoked') {
       throw new Error(`${rule.id} was provoked on ${kernel}, but says that it cannot happen there`);
     }

@@ -1,4 +1,5 @@
 /** For tests: recorded scenarios, and a listener that writes down every call. */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import { EventCursor } from '../../src/events/cursor.ts';
 import type { PointStatus, SourceListener, UncountedLoss } from '../../src/events/source.ts';
 import { EVENT, FLAG, WIRE } from '../../src/events/wire.gen.ts';
 import type { UserProblem } from '../../src/problem.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 
 export type { Scenario };
@@ -29,6 +31,7 @@ export const POINTS: readonly PointStatus[] = [
 ];
 
 export const HEADER: Header = {
+  traits: LINUX_6_12 as Required<Header>['traits'],
   ...{ agent: '0.1.0', kernel: '6.12.57+deb13-amd64', arch: 'x64' },
   bootId: '00112233-4455-6677-8899-aabbccddeeff',
   clock: { boot: START, wall: 1.763e18 },

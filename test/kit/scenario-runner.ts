@@ -12,6 +12,7 @@ import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
 import type { Device, Parent, Vm } from '../../src/lifecycle/objects.ts';
 import { Registry } from '../../src/lifecycle/registry.ts';
 import { World, type WorldOptions } from '../../src/lifecycle/world.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 
 /** Less than the steps of a scenario, so that raw events keep their place in time; ns. */
@@ -39,7 +40,7 @@ export class ScenarioRunner {
     this.world = new World(world);
     this.dispatcher = new Dispatcher(this.world);
     this.host = rules.host ?? {
-      kernel: [6, 12],
+      traits: LINUX_6_12,
       pidsWithKvmFiles: () => this.scenario.kvmPids,
       availableInstances: (parent) => this.#offers.get(parent) ?? new Map(),
       groupMembers: (group) => this.#groups.get(group),

@@ -3,6 +3,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Host } from '../../src/events/host.ts';
 import type { PointStatus } from '../../src/events/source.ts';
+import type { DerivedTrait } from '../../src/events/traits.ts';
 import { createServer, type EarlierViolation } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import type { Device, Vm } from '../../src/lifecycle/objects.ts';
@@ -19,6 +20,12 @@ export const POINT: PointStatus = {
 
 export const RULE_STATE = {
   ...{ id: 'kvm-ref-leak', active: false, missing: ['kvm.put'], detached: ['kvm.put'] },
+  unknown: [],
+};
+
+export const TRAIT: DerivedTrait = {
+  ...{ name: 'coreHoldsVm', statement: 'the core takes a reference', value: undefined },
+  evidence: 'the module vfio is not loaded',
 };
 
 interface Answer<Body> {
@@ -55,6 +62,7 @@ export class Served extends Measured {
       version: '1.2.3',
       probes: () => [POINT],
       ruleStates: () => [RULE_STATE],
+      traits: () => [TRAIT],
       modules: () => [{ name: 'mdev', held: 'mdev is used by nobody' }],
       notReady: () => this.notReady,
       earlierCriticals: () => this.earlier,

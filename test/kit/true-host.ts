@@ -3,6 +3,7 @@
  * what a kernel shows. What a message says can be compared with what was done.
  */
 import type { FileOwner, Host } from '../../src/events/host.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import type {
   Actor,
@@ -81,7 +82,7 @@ export class TrueHost {
   host(): Host {
     const showsDevice = this.#showsDevice;
     return {
-      kernel: [6, 12],
+      traits: LINUX_6_12,
       pidsWithKvmFiles: () =>
         new Set(this.vms.flatMap(({ owners }) => [...owners].map(({ pid }) => pid))),
       isAlive: (pid, at) => {

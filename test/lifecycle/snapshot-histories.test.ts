@@ -12,6 +12,7 @@ import { EventCursor } from '../../src/events/cursor.ts';
 import { EVENT, POINT } from '../../src/events/wire.gen.ts';
 import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
 import { World } from '../../src/lifecycle/world.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Step } from '../../src/scenario/types.ts';
 import { LegalHistory } from '../kit/legal-history.ts';
 import { cases } from '../kit/random.ts';
@@ -61,7 +62,7 @@ class Side {
   #pids: ReadonlySet<number> = new Set();
 
   constructor() {
-    const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => this.#pids };
+    const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => this.#pids };
     this.engine = new RuleEngine(this.world, { rules: RULES, host });
   }
 

@@ -6,6 +6,7 @@ import type { Violation } from '../../src/engine/violation.ts';
 import type { Host } from '../../src/events/host.ts';
 import type { PointName } from '../../src/events/points.ts';
 import { DEVICE_STATE } from '../../src/events/wire.gen.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { unbindBegins } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
@@ -37,7 +38,7 @@ class LateHost extends ScenarioRunner {
     super({
       rules: RULES,
       host: {
-        kernel: [6, 12],
+        traits: LINUX_6_12,
         pidsWithKvmFiles: () => new Set(),
         fileOwners: () => [],
         ...host,

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { FileOwner, Host } from '../../src/events/host.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { childRemovalBegins } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import type { Actor } from '../../src/scenario/types.ts';
@@ -24,7 +25,7 @@ const BLOCKED = { state: 'S (sleeping)', wchan: 'vfio_unregister_group_dev', sta
 /** A host that knows all control groups, and on which by default files are where they were opened. */
 function hostWith(more: Partial<Host> = {}): Host {
   return {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => new Set(),
     controlGroup: ({ cgroup }) =>
       UNITS[cgroup] ? { path: `/${UNITS[cgroup]}`, unit: UNITS[cgroup] } : undefined,
@@ -80,7 +81,7 @@ describe('the attribution of a stalled removal', () => {
   });
 
   it('has what events show where the host cannot be asked, as in a replay', () => {
-    const host: Host = { kernel: [6, 12], pidsWithKvmFiles: () => undefined };
+    const host: Host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
     const violation = violationOf('remove-stall', stall, host);
     assert.deepEqual(
       violation.holders.map(({ how, group }) => [how, group]),

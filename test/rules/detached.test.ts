@@ -1,4 +1,5 @@
 /** That no rule finds what is not there while the budget keeps points detached, nor after they came back. */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -7,11 +8,12 @@ import { RuleEngine } from '../../src/engine/engine.ts';
 import { kernelOf } from '../../src/engine/play.ts';
 import { isPossible, pointsNeeded } from '../../src/engine/rule.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
 import { type PointName, pointName } from '../../src/events/points.ts';
+import type { Traits } from '../../src/events/traits.ts';
 import { PROBE_TABLE } from '../../src/kernel/probe-table.ts';
 import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
 import { World } from '../../src/lifecycle/world.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import type { Step } from '../../src/scenario/types.ts';
 import { LegalHistory } from '../kit/legal-history.ts';
@@ -28,12 +30,12 @@ interface Detached {
 }
 
 /** Plays steps as an agent sees them that detaches points meanwhile. */
-function play(steps: readonly Step[], { points, from, to }: Detached, kernel: KernelVersion) {
+function play(steps: readonly Step[], { points, from, to }: Detached, traits: Traits) {
   const world = new World();
   const dispatcher = new Dispatcher(world);
   let kvmPids: ReadonlySet<number> = new Set();
-  const host = { kernel, pidsWithKvmFiles: () => kvmPids };
-  const rules = RULES.filter((rule) => isPossible(rule, kernel));
+  const host = { traits, pidsWithKvmFiles: () => kvmPids };
+  const rules = RULES.filter((rule) => isPossible(rule, traits));
   const engine = new RuleEngine(world, { rules, host });
   const blind = rules.filter((rule) => pointsNeeded(rule).some((one) => points.includes(one)));
   for (const [i, step] of steps.entries()) {
@@ -104,7 +106,7 @@ describe('points that the budget may detach alone', () => {
           const [from, to] = [one, other]
             .sort((a, b) => a - b)
             .map((at) => Math.floor(at * steps.length));
-          assert.deepEqual(play(steps, { points, from, to }, [6, 12]).violations, []);
+          assert.deepEqual(play(steps, { points, from, to }, LINUX_6_12).violations, []);
         },
       ),
       cases(500),
@@ -125,13 +127,13 @@ describe('points that the budget may detach alone', () => {
     scenario.closeEnds(open);
     scenario.wait(1);
     const missed = { points: ['kvm.get'] as const, from, to };
-    assert.deepEqual(play(scenario.steps, missed, [6, 12]).violations, []);
+    assert.deepEqual(play(scenario.steps, missed, LINUX_6_12).violations, []);
 
     // The same device is opened again, and its driver really forgets a reference.
     const later = scenario.openBegins(device, { vm });
     scenario.getKvm(vm);
     scenario.close(scenario.openEnds(later));
-    assert.deepEqual(play(scenario.steps, missed, [6, 12]).violations, [
+    assert.deepEqual(play(scenario.steps, missed, LINUX_6_12).violations, [
       `device-kvm-refs-unbalanced ${device.uuid}`,
     ]);
   });

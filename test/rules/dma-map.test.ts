@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EEXIST, EFAULT, ENOMEM, ENOSPC } from '../../src/engine/errno.ts';
 import { dmaMapFailed } from '../../src/rules/dma-map-failed.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { closeGroup, mapFails, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
@@ -12,7 +13,7 @@ const ADDRESS = '0000:02:00.1';
 /** The only violation of a scenario. @param limit of locked memory, bytes; by default it is not known */
 function violationOf(run: (scenario: Scenario) => void, limit?: number) {
   const host = {
-    kernel: [6, 12] as const,
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => undefined,
     lockedMemoryLimit: (pid: number) => (pid === 600 ? limit : undefined),
   };

@@ -1,19 +1,22 @@
 /** A process may take longer to exit than rules wait, and no rule fires for that. */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
+import type { Traits } from '../../src/events/traits.ts';
+import { LINUX_6_1, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const QEMU = { pid: 600, comm: 'qemu' };
 const PATIENT = 60;
 
 /** One rule, on a host where QEMU exits for as long as `exiting` has its pid. */
-function runnerOf(id: string, kernel: readonly [number, number]) {
+function runnerOf(id: string, traits: Traits) {
   const exiting = new Set([QEMU.pid]);
   const runner = new ScenarioRunner({
     rules: RULES.filter((rule) => rule.id === id),
     host: {
-      kernel,
+      traits,
       pidsWithKvmFiles: () => new Set(),
       isExiting: (pid) => exiting.has(pid),
     },
@@ -23,7 +26,7 @@ function runnerOf(id: string, kernel: readonly [number, number]) {
 
 describe('while a process exits', () => {
   it('kvm-cleared-while-open waits for it to close the device', () => {
-    const { runner, exiting } = runnerOf('kvm-cleared-while-open', [6, 12]);
+    const { runner, exiting } = runnerOf('kvm-cleared-while-open', LINUX_6_12);
     runner.run((scenario) => {
       const device = scenario.create(scenario.parent());
       scenario.open(device, { vm: scenario.createVm({ as: QEMU }), as: QEMU });
@@ -38,7 +41,7 @@ describe('while a process exits', () => {
   });
 
   it('kvm-cleared-while-open has nothing to report when it has closed the device', () => {
-    const { runner, exiting } = runnerOf('kvm-cleared-while-open', [6, 12]);
+    const { runner, exiting } = runnerOf('kvm-cleared-while-open', LINUX_6_12);
     const open = runner.run((scenario) => {
       const device = scenario.create(scenario.parent());
       const opened = scenario.open(device, { vm: scenario.createVm({ as: QEMU }), as: QEMU });
@@ -53,7 +56,7 @@ describe('while a process exits', () => {
   });
 
   it('kvm-destroyed-while-captured waits for it to close the device', () => {
-    const { runner, exiting } = runnerOf('kvm-destroyed-while-captured', [6, 1]);
+    const { runner, exiting } = runnerOf('kvm-destroyed-while-captured', LINUX_6_1);
     runner.run((scenario) => {
       const vm = scenario.createVm({ as: QEMU });
       scenario.open(scenario.create(scenario.parent()), { vm, as: QEMU });
@@ -68,7 +71,7 @@ describe('while a process exits', () => {
   });
 
   it('kvm-ref-leak takes it for a holder of its VM', () => {
-    const { runner, exiting } = runnerOf('kvm-ref-leak', [6, 12]);
+    const { runner, exiting } = runnerOf('kvm-ref-leak', LINUX_6_12);
     runner.run((scenario) => {
       const vm = scenario.createVm({ as: QEMU });
       scenario.getKvm(vm);

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { BlockedTask, FileOwner, Host } from '../../src/events/host.ts';
+import { LINUX_5_10, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { removeUnfreed } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import type { Actor } from '../../src/scenario/types.ts';
@@ -22,7 +23,7 @@ function owner(fields: Partial<FileOwner>): FileOwner {
 /** A host on which the opener still has its file. */
 function hostWith(more: Partial<Host>): Host {
   return {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => new Set(),
     isAlive: () => true,
     hasDeviceFile: () => true,
@@ -245,10 +246,13 @@ describe('the sentence about a removal that waits although nobody has the device
   it('is about the group only on kernels that wait for it, and where somebody has it open', () => {
     const groups = Array.from({ length: 40 }, (_, group) => ({ fd: group, group }));
     const ofAll = [owner({ groupFiles: groups })];
-    assert.match(idle(ofAll, { kernel: [5, 10] }), /but helper \(pid 800\) has its group \d+ open/);
+    assert.match(
+      idle(ofAll, { traits: LINUX_5_10 }),
+      /but helper \(pid 800\) has its group \d+ open/,
+    );
     assert.match(idle(ofAll), /a fault of its driver/);
     const other = owner({ groupFiles: [{ fd: 4, group: 77 }] });
-    assert.match(idle([other], { kernel: [5, 10] }), /a fault of its driver/);
+    assert.match(idle([other], { traits: LINUX_5_10 }), /a fault of its driver/);
   });
 
   it('claims nothing where the host cannot be asked, or was read before the removal began', () => {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { KernelLogLine } from '../../src/events/host.ts';
 import { createFailed } from '../../src/rules/create-failed.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { SECOND } from '../../src/units.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
@@ -16,7 +17,7 @@ function line(text: string, read: number, names: readonly string[] = []): Kernel
 /** The lines that belong to a create of {@link UUID} that fails at 1000 s. */
 function linesOf(...lines: KernelLogLine[]): readonly string[] | undefined {
   const host = {
-    ...{ kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined },
+    ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
     kernelLog: () => lines,
   };
   const runner = new ScenarioRunner({ rules: [createFailed], host });
@@ -58,7 +59,7 @@ describe('the lines of the kernel log beside a violation', () => {
 
   it('are in the text of the violation', () => {
     const host = {
-      ...{ kernel: [6, 12] as const, pidsWithKvmFiles: () => undefined },
+      ...{ traits: LINUX_6_12, pidsWithKvmFiles: () => undefined },
       kernelLog: () => [line('vfio: something', now)],
     };
     const runner = new ScenarioRunner({ rules: [createFailed], host });

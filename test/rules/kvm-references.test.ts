@@ -9,6 +9,7 @@ import { kvmChangedWhileOpen } from '../../src/rules/kvm-changed-while-open.ts';
 import { kvmRefLeak } from '../../src/rules/kvm-ref-leak.ts';
 import { kvmRefUnderflow } from '../../src/rules/kvm-ref-underflow.ts';
 import { notifierErrorIgnored } from '../../src/rules/notifier-error-ignored.ts';
+import { LINUX_5_10 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { duringSnapshot, loadModule } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
@@ -203,7 +204,7 @@ describe('a group that is given to a second VM', () => {
 
 describe('what a callback of 5.10 answers', () => {
   const answered = (answer: number, driver = 'mtty') => {
-    const host = { kernel: [5, 10] as const, pidsWithKvmFiles: () => undefined };
+    const host = { traits: LINUX_5_10, pidsWithKvmFiles: () => undefined };
     const runner = new ScenarioRunner({ rules: [notifierErrorIgnored], host });
     runner.run((scenario) => {
       const device = scenario.create(scenario.parent({ driver }));

@@ -10,6 +10,7 @@ import { RULES } from '../../src/catalogue.ts';
 import { RuleEngine } from '../../src/engine/engine.ts';
 import { isPossible } from '../../src/engine/rule.ts';
 import type { FileOwner, Host, WaitingTasks } from '../../src/events/host.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { SECOND } from '../../src/units.ts';
 import { Served } from '../kit/served.ts';
@@ -46,7 +47,7 @@ interface Crowd {
 function crowd(size: number, owners: readonly FileOwner[]): Crowd {
   const pids = new Set(owners.map(({ pid }) => pid));
   const host: Host = {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => pids,
     fileOwners: () => owners,
     isExiting: () => false,
@@ -126,7 +127,7 @@ for (const { title, owners, rules, paths } of [
 
     for (const rule of rules) {
       it(`the clock of ${rule.id} is linear`, () => {
-        if (!isPossible(rule, [6, 12])) return;
+        if (!isPossible(rule, LINUX_6_12)) return;
         const [small, large] = worlds.map(({ served: { world }, host }) => {
           const engine = new RuleEngine(world, { rules: [rule], host });
           let { now } = world;

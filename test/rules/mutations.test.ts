@@ -16,6 +16,7 @@ import { SequenceCheck } from '../../src/events/sequence.ts';
 import { EVENT } from '../../src/events/wire.gen.ts';
 import { Dispatcher } from '../../src/lifecycle/dispatcher.ts';
 import { World } from '../../src/lifecycle/world.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Step } from '../../src/scenario/types.ts';
 import { LegalHistory } from '../kit/legal-history.ts';
 import { cases } from '../kit/random.ts';
@@ -68,7 +69,7 @@ function play(steps: readonly Step[]): Outcome {
   const world = new World();
   const dispatcher = new Dispatcher(world);
   let kvmPids: ReadonlySet<number> = new Set();
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => kvmPids };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => kvmPids };
   const engine = new RuleEngine(world, { rules: RULES, host, sinks: [FAILS_ON_ERROR] });
   const sequence = new SequenceCheck();
   let illegal = 0;

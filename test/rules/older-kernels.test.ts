@@ -5,19 +5,21 @@ import { RULES, TOPICS } from '../../src/catalogue.ts';
 import { EINVAL, EPERM, ESRCH } from '../../src/engine/errno.ts';
 import { kernelOf, play } from '../../src/engine/play.ts';
 import { isPossible } from '../../src/engine/rule.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
+import type { Traits } from '../../src/events/traits.ts';
+import { LINUX_5_10, LINUX_6_1 } from '../../src/scenario/kernels.ts';
 import { mdevFromBefore } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import type { Step } from '../../src/scenario/types.ts';
 import { asOnLinux61, asOnLinux510 } from '../kit/older-kernels.ts';
 
 interface Older {
-  readonly kernel: KernelVersion;
+  readonly version: string;
+  readonly kernel: Traits;
   readonly convert: (steps: readonly Step[]) => Step[];
 }
 
-const LINUX_6_1: Older = { kernel: [6, 1], convert: asOnLinux61 };
-const LINUX_5_10: Older = { kernel: [5, 10], convert: asOnLinux510 };
+const OLDER_6_1: Older = { version: '6.1', kernel: LINUX_6_1, convert: asOnLinux61 };
+const OLDER_5_10: Older = { version: '5.10', kernel: LINUX_5_10, convert: asOnLinux510 };
 
 const VGPU = { name: '0000:00:02.0', driver: 'intel_vgpu_mdev' };
 const MATRIX = { name: 'matrix', driver: 'vfio_ap' };
@@ -48,8 +50,8 @@ const OTHERWISE: Readonly<Record<string, string>> = {
   'the device never had that VM: it was opened before the group did': '5.10',
 };
 
-for (const older of [LINUX_6_1, LINUX_5_10]) {
-  const version = older.kernel.join('.');
+for (const older of [OLDER_6_1, OLDER_5_10]) {
+  const { version } = older;
   const rules = TOPICS.find(({ title }) => title.startsWith('Opening'))?.rules ?? [];
   describe(`near misses on ${version}`, () => {
     for (const rule of rules.filter((one) => isPossible(one, kernelOf(one)))) {
@@ -75,14 +77,14 @@ describe('a VM that is set after the open', () => {
   };
 
   it('never reaches the driver on 6.1', () => {
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), [
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), [
       'kvm-set-after-open warning',
       'open-without-kvm info',
     ]);
   });
 
   it('reaches the driver on 5.10', () => {
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), [
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), [
       'kvm-set-after-open info',
       'open-without-kvm info',
     ]);
@@ -98,7 +100,7 @@ describe('a VM that is set after the open', () => {
       scenario.clearKvm(device);
       scenario.open(device, { vm });
     };
-    for (const older of [LINUX_6_1, LINUX_5_10]) {
+    for (const older of [OLDER_6_1, OLDER_5_10]) {
       assert.deepEqual(ruleFindings(again, older), ['nested-open info']);
     }
   });
@@ -115,8 +117,8 @@ describe('a VM that is cleared while the device is open', () => {
 
   it('dangles on 6.1, and is taken from the driver on 5.10', () => {
     const found = (older: Older) => ruleFindings(run, older).filter((text) => /cleared/.test(text));
-    assert.deepEqual(found(LINUX_6_1), ['kvm-cleared-while-open warning']);
-    assert.deepEqual(found(LINUX_5_10), ['kvm-cleared-while-open error']);
+    assert.deepEqual(found(OLDER_6_1), ['kvm-cleared-while-open warning']);
+    assert.deepEqual(found(OLDER_5_10), ['kvm-cleared-while-open error']);
   });
 });
 
@@ -127,7 +129,7 @@ describe('a VM that is given another one of 5.10', () => {
       scenario.open(device, { vm: scenario.createVm() });
       scenario.setKvm(device, scenario.createVm({ as: CHILD }));
     };
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), ['kvm-changed-while-open error']);
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), ['kvm-changed-while-open error']);
   });
 });
 
@@ -145,7 +147,7 @@ describe('a VM that is destroyed under an open device of 6.1', () => {
       open(scenario);
       scenario.wait(3);
     };
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), ['kvm-destroyed-while-captured warning']);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), ['kvm-destroyed-while-captured warning']);
   });
 
   it('does not fire for a device that is closed within a second', () => {
@@ -155,12 +157,12 @@ describe('a VM that is destroyed under an open device of 6.1', () => {
       scenario.closeBegins(opening);
       scenario.wait(3);
     };
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), []);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), []);
   });
 
   it('is fatal for a driver that works with it', () => {
     const run = (scenario: Scenario) => void open(scenario, VGPU);
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), ['kvm-destroyed-while-captured critical']);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), ['kvm-destroyed-while-captured critical']);
   });
 
   it('says nothing on 5.10, where the core has no such pointer', () => {
@@ -168,7 +170,7 @@ describe('a VM that is destroyed under an open device of 6.1', () => {
       open(scenario, VGPU);
       scenario.wait(3);
     };
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), []);
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), []);
   });
 });
 
@@ -178,12 +180,12 @@ describe('an open by another process than that of the VM', () => {
   };
 
   it('matters to a driver that works with the memory of the guest', () => {
-    assert.deepEqual(ruleFindings(run({}), LINUX_6_1), ['foreign-opener info']);
-    assert.deepEqual(ruleFindings(run(VGPU), LINUX_6_1), ['foreign-opener warning']);
+    assert.deepEqual(ruleFindings(run({}), OLDER_6_1), ['foreign-opener info']);
+    assert.deepEqual(ruleFindings(run(VGPU), OLDER_6_1), ['foreign-opener warning']);
   });
 
   it('cannot be distinguished from others on 5.10', () => {
-    assert.deepEqual(ruleFindings(run(VGPU), LINUX_5_10), []);
+    assert.deepEqual(ruleFindings(run(VGPU), OLDER_5_10), []);
   });
 
   it('is an open that failed where the kernel does not say whose memory it is', () => {
@@ -192,7 +194,7 @@ describe('an open by another process than that of the VM', () => {
       const opening = scenario.openBegins(device, { vm: scenario.createVm(), as: CHILD });
       scenario.openEnds(opening, { error: ESRCH });
     };
-    for (const older of [LINUX_6_1, LINUX_5_10]) {
+    for (const older of [OLDER_6_1, OLDER_5_10]) {
       assert.deepEqual(ruleFindings(refused, older), ['open-failed warning']);
     }
   });
@@ -205,7 +207,7 @@ describe('an open without a VM', () => {
         error: ESRCH,
       });
     };
-    for (const older of [LINUX_6_1, LINUX_5_10]) {
+    for (const older of [OLDER_6_1, OLDER_5_10]) {
       assert.deepEqual(ruleFindings(run, older), ['open-without-kvm error']);
     }
   });
@@ -216,21 +218,21 @@ describe('an open without a VM', () => {
         error: EINVAL,
       });
     };
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), ['open-without-kvm error']);
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), ['open-failed warning']);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), ['open-without-kvm error']);
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), ['open-failed warning']);
   });
 
   it('may have one that nobody saw being set, when the device is older than the agent', () => {
     const run = (scenario: Scenario) => void scenario.open(mdevFromBefore(scenario.parent()));
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), ['open-without-kvm info']);
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), []);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), ['open-without-kvm info']);
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), []);
   });
 
   it('is resolved later on 5.10, where the driver is notified', () => {
     const run = (scenario: Scenario) =>
       void scenario.open(scenario.create(scenario.parent(MATRIX)));
-    assert.deepEqual(ruleFindings(run, LINUX_6_1), ['open-without-kvm error']);
-    assert.deepEqual(ruleFindings(run, LINUX_5_10), ['open-without-kvm info']);
+    assert.deepEqual(ruleFindings(run, OLDER_6_1), ['open-without-kvm error']);
+    assert.deepEqual(ruleFindings(run, OLDER_5_10), ['open-without-kvm info']);
   });
 });
 
@@ -242,7 +244,7 @@ describe('a second device of a driver that allows a VM one', () => {
       scenario.open(scenario.create(parent), { vm });
       scenario.openEnds(scenario.openBegins(scenario.create(parent), { vm }), { error: EPERM });
     };
-    for (const older of [LINUX_6_1, LINUX_5_10]) {
+    for (const older of [OLDER_6_1, OLDER_5_10]) {
       assert.deepEqual(ruleFindings(run, older), ['kvm-used-twice warning']);
     }
   });

@@ -5,10 +5,10 @@ import { inspect } from 'node:util';
 import { RULES } from '../../src/catalogue.ts';
 import { kernelOf, play } from '../../src/engine/play.ts';
 import type { Example, Rule } from '../../src/engine/rule.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
+import type { Traits } from '../../src/events/traits.ts';
 
 /** Everything in the world after an example, without what numbers objects across worlds. */
-function worldAfter({ run }: Example, rules: readonly Rule[], kernel: KernelVersion): string {
+function worldAfter({ run }: Example, rules: readonly Rule[], kernel: Traits): string {
   const { world } = play(run, rules, kernel);
   const { parents, devices, opens, vms, calls } = world;
   const tracked = [parents, devices, opens, vms].map((kind) => [...kind, ...kind.ended.list()]);

@@ -4,13 +4,14 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { EBUSY, EINVAL, EIO, ENOSPC } from '../../src/engine/errno.ts';
 import type { FileOwner, Host } from '../../src/events/host.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { bindPciFails, duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const SPDK = { pid: 700, comm: 'spdk' };
 
 function runnerWith(answers: Partial<Host>): ScenarioRunner {
-  const host = { kernel: [6, 12] as const, pidsWithKvmFiles: () => new Set<number>(), ...answers };
+  const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => new Set<number>(), ...answers };
   return new ScenarioRunner({ rules: RULES, host });
 }
 

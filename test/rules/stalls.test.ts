@@ -5,6 +5,7 @@ import { RULES } from '../../src/catalogue.ts';
 import type { Host } from '../../src/events/host.ts';
 import { inProgress, shownStates } from '../../src/lifecycle/operations.ts';
 import { plainMdev } from '../../src/scenario/fields.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { destroyVmBegins, destroyVmEnds } from '../../src/scenario/kvm.ts';
 import {
   bindPciBegins,
@@ -23,7 +24,7 @@ const EIO = 5;
 
 function hostWith(more: Partial<Host> = {}): Host {
   return {
-    kernel: [6, 12],
+    traits: LINUX_6_12,
     pidsWithKvmFiles: () => new Set(),
     controlGroup: ({ cgroup }) => (cgroup ? { path: `/${UNIT}`, unit: UNIT } : undefined),
     blockedTask: () => ({ state: 'D (disk sleep)', wchan: 'pci_dev_wait' }),
@@ -67,7 +68,10 @@ describe('a stalled open', () => {
   });
 
   it('says nothing of the kernel where the host cannot be asked, as in a replay', () => {
-    const runner = runnerOf('open-stall', { kernel: [6, 12], pidsWithKvmFiles: () => undefined });
+    const runner = runnerOf('open-stall', {
+      traits: LINUX_6_12,
+      pidsWithKvmFiles: () => undefined,
+    });
     runner.run((scenario) => {
       scenario.openBegins(scenario.bindPci('0000:01:00.0'));
       scenario.wait(25);

@@ -1,16 +1,18 @@
 /** Why a device is refused that was requested with a VF token, or without the one that it needs. */
+
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { EACCES, EINVAL, ENODEV } from '../../src/engine/errno.ts';
 import { play } from '../../src/engine/play.ts';
-import type { KernelVersion } from '../../src/events/host.ts';
+import type { Traits } from '../../src/events/traits.ts';
+import { LINUX_5_10, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 
 const ADDRESS = '0000:02:00.1';
 
 /** The only violation of a scenario. */
-function violationOf(run: (scenario: Scenario) => void, kernel: KernelVersion = [6, 12]) {
+function violationOf(run: (scenario: Scenario) => void, kernel: Traits = LINUX_6_12) {
   const { violations } = play(run, RULES, kernel);
   assert.deepEqual(
     violations.map(({ rule }) => rule),
@@ -44,7 +46,7 @@ describe('a request for a device with a VF token', () => {
   });
 
   it('is only probably refused for it where the open of the driver is not observed', () => {
-    const { message } = violationOf(refused(EACCES, true), [5, 10]);
+    const { message } = violationOf(refused(EACCES, true), LINUX_5_10);
     assert.match(message, /EACCES, probably because the VF token that it passed is wrong/);
   });
 

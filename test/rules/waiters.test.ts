@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { Host, WaitingTask, WaitingTasks } from '../../src/events/host.ts';
+import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import { unbindBegins } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
@@ -24,7 +25,7 @@ function waiting(pid: number, comm: string, stack: string[], tid = pid): Waiting
 
 /** A host with these tasks in state D, which counts how often it is asked. */
 class Hung implements Host {
-  readonly kernel = [6, 12] as const;
+  readonly traits = LINUX_6_12;
   asked = 0;
   answer: WaitingTasks | undefined;
   stalled = { state: 'D (disk sleep)', stack: IN_DRIVER };
@@ -201,7 +202,7 @@ describe('the tasks of the host', () => {
   });
 
   it('are not known in a replay', () => {
-    const host: Host = { kernel: [6, 12], pidsWithKvmFiles: () => undefined };
+    const host: Host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
     assert.equal(violationOf(host).violation.waiters, undefined);
   });
 });

@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { RULES } from '../../../src/catalogue.ts';
 import { POINT_NAMES } from '../../../src/events/points.ts';
+import { LINUX_6_12 } from '../../../src/scenario/kernels.ts';
 import type { Scenario } from '../../../src/scenario/scenario.ts';
 import type {
   Actor,
@@ -63,7 +64,7 @@ export class SimulatedHost {
     this.served = new Served({
       maxDevices: Math.max(1000, devices),
       host: {
-        kernel: [6, 12],
+        traits: LINUX_6_12,
         pidsWithKvmFiles: () => this.served.scenario.kvmPids,
         availableInstances: () => instances,
       },

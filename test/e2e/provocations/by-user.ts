@@ -114,7 +114,7 @@ export const BY_USER: readonly Provocation[] = [
         'kvm-set-after-open',
         { device },
         {
-          severity: session.since(6, 0) ? 'warning' : 'info',
+          severity: session.traits.driversAreNotified ? 'info' : 'warning',
           evidence: ['vfio.device.open:end', 'vfio.group.set_kvm:begin'],
           process: 'qemu-late',
         },

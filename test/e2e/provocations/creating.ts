@@ -7,7 +7,7 @@ import { FIRST, type ProvocationSession, SECOND } from './session.ts';
 
 /** Kernels on which an mdev's sysfs files appear before its driver has set it up. */
 export const FILE_BEFORE_DRIVER = {
-  from: [6, 1],
+  where: { removeFileIsEarly: true },
   because: 'the file `remove` is the last thing that a create makes, so the race is all but lost',
 } as const;
 
@@ -23,7 +23,7 @@ async function expectRefusal(session: ProvocationSession, device: string): Promi
       severity: 'warning',
       evidence: ['mdev.create:begin', 'mdev.create:end'],
       process: 'admin',
-      ...(session.since(6, 1) ? { kernelLog: /probe .*failed with error -5/ } : {}),
+      ...(session.traits.mdevsHaveDriver ? { kernelLog: /probe .*failed with error -5/ } : {}),
     },
   );
 }
@@ -85,7 +85,7 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['instances-exhausted'],
     how: 'one device more is created than its parent has instances for',
-    complaint: { pattern: /probe .*failed with error -28/, from: [6, 1] },
+    complaint: { pattern: /probe .*failed with error -28/, where: { mdevsHaveDriver: true } },
     async run(session) {
       const uuids: string[] = [];
       for (let i = 0; i < INSTANCES; i++) uuids.push(await session.create(FIRST));
@@ -135,7 +135,7 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['create-failed'],
     how: 'the driver refuses a device after it has registered it',
-    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
+    complaint: { pattern: /probe .*failed with error -5/, where: { mdevsHaveDriver: true } },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1 }, () => session.createRefused());
       await expectRefusal(session, uuid);
@@ -144,7 +144,7 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['failed-create-leak', 'create-failed'],
     how: 'a create fails, and its driver keeps the mdev',
-    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
+    complaint: { pattern: /probe .*failed with error -5/, where: { mdevsHaveDriver: true } },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1, leak_dev: 1 }, () =>
         session.createRefused(),
@@ -166,8 +166,11 @@ export const CREATING: readonly Provocation[] = [
   {
     rules: ['failed-create-leak', 'create-failed'],
     how: 'a create fails, and its driver keeps the vfio_device',
-    kernels: { from: [6, 1], because: 'a driver has no vfio_device there; vfio_mdev makes it' },
-    complaint: { pattern: /probe .*failed with error -5/, from: [6, 1] },
+    kernels: {
+      where: { vfioDeviceIsCounted: true },
+      because: 'a driver has no vfio_device there; vfio_mdev makes it',
+    },
+    complaint: { pattern: /probe .*failed with error -5/, where: { mdevsHaveDriver: true } },
     async run(session) {
       const uuid = await session.faulty({ fail_probe: 1, leak_vdev: 1 }, () =>
         session.createRefused(),

@@ -2,7 +2,7 @@
 /** The outcome of provoking each rule on a kernel: provoked/KERNEL.json, for the table in docs/rules. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { isPossible, type Kernels, type Rule } from '../../../src/engine/rule.ts';
-import type { KernelVersion } from '../../../src/events/host.ts';
+import type { Traits } from '../../../src/events/traits.ts';
 import type { ExpectedViolation } from '../lab-session.ts';
 import type { Provocation } from './provocation.ts';
 
@@ -12,16 +12,16 @@ const DIRECTORY = new URL('../provoked/', import.meta.url);
 /** The kernels of rules that are violated as a side effect of a provocation of another rule. */
 const ONLY_ON: Readonly<Record<string, Kernels>> = {
   'open-during-unregister': {
-    before: [6, 2],
+    where: { opensDuringRemoval: true },
     because: 'the device leaves its group before its removal waits, so an open fails with ENODEV',
   },
   'vm-pinned-by-device': {
-    from: [6, 2],
+    where: { coreHoldsVm: true },
     because:
       'the core takes no reference on the VM of an open device, and the drivers here take none',
   },
   'kvm-destroyed-while-captured': {
-    before: [6, 2],
+    where: { coreHoldsVm: false },
     because: 'an open device holds a reference on its VM',
   },
 };
@@ -37,7 +37,7 @@ interface Outcome {
 /** @param reported the violations that were expected and reported */
 export function outcomes(
   rules: readonly Rule[],
-  kernel: KernelVersion,
+  traits: Traits,
   reported: readonly ExpectedViolation[],
   provocations: readonly Provocation[],
 ): Record<string, Outcome> {
@@ -45,7 +45,7 @@ export function outcomes(
   return Object.fromEntries(sorted.map((rule) => [rule.id, outcomeOf(rule)]));
 
   function outcomeOf(rule: Rule): Outcome {
-    if (!isPossible(rule, kernel)) {
+    if (!isPossible(rule, traits)) {
       return { outcome: 'impossible', because: rule.kernels?.because ?? '' };
     }
     const severities = reported
@@ -60,7 +60,7 @@ export function outcomes(
   function elsewhere(id: string): string | undefined {
     const ways = provocations.filter(({ rules }) => rules.includes(id));
     return [ONLY_ON[id], ...ways.map(({ kernels }) => kernels)].find(
-      (kernels) => kernels && !isPossible({ kernels }, kernel),
+      (kernels) => kernels && !isPossible({ kernels }, traits),
     )?.because;
   }
 }

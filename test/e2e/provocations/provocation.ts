@@ -2,7 +2,6 @@
 /** A way to violate rules on a real kernel. */
 
 import type { Kernels } from '../../../src/engine/rule.ts';
-import type { KernelVersion } from '../../../src/events/host.ts';
 import type { ProvocationSession } from './session.ts';
 
 export interface Provocation {
@@ -12,7 +11,7 @@ export interface Provocation {
   readonly how: string;
   /** The kernels on which this can be done; all on which the rules can be violated, where left out. */
   readonly kernels?: Kernels;
-  /** The line that the kernel logs, and the first version that logs it; none where left out. */
-  readonly complaint?: { readonly pattern: RegExp; readonly from?: KernelVersion };
+  /** The line that the kernel logs, and which kernels do; none where left out. */
+  readonly complaint?: { readonly pattern: RegExp } & Partial<Pick<Kernels, 'where'>>;
   readonly run: (session: ProvocationSession) => Promise<void>;
 }

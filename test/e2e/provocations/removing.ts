@@ -12,7 +12,7 @@ interface ApiParent {
 }
 
 export const OWN_MDEV_DRIVER = {
-  from: [6, 1],
+  where: { mdevsHaveDriver: true },
   because: 'vfio_mdev of the kernel unregisters all devices there, in the right order',
 } as const;
 
@@ -83,7 +83,7 @@ export const REMOVING: readonly Provocation[] = [
         'child-outlives-parent',
         { device },
         {
-          severity: session.since(6, 1) ? 'critical' : 'error',
+          severity: session.traits.parentBelongsToDriver ? 'critical' : 'error',
           evidence: ['mdev.remove_child:begin', 'mdev.remove_child:end'],
           process: 'admin',
         },
@@ -165,7 +165,7 @@ export const REMOVING: readonly Provocation[] = [
           { severity: 'warning', evidence: ['mdev.parent.unregister:begin'], process: 'admin' },
         );
         // On 5.10 the driver is called after it was unbound.
-        if (session.since(6, 1)) {
+        if (session.traits.mdevsHaveDriver) {
           await session.expect(
             'remove-stall',
             { device },
@@ -197,7 +197,7 @@ export const REMOVING: readonly Provocation[] = [
           process: 'admin',
         });
         // On 5.10 the driver is called after it was unbound.
-        if (session.since(6, 1)) {
+        if (session.traits.mdevsHaveDriver) {
           await session.expect(
             'remove-stall',
             { device: devices[1] },

@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { RULES } from '../../../src/catalogue.ts';
 import { isPossible } from '../../../src/engine/rule.ts';
-import { isAtLeast, type KernelVersion } from '../../../src/events/host.ts';
+import type { Traits } from '../../../src/events/traits.ts';
 import type { Vmm } from '../../lab/vmm.ts';
 import { AgentInVm } from '../agent.ts';
 import type { ExpectedViolation, LabSession } from '../lab-session.ts';
@@ -31,22 +31,19 @@ type Reporter = Pick<LabSession, 'api'>;
 
 export class ProvocationSession {
   readonly lab: LabSession;
-  readonly kernel: KernelVersion;
   readonly #module: string;
   /** Violations that were expected and reported with all details. */
   readonly reported: ExpectedViolation[] = [];
   #vmms: Vmm[] = [];
 
   /** @param module where the driver's .ko file is */
-  constructor(lab: LabSession, kernel: KernelVersion, module: string) {
+  constructor(lab: LabSession, module: string) {
     this.lab = lab;
-    this.kernel = kernel;
     this.#module = module;
   }
 
-  /** Whether the kernel is at least of that version. */
-  since(major: number, minor: number): boolean {
-    return isAtLeast(this.kernel, [major, minor]);
+  get traits(): Traits {
+    return this.lab.traits;
   }
 
   /** Waits until the agent has reported a violation with all expected details. Does nothing on a kernel where it is impossible. */
@@ -58,7 +55,7 @@ export class ProvocationSession {
   ): Promise<void> {
     const known = RULES.find(({ id }) => id === rule);
     if (!known) throw new Error(`there is no rule ${rule}`);
-    if (!isPossible(known, this.kernel)) return;
+    if (!isPossible(known, this.traits)) return;
     const subject = subjectOf(about);
     const expected = { rule, severity: expectation.severity, device: subject };
     // Violations of another agent are not in the API of the lab session's own one.
@@ -220,7 +217,7 @@ export class ProvocationSession {
   /** Waits until a violation is no longer open. */
   async expectEnd(rule: string, about: Subject): Promise<void> {
     const known = RULES.find(({ id }) => id === rule);
-    if (!known || !isPossible(known, this.kernel)) return;
+    if (!known || !isPossible(known, this.traits)) return;
     const subject = subjectOf(about);
     await this.lab.until(`${rule} of ${subject} is resolved`, async () =>
       (await this.#reported(this.lab, rule, subject)).every(({ state }) => state !== 'open'),

@@ -23,7 +23,9 @@ export const STALLING: readonly Provocation[] = [
       await session.faulty({ hold_open: 1 }, async () => {
         call = vmm.command(`start a ${device}`);
         // On 5.10 the begin of an open is known only when the request for it returns.
-        const evidence = session.since(6, 1) ? (['vfio.device.open:begin'] as const) : [];
+        const { opensAreOneFunction, containerIsCheckedAtOpen } = session.traits;
+        const hasBegin = opensAreOneFunction || containerIsCheckedAtOpen;
+        const evidence = hasBegin ? (['vfio.device.open:begin'] as const) : [];
         await session.expect('open-stall', { device }, { ...expected, evidence });
       });
       await call;
@@ -46,7 +48,7 @@ export const STALLING: readonly Provocation[] = [
     rules: ['open-stall', 'remove-stall'],
     how: 'a driver does not return from an open, a second process waits to open the device, and it is removed',
     kernels: {
-      from: [6, 2],
+      where: { opensAreOneFunction: true },
       because: 'the requests of one group do not wait for each other there',
     },
     async run(session) {
@@ -132,7 +134,7 @@ export const STALLING: readonly Provocation[] = [
     rules: ['bind-stall'],
     how: 'a driver does not return when a PCI device is bound to it, and the device is unbound meanwhile',
     kernels: {
-      from: [6, 1],
+      where: { vfioDeviceIsCounted: true },
       because: 'VFIO calls no driver there while it sets a device up',
     },
     async run(session) {

@@ -5,7 +5,7 @@ import { runCommands } from './session.ts';
 
 /** On 5.10 vfio_mdev of the kernel creates the vfio_devices. */
 const OWN_DEVICES = {
-  from: [6, 1],
+  where: { vfioDeviceIsCounted: true },
   because: 'a driver has no vfio_device there; vfio_mdev makes it',
 } as const;
 
@@ -13,7 +13,10 @@ export const VFIO: readonly Provocation[] = [
   {
     rules: ['vfio-double-init'],
     how: 'a driver initialises a vfio_device twice',
-    kernels: { from: [6, 1], before: [6, 2], because: 'only the core initialises a vfio_device' },
+    kernels: {
+      where: { vfioDeviceIsCounted: true, opensAreOneFunction: false },
+      because: 'only the core initialises a vfio_device',
+    },
     complaint: { pattern: /tried to init an initialized object/ },
     async run(session) {
       const device = await session.faulty({ double_init: 1 }, () => session.create());
@@ -28,7 +31,10 @@ export const VFIO: readonly Provocation[] = [
   {
     rules: ['vfio-double-init'],
     how: 'a driver creates two vfio_devices for one device',
-    kernels: { from: [6, 2], because: OWN_DEVICES.because },
+    kernels: {
+      where: { vfioDeviceIsCounted: true, opensAreOneFunction: true },
+      because: OWN_DEVICES.because,
+    },
     async run(session) {
       const device = await session.faulty({ double_init: 1 }, () => session.create());
       await session.expect(
@@ -43,7 +49,7 @@ export const VFIO: readonly Provocation[] = [
     rules: ['vfio-put-unbalanced'],
     how: 'a driver puts its vfio_device while its remove waits for a VMM',
     kernels: {
-      from: [6, 6],
+      where: { opensDuringRemoval: false },
       because: 'the last reference would be put within device_del(), which crashes the kernel',
     },
     async run(session) {
