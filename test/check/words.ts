@@ -59,7 +59,7 @@ export function checkWords(root: string, { words, exceptions, paths }: WordCheck
     });
   }
   for (const { path, line } of unused) {
-    problems.push(`${path}: the exception ${line} of test/check/retired-words.ts excuses nothing`);
+    problems.push(`${path}: the exception ${line} of test/check excuses nothing`);
   }
   return problems;
 }
