@@ -12,6 +12,7 @@ import { bootLab, type GuestProcess, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { until } from '../until.ts';
 import { UNLIMITED } from './agent.ts';
+import { type Claim, claimAnother } from './claims.ts';
 import { untilEvaluated } from './clock.ts';
 import { type OfDevices, perDevice } from './per-device.ts';
 import { asRaised } from './severity.ts';
@@ -63,6 +64,8 @@ export interface LabSessionOptions {
   readonly flags?: readonly string[];
   /** More variables for the agent, such as OTEL_EXPORTER_OTLP_ENDPOINT. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The kernel claims another number, to the agent and the recorder at least. */
+  readonly claim?: Claim | undefined;
   readonly onStep?: (step: string, detail: string, milliseconds: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -121,13 +124,17 @@ export class LabSession {
       ...(signal ? { signal } : {}),
       ...(options.recording ? { share: dirname(options.recording) } : {}),
     });
+    const start = await claimAnother(vm, options.claim);
     const started = performance.now();
     const { settings = SETTINGS } = options;
-    const recorder = options.recording ? await startRecorder(vm, options.recording) : undefined;
+    const recorder = options.recording
+      ? await startRecorder(vm, options.recording, start)
+      : undefined;
     const output = (chunk: Buffer) => options.onAgentOutput(chunk.toString());
+    // programs: setarch
     const agent = vm.start(
       [
-        ...[process.execPath, 'dist/agent/main.js', 'run'],
+        ...[...start, process.execPath, 'dist/agent/main.js', 'run'],
         ...['--config', settings, UNLIMITED],
         ...['--listen', `10.0.2.15:${PORT}`],
         ...['--log-format', options.logFormat, ...(options.flags ?? [])],
@@ -305,7 +312,11 @@ export class LabSession {
 }
 
 /** Starts to record after the modules are loaded, so that the recording has every event of the steps. */
-async function startRecorder(vm: Vm, path: string): Promise<GuestProcess> {
+async function startRecorder(
+  vm: Vm,
+  path: string,
+  start: readonly string[],
+): Promise<GuestProcess> {
   const commands = [...MODULES, OLD_MODULE].map((module) => `modprobe -q ${module}`);
   await vm.run(['sh', '-c', commands.join('; ')]);
   const began = Promise.withResolvers<void>();
@@ -314,10 +325,11 @@ async function startRecorder(vm: Vm, path: string): Promise<GuestProcess> {
     output += chunk.toString();
     if (output.startsWith('recording ')) began.resolve();
   };
-  const recorder = vm.start([process.execPath, 'dist/agent/main.js', 'record', path, '--force'], {
-    onStdout: receive,
-    onStderr: receive,
-  });
+  // programs: setarch
+  const recorder = vm.start(
+    [...start, process.execPath, 'dist/agent/main.js', 'record', path, '--force'],
+    { onStdout: receive, onStderr: receive },
+  );
   recorder.exit.then(() =>
     began.reject(new Error(`the recorder ended before it recorded: ${output}`)),
   );

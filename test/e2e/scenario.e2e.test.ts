@@ -10,6 +10,7 @@ import { inspect } from 'node:util';
 import { type Attributes, attribute, Collector } from '../collector/collector.ts';
 import { played } from '../kit/recorded.ts';
 import { SUITE_MS, until, VM_MS } from '../until.ts';
+import { CLAIM } from './claims.ts';
 import { LabSession } from './lab-session.ts';
 import { SECRET, STEPS } from './steps.ts';
 import { readSupport, supportOf, writeSupport } from './support.ts';
@@ -24,7 +25,9 @@ const KEEP = process.env.VFIOSCOPE_KEEP !== undefined;
 const RECORDINGS = fileURLToPath(new URL('../recordings', import.meta.url));
 
 const API = ['devices', 'vms', 'violations', 'probes'];
-const MODE = MODULE_BTF ? '' : ' without module BTF';
+const MODE =
+  (MODULE_BTF ? '' : ' without module BTF') +
+  (CLAIM ? ` that claims another number (${CLAIM})` : '');
 
 describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: SUITE_MS }, () => {
   let session: LabSession;
@@ -41,6 +44,7 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: SUITE_MS }, (
       timeoutMs: VM_MS,
       logFormat: 'json',
       recording,
+      claim: CLAIM,
       flags: MODULE_BTF ? [] : ['--no-module-btf'],
       env: {
         OTEL_EXPORTER_OTLP_ENDPOINT: `http://${HOST}:${port}`,
@@ -160,7 +164,7 @@ describe(`the agent on a real ${KERNEL} kernel${MODE}`, { timeout: SUITE_MS }, (
   });
 
   it('supports this kernel as docs/kernel-support.md says', async () => {
-    const found = supportOf(await session.sh('uname -r'), session.watched);
+    const found = supportOf(session.vm.kernel.release, session.watched);
     if (KEEP) writeSupport(KERNEL, found);
     // The newest package of the kernel changes from day to day.
     const { release } = found;

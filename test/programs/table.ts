@@ -40,7 +40,7 @@ const PROGRAMS_OF: Readonly<Record<string, string>> = {
   'perl-base': 'perl',
   sed: 'sed',
   tar: 'tar',
-  'util-linux': 'dmesg flock prlimit setpriv unshare',
+  'util-linux': 'dmesg flock prlimit setarch setpriv unshare',
 
   bpftool: 'bpftool',
   bpftrace: 'bpftrace',
