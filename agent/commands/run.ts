@@ -39,13 +39,13 @@ export async function run({ config: file, overrides, probeDirectory }: RunOption
   probeLog.coverage(source.states());
   // Loading the modules below blocks the event loop, so the lines would be written late.
   await flush(FIRST_LINES_MS);
-  const [{ Agent }, { startTracing }] = await Promise.all([
+  const [{ Agent }, { startOtlpExport }] = await Promise.all([
     import('../runtime/agent.ts'),
-    import('../runtime/tracing.ts'),
+    import('../runtime/otlp-export.ts'),
   ]);
-  const tracing = await startTracing(log, config.otel);
+  const otlp = await startOtlpExport(log, config.otel);
   const common = { config, source, log, probeLog, version: VERSION };
-  const agent = new Agent({ ...common, logLinesDropped: dropped, tracing });
+  const agent = new Agent({ ...common, logLinesDropped: dropped, otlp });
   try {
     await agent.start();
     await stopped;

@@ -21,11 +21,11 @@ import { CriticalStore } from './critical-store.ts';
 import { Criticals } from './criticals.ts';
 import { IngestState } from './ingest-state.ts';
 import type { LiveSource } from './live.ts';
+import type { OtlpExport } from './otlp-export.ts';
 import { logPinning } from './pinning.ts';
 import { Pipeline } from './pipeline.ts';
 import { engineOptions } from './rule-options.ts';
 import { metricsSource, serverSource } from './served.ts';
-import type { Tracing } from './tracing.ts';
 import { WallClock } from './wall-clock.ts';
 
 const TICK_MS = 1000;
@@ -39,7 +39,7 @@ export interface AgentOptions {
   /** Log lines that could not be written, or were not read in time. */
   readonly logLinesDropped: () => number;
   /** Undefined where no collector is configured. */
-  readonly tracing: Tracing | undefined;
+  readonly otlp: OtlpExport | undefined;
   readonly version: string;
 }
 
@@ -47,7 +47,7 @@ export class Agent {
   readonly #log: Logger;
   readonly #config: Config;
   readonly #source: LiveSource;
-  readonly #tracing: Tracing | undefined;
+  readonly #otlp: OtlpExport | undefined;
   readonly #pipeline: Pipeline;
   readonly #served: ServerSource;
   readonly #clock = new WallClock();
@@ -56,11 +56,11 @@ export class Agent {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: AgentOptions) {
-    const { config, source, log, probeLog, logLinesDropped, tracing, version } = options;
+    const { config, source, log, probeLog, logLinesDropped, otlp, version } = options;
     this.#config = config;
     this.#log = log;
     this.#source = source;
-    this.#tracing = tracing;
+    this.#otlp = otlp;
     logPinning(log, source.pinned, config);
     const clock = this.#clock;
     const boot = bootId();
@@ -94,7 +94,7 @@ export class Agent {
         pipeline: () => this.#pipeline,
         logLinesSuppressed: lifecycleLog.suppressed,
         kernelLogSkipped: () => kernelLog?.log.skipped ?? 0,
-        exported: tracing?.counts,
+        exported: otlp?.counts,
         ...{ internalErrors, criticals },
       }),
       {
@@ -103,7 +103,7 @@ export class Agent {
         process: config.metrics.process,
       },
     );
-    const traces = tracing?.follow({ world, ids, wallOffset: clock.offset });
+    const traces = otlp?.follow({ world, ids, wallOffset: clock.offset });
     const agentLog = new AgentLog(log, { world, ringBytes: source.ring().bytes });
     const identities = new VmIdentities(host, (vm) => lifecycleLog.identified(vm));
     this.#pipeline = new Pipeline(state, {
@@ -159,7 +159,7 @@ export class Agent {
     this.#kernelLog?.close();
     // Last, because counters are read from memory that is shared with the kernel.
     this.#source.close();
-    return (await this.#tracing?.stop()) ?? true;
+    return (await this.#otlp?.stop()) ?? true;
   }
 
   /** The kernel's log, of which lines about tracked devices are kept; undefined where it must not be read. */
@@ -180,7 +180,7 @@ export class Agent {
     this.#clock.update();
     this.#kernelLog?.log.read();
     this.#pipeline.tick(bootTime());
-    this.#tracing?.warn();
+    this.#otlp?.warn();
   }
 }
 

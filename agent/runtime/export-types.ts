@@ -1,4 +1,4 @@
-/** What tracing.ts and the part of it that uses OpenTelemetry's packages, exporting.ts, agree on. */
+/** What otlp-export.ts and the part of it that uses OpenTelemetry's packages, exporting.ts, agree on. */
 import type { World } from '../../src/lifecycle/world.ts';
 import type { Signal } from '../../src/telemetry/export-counts.ts';
 import type { TraceIds } from '../../src/telemetry/trace-ids.ts';

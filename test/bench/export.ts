@@ -16,7 +16,7 @@ import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
-import { follow, tracingUnder } from '../collector/replayed.ts';
+import { exportUnder, follow } from '../collector/replayed.ts';
 
 const LIFECYCLES = 20_000;
 /** Lifecycles between two turns of the event loop. */
@@ -36,12 +36,12 @@ function report(one: Case): void {
 
 async function measure(one: Case): Promise<void> {
   const endpoint = await endpointOf(one);
-  const { tracing } = await tracingUnder(
+  const { otlp } = await exportUnder(
     endpoint ? { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_BSP_SCHEDULE_DELAY: '100' } : {},
   );
   const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
   const state = new IngestState({ bootId: 'boot', endedObjects: 100 });
-  const traces = tracing && follow(tracing, state, 1.763e18);
+  const traces = otlp && follow(otlp, state, 1.763e18);
   const pipeline = new Pipeline(state, {
     rules: { rules: [], host },
     sinks: traces ? [traces] : [],
@@ -72,7 +72,7 @@ async function measure(one: Case): Promise<void> {
       most = Math.max(most, heapUsed + arrayBuffers);
     }
   }
-  const { counts } = tracing ?? {};
+  const { counts } = otlp ?? {};
   const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
   const sent = ['sent', 'queue_full', 'failed'].map(
     (outcome) => `${outcome} ${counts?.of('traces', outcome as 'sent') ?? 0}`,

@@ -7,7 +7,7 @@ import { RESOURCE_ATTRIBUTES } from '../../agent/runtime/resource.ts';
 import { VERSION } from '../../agent/version.ts';
 import { SCHEMA_URL } from '../../src/telemetry/schema-url.ts';
 import { attribute, Collector, type ReceivedSpan } from './collector.ts';
-import { playTo, tracingUnder } from './replayed.ts';
+import { exportUnder, playTo } from './replayed.ts';
 
 const KERNEL = '6.12';
 const TRUTH = JSON.parse(
@@ -37,23 +37,23 @@ describe('the OpenTelemetry Collector', { timeout: 900_000 }, () => {
     describe(`over ${protocol}`, () => {
       before(async () => {
         collector.clear();
-        const { tracing } = await tracingUnder({
+        const { otlp } = await exportUnder({
           ...LARGE_QUEUES,
           OTEL_EXPORTER_OTLP_ENDPOINT: protocol === 'grpc' ? collector.grpc : collector.http,
           OTEL_EXPORTER_OTLP_PROTOCOL: protocol,
           OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
           OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=lab',
         });
-        assert.ok(tracing);
-        await playTo(tracing, KERNEL);
+        assert.ok(otlp);
+        await playTo(otlp, KERNEL);
         // The agent's shutdown waits only for a short time, so the test waits before it.
         await collector.until('all lifecycles have arrived', () => {
           const arrived = collector.spans.filter(isLifecycle).length;
           return arrived === TRUTH.objects.length + TRUTH.vms;
         });
-        await tracing.stop();
-        const sent = (signal: 'traces' | 'logs') => tracing.counts.of(signal, 'sent');
-        assert.equal(tracing.counts.dropped('traces') + tracing.counts.dropped('logs'), 0);
+        await otlp.stop();
+        const sent = (signal: 'traces' | 'logs') => otlp.counts.of(signal, 'sent');
+        assert.equal(otlp.counts.dropped('traces') + otlp.counts.dropped('logs'), 0);
         await collector.until(
           'all that was sent has arrived',
           () =>

@@ -5,10 +5,10 @@ import { pino } from 'pino';
 import { hostOf } from '../../agent/commands/replay.ts';
 import { loadConfig } from '../../agent/config/load.ts';
 import { IngestState } from '../../agent/runtime/ingest-state.ts';
+import { type OtlpExport, startOtlpExport } from '../../agent/runtime/otlp-export.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { Playback } from '../../agent/runtime/playback.ts';
 import { engineOptions } from '../../agent/runtime/rule-options.ts';
-import { startTracing, type Tracing } from '../../agent/runtime/tracing.ts';
 import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
 import type { LifecycleTraces } from '../../src/telemetry/traces.ts';
@@ -21,27 +21,27 @@ export interface Line {
   readonly [field: string]: unknown;
 }
 
-/** Tracing under these variables and no others, and what it logs. */
-export async function tracingUnder(
+/** The export under these variables and no others, and what it logs. */
+export async function exportUnder(
   variables: Readonly<Record<string, string>>,
   file: Readonly<Record<string, unknown>> = {},
-): Promise<{ readonly tracing: Tracing | undefined; readonly lines: Line[] }> {
+): Promise<{ readonly otlp: OtlpExport | undefined; readonly lines: Line[] }> {
   const { env } = process;
   for (const name of Object.keys(env)) if (name.startsWith('OTEL_')) delete env[name];
   Object.assign(env, variables);
   const lines: Line[] = [];
   const write = (line: string) => lines.push(JSON.parse(line) as Line);
-  return { tracing: await startTracing(pino({}, { write }), file), lines };
+  return { otlp: await startOtlpExport(pino({}, { write }), file), lines };
 }
 
 /** Plays a recording. @returns the pipeline that it went through */
-export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline> {
+export async function playTo(otlp: OtlpExport, kernel: string): Promise<Pipeline> {
   const reader = new RecordingReader(`${DIRECTORY}/${kernel}.vfr`);
   const { header } = reader;
   const host = hostOf(header, () => playback.coverage.points);
   const settings = await loadConfig(`${DIRECTORY}/settings.yaml`, []);
   const state = new IngestState({ bootId: header.bootId, endedObjects: 1000 });
-  const traces = follow(tracing, state, header.clock.wall - header.clock.boot);
+  const traces = follow(otlp, state, header.clock.wall - header.clock.boot);
   const rules = engineOptions(settings, host);
   const pipeline = new Pipeline(state, { rules, sinks: [traces] });
   const player = new Player(reader);
@@ -54,9 +54,9 @@ export async function playTo(tracing: Tracing, kernel: string): Promise<Pipeline
 
 /** @param offset ns from the boot-time clock to 1970 */
 export function follow(
-  tracing: Tracing,
+  otlp: OtlpExport,
   { world, ids }: IngestState,
   offset: number,
 ): LifecycleTraces {
-  return tracing.follow({ world, ids, wallOffset: () => offset });
+  return otlp.follow({ world, ids, wallOffset: () => offset });
 }

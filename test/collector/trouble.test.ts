@@ -13,13 +13,13 @@ import { setImmediate as immediately } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { IngestState } from '../../agent/runtime/ingest-state.ts';
+import type { OtlpExport } from '../../agent/runtime/otlp-export.ts';
 import { Pipeline } from '../../agent/runtime/pipeline.ts';
-import type { Tracing } from '../../agent/runtime/tracing.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import { SUITE_MS, until } from '../until.ts';
-import { follow, playTo, tracingUnder } from './replayed.ts';
+import { exportUnder, follow, playTo } from './replayed.ts';
 
 const HOST = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined };
 const QUICK = { OTEL_BSP_SCHEDULE_DELAY: '10', OTEL_BLRP_SCHEDULE_DELAY: '10' };
@@ -73,9 +73,9 @@ function* objects(count: number): Generator<readonly Uint8Array[]> {
 }
 
 /** Plays many lifecycles, with a pause for the exporters after each hundred. @returns spans and records */
-async function playLifecycles(tracing: Tracing | undefined, count: number): Promise<void> {
+async function playLifecycles(otlp: OtlpExport | undefined, count: number): Promise<void> {
   const state = new IngestState({ bootId: 'boot', endedObjects: 100 });
-  const traces = tracing && follow(tracing, state, 1.763e18);
+  const traces = otlp && follow(otlp, state, 1.763e18);
   const pipeline = new Pipeline(state, {
     rules: { rules: [], host: HOST },
     sinks: traces ? [traces] : [],
@@ -94,7 +94,7 @@ function heapInUse(): number {
   return process.memoryUsage().heapUsed + process.memoryUsage().arrayBuffers;
 }
 
-type Counts = Tracing['counts'];
+type Counts = OtlpExport['counts'];
 
 const FAILED = (counts: Counts) =>
   counts.of('traces', 'failed') > 100 && counts.of('logs', 'failed') > 10;
@@ -108,14 +108,14 @@ async function afterTrouble(
   variables: Readonly<Record<string, string>>,
   isOver: (counts: Counts) => boolean = () => true,
 ) {
-  const { tracing, lines } = await tracingUnder(variables);
-  assert.ok(tracing);
-  const { counts } = tracing;
-  await playTo(tracing, '6.12');
+  const { otlp, lines } = await exportUnder(variables);
+  assert.ok(otlp);
+  const { counts } = otlp;
+  await playTo(otlp, '6.12');
   await until('it has failed or was sent', () => isOver(counts), {
     more: () => ` (${JSON.stringify(lines.at(-1))})`,
   });
-  const isFlushed = await tracing.stop();
+  const isFlushed = await otlp.stop();
   const dropped = lines.find(({ event }) => event === 'otlp.dropped');
   return { counts, lines, dropped, isFlushed };
 }
@@ -168,18 +168,18 @@ describe('a collector', { timeout: SUITE_MS }, () => {
 
   it('that never answers costs the memory of a queue, and items that do not fit are counted', async () => {
     await serving(createSocket(), async (port) => {
-      const { tracing } = await tracingUnder({
+      const { otlp } = await exportUnder({
         ...{ ...PATIENT, OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` },
       });
-      assert.ok(tracing);
-      await playLifecycles(tracing, 2000);
+      assert.ok(otlp);
+      await playLifecycles(otlp, 2000);
       const before = heapInUse();
-      await playLifecycles(tracing, 20_000);
+      await playLifecycles(otlp, 20_000);
       const grown = heapInUse() - before;
-      assert.ok(tracing.counts.of('traces', 'queue_full') > 50_000);
+      assert.ok(otlp.counts.of('traces', 'queue_full') > 50_000);
       // The requests in flight vary by megabytes; a span of each lifecycle would need 20 MB.
       assert.ok(grown < 2 ** 24, `${grown} bytes more after 20,000 more lifecycles`);
-      await tracing.stop();
+      await otlp.stop();
     });
   });
 });
@@ -301,12 +301,12 @@ describe('variables of OpenTelemetry', () => {
     ['grpc', 'https://localhost:99999'],
   ] as const) {
     it(`without a valid address send nothing, and are logged: ${endpoint} over ${protocol}`, async () => {
-      const { tracing, lines } = await tracingUnder({
+      const { otlp, lines } = await exportUnder({
         ...{ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_EXPORTER_OTLP_PROTOCOL: protocol },
         // Not ours: it may be meant for others.
         OTEL_METRICS_EXPORTER: 'no-such',
       });
-      assert.equal(tracing, undefined);
+      assert.equal(otlp, undefined);
       assert.deepEqual(
         lines.map(({ msg }) => msg),
         [
@@ -323,12 +323,12 @@ describe('variables of OpenTelemetry', () => {
         OTEL_BSP_MAX_QUEUE_SIZE: 64,
         OTEL_TRACES_EXPORTER: 'none',
       };
-      const { tracing } = await tracingUnder({ OTEL_TRACES_EXPORTER: 'otlp' }, file);
-      assert.ok(tracing);
-      await playLifecycles(tracing, 90);
-      assert.ok(tracing.counts.of('traces', 'queue_full') > 0);
-      await tracing.stop();
-      assert.ok(tracing.counts.of('traces', 'sent') >= 64);
+      const { otlp } = await exportUnder({ OTEL_TRACES_EXPORTER: 'otlp' }, file);
+      assert.ok(otlp);
+      await playLifecycles(otlp, 90);
+      assert.ok(otlp.counts.of('traces', 'queue_full') > 0);
+      await otlp.stop();
+      assert.ok(otlp.counts.of('traces', 'sent') >= 64);
     });
   });
 
@@ -368,9 +368,9 @@ describe('variables of OpenTelemetry', () => {
         import { registerHooks } from 'node:module';
         const loaded = [];
         registerHooks({ resolve(name, context, next) { loaded.push(name); return next(name, context); } });
-        const { startTracing } = await import('./agent/runtime/tracing.ts');
-        const tracing = await startTracing({}, {});
-        console.log(JSON.stringify({ tracing, otel: loaded.filter((name) => name.includes('opentelemetry')) }));
+        const { startOtlpExport } = await import('./agent/runtime/otlp-export.ts');
+        const otlp = await startOtlpExport({}, {});
+        console.log(JSON.stringify({ otlp, otel: loaded.filter((name) => name.includes('opentelemetry')) }));
       `;
       const env = { PATH: process.env.PATH, ...variables };
       const output = execFileSync(process.execPath, ['--input-type=module', '-e', program], {
@@ -390,18 +390,18 @@ it('a slow collector does not slow down the pipeline', { timeout: SUITE_MS }, as
   });
   await serving(slow, async (port) => {
     const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` };
-    const { tracing } = await tracingUnder({ ...PATIENT, ...endpoint });
-    assert.ok(tracing);
+    const { otlp } = await exportUnder({ ...PATIENT, ...endpoint });
+    assert.ok(otlp);
     await until('the collector has requests', async () => {
-      await playLifecycles(tracing, 100);
+      await playLifecycles(otlp, 100);
       return unanswered.length > 0;
     });
     // This would not return if anything waited for an answer.
-    await playLifecycles(tracing, 3000);
-    assert.equal(tracing.counts.of('traces', 'sent'), 0);
+    await playLifecycles(otlp, 3000);
+    assert.equal(otlp.counts.of('traces', 'sent'), 0);
     isSlow = false;
     for (const response of unanswered) response.end();
-    await until('sending continues', () => tracing.counts.of('traces', 'sent') > 0);
-    await tracing.stop();
+    await until('sending continues', () => otlp.counts.of('traces', 'sent') > 0);
+    await otlp.stop();
   });
 });

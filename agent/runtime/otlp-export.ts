@@ -14,7 +14,7 @@ const WARNING_MS = 60_000;
 /** How long the agent waits for the collector when it stops, ms. */
 const STOP_MS = 5000;
 
-export class Tracing {
+export class OtlpExport {
   readonly counts: ExportCounts;
   readonly #exporting: Exporting;
   readonly #log: Logger;
@@ -68,10 +68,10 @@ export class Tracing {
 }
 
 /** @returns undefined where nothing is sent */
-export async function startTracing(
+export async function startOtlpExport(
   log: Logger,
   file: Readonly<Record<string, unknown>>,
-): Promise<Tracing | undefined> {
+): Promise<OtlpExport | undefined> {
   const { env } = process;
   const { settings, ignored } = otelSettings(file, env);
   const targets = targetsOf(settings);
@@ -98,7 +98,7 @@ export async function startTracing(
       `sending ${signal} to the collector at ${shown} (${protocol})`,
     );
   }
-  return new Tracing(exporting, counts, log);
+  return new OtlpExport(exporting, counts, log);
 }
 
 export function targetsOf(settings: OtelSettings): Targets {
