@@ -15,7 +15,7 @@ import { GROUPS } from './metrics/catalogue.ts';
 import { RaisedExemplars } from './metrics/exemplars.ts';
 import { type Format, writeMetrics } from './metrics/exposition.ts';
 import { LatestTimes } from './metrics/latest-times.ts';
-import type { MetricGroup, ObjectMetricGroup, Scrape } from './metrics/metric.ts';
+import type { MetricGroup, MetricsReading, ObjectMetricGroup, Scrape } from './metrics/metric.ts';
 import { writeObjects } from './metrics/object-series.ts';
 import { PROCESS, START_TIME } from './metrics/process.ts';
 import type { MetricsSource } from './metrics/source.ts';
@@ -99,6 +99,11 @@ export class Metrics implements Sink {
     const object = this.#objectOf(violation);
     const traceId = object && this.#source.traceIdOf(object);
     this.#raised.raised(`${rule} ${severity}`, traceId, this.#source.sinceEpoch(lastSeen));
+  }
+
+  /** What an export shows now. Reading it changes nothing, so scrapes and exports do not affect each other. */
+  read(): MetricsReading {
+    return { groups: this.#groups, scrape: this.#take() };
   }
 
   /** The whole document. The state is read before the first wait, so that no event changes it meanwhile. */

@@ -93,6 +93,7 @@ export const EVENTS: MetricGroup = {
       name: 'vfioscope_ring_attempts_total',
       type: 'counter',
       labels: ['cpu'],
+      fromPinning: true,
       help: 'Records that probes tried to write to the ring buffer',
       query: 'sum by (instance) (rate(vfioscope_ring_attempts_total[5m]))',
       collect({ source }, samples) {
@@ -103,6 +104,7 @@ export const EVENTS: MetricGroup = {
       name: 'vfioscope_ring_dropped_total',
       type: 'counter',
       labels: ['cpu'],
+      fromPinning: true,
       help: 'Records that were dropped because the ring buffer was full',
       query: 'sum by (instance) (increase(vfioscope_ring_dropped_total[10m])) > 0',
       collect({ source }, samples) {
@@ -133,6 +135,7 @@ export const EVENTS: MetricGroup = {
       name: 'vfioscope_pinned_records_total',
       type: 'counter',
       labels: ['point', 'phase'],
+      fromPinning: true,
       help: 'Records read from the pinned ring buffer, by this agent and its predecessors',
       query: 'sum by (instance) (vfioscope_pinned_records_total)',
       collect({ source }, samples) {
@@ -144,6 +147,7 @@ export const EVENTS: MetricGroup = {
       name: 'vfioscope_pinned_records_lost_total',
       type: 'counter',
       labels: [],
+      fromPinning: true,
       help: 'Records that reached no agent because the pinned ring buffer was full',
       query: 'increase(vfioscope_pinned_records_lost_total[1h]) > 0',
       collect({ source }, samples) {

@@ -9,7 +9,7 @@ import {
   type RegistryContentType,
   Summary,
 } from 'prom-client';
-import { type Metric, type Scrape, unitOf } from './metric.ts';
+import { createdOf, type Metric, type Scrape, unitOf } from './metric.ts';
 import { type Exemplar, escaped, type Samples } from './samples.ts';
 
 export type Format = 'text' | 'openmetrics';
@@ -32,9 +32,6 @@ interface Config {
   readonly labelNames: readonly string[];
   readonly registers: [];
 }
-
-/** When everything began to be counted, seconds since 1970: nothing was counted before the agent started. */
-const CREATED = Math.round(performance.timeOrigin) / 1000;
 
 /** A sample as prom-client writes it. */
 interface Value {
@@ -69,9 +66,10 @@ export async function writeMetrics(
       const reading = new Reading(metric);
       await metric.collect(scrape, reading);
       registry.registerMetric(reading.in(format));
-      const isCreatedShown = metric.fromFirstUse && format === 'openmetrics';
-      const created = isCreatedShown ? reading.createdLines(CREATED) : '';
-      return `${unitLine(metric, format)}${await registry.getSingleMetricAsString(metric.name)}\n${created}`;
+      const created =
+        metric.fromFirstUse && format === 'openmetrics' ? createdOf(metric, scrape) : undefined;
+      const createdLines = created === undefined ? '' : reading.createdLines(created);
+      return `${unitLine(metric, format)}${await registry.getSingleMetricAsString(metric.name)}\n${createdLines}`;
     }),
   );
   return texts.join('');

@@ -29,6 +29,12 @@ export interface Scrape {
   readonly capped: Readonly<Record<string, number>>;
 }
 
+/** What is shown: the metrics, and the state that their values are read from. */
+export interface MetricsReading {
+  readonly groups: readonly (MetricGroup | ObjectMetricGroup)[];
+  readonly scrape: Scrape;
+}
+
 /** How long the scrapes so far have occupied the event loop. */
 export interface ScrapeCost {
   readonly scrapes: number;
@@ -54,6 +60,8 @@ export interface Metric extends Described {
    * that its first sample counts as an increase where Prometheus reads that.
    */
   readonly fromFirstUse?: true;
+  /** Whether it counts since the probes were pinned, if they are: perhaps for an earlier agent. */
+  readonly fromPinning?: true;
   /** Writes all samples. The state of the agent is read before anything is awaited. */
   collect(scrape: Scrape, samples: Samples): void | Promise<void>;
 }
@@ -89,6 +97,20 @@ export interface ObjectMetricGroup {
   readonly about: string;
   readonly perObject: true;
   readonly metrics: readonly ObjectMetric[];
+}
+
+/** When this process began, seconds since 1970. */
+const STARTED = Math.round(performance.timeOrigin) / 1000;
+
+/**
+ * Since when the series of a metric count, seconds since 1970: nothing was counted before the agent started,
+ * except by pinned probes, of which it is not known since when.
+ */
+export function createdOf(
+  { fromPinning }: Pick<Metric, 'fromPinning'>,
+  { source }: Scrape,
+): number | undefined {
+  return fromPinning && source.pinned() ? undefined : STARTED;
 }
 
 /** The unit in which a name ends, "" for plain numbers. */

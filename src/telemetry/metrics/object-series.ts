@@ -16,20 +16,40 @@ export function writeObjects(
   scrape: Scrape,
   format: Format,
 ): Buffer[] {
-  const begun = metrics.map((metric) => ({ metric, samples: new ObjectSeries(metric, format) }));
+  const series = collectObjects(
+    metrics,
+    scrape,
+    subjectText,
+    (one) => new ObjectSeries(one, format),
+  );
+  return series.flatMap((samples) => samples.end());
+}
+
+/**
+ * Collects the samples of all metrics, and visits each object once.
+ * @param subjectOf the first label of an object as the samples take it, made once for all its series
+ */
+export function collectObjects<Taken extends ObjectSamples>(
+  metrics: readonly ObjectMetric[],
+  scrape: Scrape,
+  subjectOf: (label: string, value: string) => string,
+  samplesOf: (metric: ObjectMetric) => Taken,
+): Taken[] {
+  const begun = metrics.map((metric) => ({ metric, samples: samplesOf(metric) }));
   for (const { metric, samples } of begun) metric.collect?.(scrape, samples);
   const { devices, vms } = scrape;
   const ofDevices = begun.filter(({ metric }) => metric.ofDevice);
   for (const device of devices) {
-    const label = subject('device', device.name);
-    for (const { metric, samples } of ofDevices) metric.ofDevice?.(device, label, samples, scrape);
+    const subject = subjectOf('device', device.name);
+    for (const { metric, samples } of ofDevices)
+      metric.ofDevice?.(device, subject, samples, scrape);
   }
   const ofVms = begun.filter(({ metric }) => metric.ofVm);
   for (const vm of vms) {
-    const label = subject('vm', vmId(vm));
-    for (const { metric, samples } of ofVms) metric.ofVm?.(vm, label, samples, scrape);
+    const subject = subjectOf('vm', vmId(vm));
+    for (const { metric, samples } of ofVms) metric.ofVm?.(vm, subject, samples, scrape);
   }
-  return begun.flatMap(({ samples }) => samples.end());
+  return begun.map(({ samples }) => samples);
 }
 
 /** One metric of a document. */
@@ -76,7 +96,7 @@ export class ObjectSeries implements ObjectSamples {
   }
 }
 
-/** A first label, as {@link ObjectSamples.about} takes it for all series of one object. */
-function subject(label: string, value: string): string {
+/** A first label, as {@link ObjectSeries} takes it for all series of one object. */
+function subjectText(label: string, value: string): string {
   return `{${label}="${escaped(value)}"`;
 }

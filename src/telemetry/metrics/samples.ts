@@ -19,7 +19,7 @@ export interface ObjectSamples {
   show(value: number, labels: readonly string[]): void;
   /**
    * A series of a single object.
-   * @param subject its first label, already written as text
+   * @param subject its first label, as whoever collects the samples has written it
    * @param others values of the labels after that
    */
   about(subject: string, value: number, others?: readonly string[]): void;
@@ -33,9 +33,12 @@ export interface Exemplar {
   readonly at: number;
 }
 
+/** The upper bound of the bucket that has all observations. */
+export const INFINITE = '+Inf';
+
 /** The upper bound of a bucket as Prometheus 3 and OpenMetrics write it: another text would be another series. */
 export function boundText(bound: number): string {
-  if (!Number.isFinite(bound)) return '+Inf';
+  if (!Number.isFinite(bound)) return INFINITE;
   return bound % 1 === 0 ? `${bound}.0` : `${bound}`;
 }
 
