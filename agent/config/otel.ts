@@ -36,6 +36,11 @@ export const PROTOCOLS = ['http/protobuf', 'grpc'] as const;
 
 const text: Check = () => undefined;
 const whole = number((value) => Number.isInteger(value) && value > 0, 'a whole number above 0');
+/** Node's timers count to no more. */
+const milliseconds = number(
+  (value) => Number.isInteger(value) && value > 0 && value < 2 ** 31,
+  'a whole number from 1 to 2147483647',
+);
 
 export const OTEL_VARIABLES: Readonly<Record<string, Variable>> = {
   OTEL_SDK_DISABLED: variable(oneOf(['true', 'false']), 'false', '`true` disables sending'),
@@ -48,6 +53,21 @@ export const OTEL_VARIABLES: Readonly<Record<string, Variable>> = {
     oneOf(['otlp', 'none']),
     '`otlp` if an endpoint is set',
     'whether log records (violations, operations in flight) are sent',
+  ),
+  OTEL_METRICS_EXPORTER: variable(
+    oneOf(['otlp', 'none']),
+    '`otlp` if an endpoint for metrics alone is set',
+    'whether metrics are sent; `/metrics` has them in any case',
+  ),
+  OTEL_METRIC_EXPORT_INTERVAL: variable(
+    milliseconds,
+    '60000',
+    'ms from one export of the metrics to the next',
+  ),
+  OTEL_METRIC_EXPORT_TIMEOUT: variable(
+    milliseconds,
+    '30000',
+    'ms after which sending metrics times out; the interval, if that is shorter',
   ),
   OTEL_SERVICE_NAME: variable(text, 'vfioscope', '`service.name`'),
   OTEL_RESOURCE_ATTRIBUTES: variable(
@@ -81,6 +101,7 @@ export const OTEL_VARIABLES: Readonly<Record<string, Variable>> = {
   ...otlp('', ''),
   ...otlp('TRACES_', ', for spans only'),
   ...otlp('LOGS_', ', for log records only'),
+  ...otlp('METRICS_', ', for metrics only'),
 };
 
 /** All values that cannot be used, and all unknown names. */
@@ -153,7 +174,9 @@ function batch(prefix: string, what: string, delay: number): Record<string, Vari
 function otlp(signal: string, only: string): Record<string, Variable> {
   const name = (end: string) => `OTEL_EXPORTER_OTLP_${signal}${end}`;
   const inherited = (fallback: string) => (signal ? 'the value for all signals' : fallback);
-  const path = signal ? 'the complete URL' : 'over HTTP, `/v1/traces` and `/v1/logs` are added';
+  const path = signal
+    ? 'the complete URL'
+    : 'over HTTP, `/v1/traces`, `/v1/logs` or `/v1/metrics` is added';
   return {
     [name('ENDPOINT')]: variable(
       address,

@@ -2,7 +2,7 @@
 import type { OtelSettings } from './otel.ts';
 
 /** The paths that the protocol prescribes; any other may be a token. */
-const USUAL_PATH = /^\/?(?:v1\/(?:traces|logs))?$/;
+const USUAL_PATH = /^\/?(?:v1\/(?:traces|logs|metrics))?$/;
 /** Shorter texts are no secrets, and would be replaced within other words. */
 const SHORTEST = 4;
 const HIDDEN = '…';

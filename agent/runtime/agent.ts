@@ -4,12 +4,14 @@ import type { Logger } from 'pino';
 import { PciFunctions } from '../../src/engine/pci-functions.ts';
 import { runOf } from '../../src/engine/run.ts';
 import { VmIdentities } from '../../src/engine/vm-identities.ts';
+import { messageOf } from '../../src/errors.ts';
 import type { ServerSource } from '../../src/http/server.ts';
 import { Views } from '../../src/http/views.ts';
 import { liveHost } from '../../src/kernel/host.ts';
 import { type OpenKernelLog, openKernelLog } from '../../src/kernel/kernel-log.ts';
 import { bootId, bootTime } from '../../src/kernel/os.ts';
 import type { World } from '../../src/lifecycle/world.ts';
+import { plainLine } from '../../src/plain.ts';
 import { InternalErrors } from '../../src/telemetry/internal-errors.ts';
 import { LifecycleLog } from '../../src/telemetry/lifecycle-log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
@@ -104,6 +106,16 @@ export class Agent {
       },
     );
     const traces = otlp?.follow({ world, ids, wallOffset: clock.offset });
+    otlp?.measure({
+      read: () => metrics.read(),
+      failed: (error) => {
+        internalErrors.count('otlp', clock.sinceEpoch(bootTime()));
+        log.error(
+          { event: 'otlp.failed', error },
+          `the metrics for the collector could not be read: ${plainLine(messageOf(error))}. This is a bug: please report it.`,
+        );
+      },
+    });
     const agentLog = new AgentLog(log, { world, ringBytes: source.ring().bytes });
     const identities = new VmIdentities(host, (vm) => lifecycleLog.identified(vm));
     this.#pipeline = new Pipeline(state, {
@@ -150,16 +162,17 @@ export class Agent {
     this.#log.info({ event: 'agent.listening', url }, `listening on ${url}`);
   }
 
-  /** @returns whether all spans and log records were sent or dropped; false when a request is pending */
+  /** @returns whether all spans, log records and metrics were sent or dropped; false when a request is pending */
   async stop(): Promise<boolean> {
     clearInterval(this.#timer);
     await this.#server?.close();
     await this.#source.stop();
     await this.#pipeline.end();
     this.#kernelLog?.close();
+    const isExported = (await this.#otlp?.stop()) ?? true;
     // Last, because counters are read from memory that is shared with the kernel.
     this.#source.close();
-    return (await this.#otlp?.stop()) ?? true;
+    return isExported;
   }
 
   /** The kernel's log, of which lines about tracked devices are kept; undefined where it must not be read. */

@@ -1,6 +1,7 @@
 /** What otlp-export.ts and the part of it that uses OpenTelemetry's packages, exporting.ts, agree on. */
 import type { World } from '../../src/lifecycle/world.ts';
 import type { Signal } from '../../src/telemetry/export-counts.ts';
+import type { MetricsReading } from '../../src/telemetry/metrics/metric.ts';
 import type { TraceIds } from '../../src/telemetry/trace-ids.ts';
 import type { LifecycleTraces } from '../../src/telemetry/traces.ts';
 
@@ -19,9 +20,19 @@ export interface Followed {
   readonly wallOffset: (at: number) => number;
 }
 
+/** The metrics of a running agent. */
+export interface MetricsReader {
+  /** @returns undefined when there is nothing to read any more */
+  read(): MetricsReading | undefined;
+  /** What was read has values that cannot be computed, which is a bug. */
+  failed(error: unknown): void;
+}
+
 /** The part that uses OpenTelemetry's packages; see exporting.ts. */
 export interface Exporting {
   follow(followed: Followed): LifecycleTraces;
+  /** Begins to send the metrics, where they are sent. */
+  measure(metrics: MetricsReader): void;
   /** The latest error, as text. */
   lastError(): string | undefined;
   /** Sends queued items. @throws when that fails */

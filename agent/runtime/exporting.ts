@@ -28,6 +28,7 @@ import type { OtelSettings } from '../config/otel.ts';
 import { redactor } from '../config/secrets.ts';
 import { VERSION } from '../version.ts';
 import type { Exporting, Target, Targets } from './export-types.ts';
+import { MetricExport } from './metric-export.ts';
 import { agentResource } from './resource.ts';
 
 export interface ExportingOptions {
@@ -94,18 +95,31 @@ export async function createExporting(options: ExportingOptions): Promise<Export
         }),
       ],
     });
+  const scope = { name: 'vfioscope', version: VERSION, schemaUrl: SCHEMA_URL };
+  const metrics =
+    targets.metrics &&
+    new MetricExport({
+      ...{ resource, scope, counts, exporter: await metricExporter(targets.metrics) },
+      interval: numberOf(settings, 'OTEL_METRIC_EXPORT_INTERVAL'),
+      timeout: numberOf(settings, 'OTEL_METRIC_EXPORT_TIMEOUT'),
+    });
   isSetUp = true;
   return {
     lastError: () => lastError,
     follow({ world, ids, wallOffset }) {
-      const scope = ['vfioscope', VERSION, { schemaUrl: SCHEMA_URL }] as const;
-      const tracer = tracers.getTracer(...scope);
-      const logger = loggers?.getLogger(...scope) ?? createNoopLogger();
+      const { name, version, schemaUrl } = scope;
+      const tracer = tracers.getTracer(name, version, { schemaUrl });
+      const logger = loggers?.getLogger(name, version, { schemaUrl }) ?? createNoopLogger();
       const output = new TraceOutput({ wallOffset, tracer, chosen, logger });
       return new LifecycleTraces({ world, ids, output });
     },
+    measure: (reader) => metrics?.start(reader),
     async shutdown() {
-      const ends = await Promise.allSettled([tracers.shutdown(), loggers?.shutdown()]);
+      const ends = await Promise.allSettled([
+        tracers.shutdown(),
+        loggers?.shutdown(),
+        metrics?.end(),
+      ]);
       const failed = ends.find((end) => end.status === 'rejected');
       if (!failed) return;
       lastError = shown(failed.reason);
@@ -129,6 +143,14 @@ async function logExporter({ protocol }: Target) {
       ? await import('@opentelemetry/exporter-logs-otlp-grpc')
       : await import('@opentelemetry/exporter-logs-otlp-proto');
   return new OTLPLogExporter();
+}
+
+async function metricExporter({ protocol }: Target) {
+  const { OTLPMetricExporter } =
+    protocol === 'grpc'
+      ? await import('@opentelemetry/exporter-metrics-otlp-grpc')
+      : await import('@opentelemetry/exporter-metrics-otlp-proto');
+  return new OTLPMetricExporter();
 }
 
 /** No trace has a remote parent, so the samplers that depend on one behave like those without. */

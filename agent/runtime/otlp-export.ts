@@ -1,5 +1,5 @@
 /**
- * Sends traces and log records to an OpenTelemetry collector when the OTEL_ variables name one. Otherwise
+ * Sends traces, log records and metrics to an OpenTelemetry collector when the OTEL_ variables name one. Otherwise
  * no package of OpenTelemetry is loaded.
  */
 import type { Logger } from 'pino';
@@ -7,7 +7,7 @@ import { ExportCounts, SIGNALS, type Signal } from '../../src/telemetry/export-c
 import type { LifecycleTraces } from '../../src/telemetry/traces.ts';
 import { type OtelSettings, otelSettings } from '../config/otel.ts';
 import { shownEndpoint } from '../config/secrets.ts';
-import type { Exporting, Followed, Target, Targets } from './export-types.ts';
+import type { Exporting, Followed, MetricsReader, Target, Targets } from './export-types.ts';
 
 /** At most one warning about dropped items per so many ms. */
 const WARNING_MS = 60_000;
@@ -18,8 +18,9 @@ export class OtlpExport {
   readonly counts: ExportCounts;
   readonly #exporting: Exporting;
   readonly #log: Logger;
-  readonly #warned: Record<Signal, number> = { traces: 0, logs: 0 };
+  readonly #warned: Record<Signal, number> = { traces: 0, logs: 0, metrics: 0 };
   #warnedAt = Number.NEGATIVE_INFINITY;
+  #isStopped = false;
 
   constructor(exporting: Exporting, counts: ExportCounts, log: Logger) {
     this.#exporting = exporting;
@@ -31,19 +32,27 @@ export class OtlpExport {
     return this.#exporting.follow(followed);
   }
 
+  /** @param metrics are not read after stop() has ended */
+  measure(metrics: MetricsReader): void {
+    this.#exporting.measure({
+      read: () => (this.#isStopped ? undefined : metrics.read()),
+      failed: metrics.failed,
+    });
+  }
+
   /** Warns about items that were dropped, at most once a minute. */
   warn(now = performance.now()): void {
     if (now - this.#warnedAt < WARNING_MS) return;
     const lost = SIGNALS.map((signal) => this.counts.dropped(signal) - this.#warned[signal]);
-    const [spans, records] = lost;
-    if (spans + records === 0) return;
+    const [spans, records, points] = lost;
+    if (spans + records + points === 0) return;
     this.#warnedAt = now;
     for (const signal of SIGNALS) this.#warned[signal] = this.counts.dropped(signal);
     const error = this.#exporting.lastError();
     this.#log.warn(
-      { event: 'otlp.dropped', spans, records, error },
-      `${spans} spans and ${records} log records could not be sent and were dropped` +
-        `${error ? `: ${error}` : ''}. Metrics, API and log are not affected; vfioscope_otlp_items_total counts them.`,
+      { event: 'otlp.dropped', spans, records, points, error },
+      `${spans} spans, ${records} log records and ${points} data points of metrics could not be sent and were dropped` +
+        `${error ? `: ${error}` : ''}. /metrics, API and log are not affected; vfioscope_otlp_items_total counts them.`,
     );
   }
 
@@ -56,6 +65,7 @@ export class OtlpExport {
       ),
       new Promise<boolean>((resolve) => setTimeout(resolve, STOP_MS, false).unref()),
     ]);
+    this.#isStopped = true;
     this.warn(Number.POSITIVE_INFINITY);
     if (!isFlushed) {
       this.#log.warn(
@@ -83,7 +93,7 @@ export async function startOtlpExport(
       `the environment variable ${name} ${message}; it is ignored`,
     );
   }
-  if (!targets.traces && !targets.logs) return undefined;
+  if (SIGNALS.every((signal) => !targets[signal])) return undefined;
   Object.assign(env, settings);
   const counts = new ExportCounts();
   const { createExporting } = await import('./exporting.ts');
@@ -103,15 +113,16 @@ export async function startOtlpExport(
 
 export function targetsOf(settings: OtelSettings): Targets {
   const target = (signal: Signal): Target | undefined => {
-    const of = (end: string) =>
-      settings[`OTEL_EXPORTER_OTLP_${signal.toUpperCase()}_${end}`] ??
-      settings[`OTEL_EXPORTER_OTLP_${end}`];
+    const own = (end: string) => settings[`OTEL_EXPORTER_OTLP_${signal.toUpperCase()}_${end}`];
+    const of = (end: string) => own(end) ?? settings[`OTEL_EXPORTER_OTLP_${end}`];
     const exporter = settings[`OTEL_${signal.toUpperCase()}_EXPORTER`];
     const protocol = of('PROTOCOL') ?? 'http/protobuf';
     const usual = `http://localhost:${protocol === 'grpc' ? 4317 : 4318}`;
     const endpoint = of('ENDPOINT') ?? (exporter === 'otlp' ? usual : undefined);
-    const isOff = settings.OTEL_SDK_DISABLED === 'true' || exporter === 'none';
+    // Prometheus scrapes the same metrics, so a collector for the others gets them only if they are asked for.
+    const isUnasked = signal === 'metrics' && exporter === undefined && !own('ENDPOINT');
+    const isOff = settings.OTEL_SDK_DISABLED === 'true' || exporter === 'none' || isUnasked;
     return isOff || !endpoint ? undefined : { endpoint, protocol };
   };
-  return { traces: target('traces'), logs: target('logs') };
+  return { traces: target('traces'), logs: target('logs'), metrics: target('metrics') };
 }

@@ -1,4 +1,4 @@
-/** What OpenTelemetry's resource says about this agent, the same for spans and log records. */
+/** What OpenTelemetry's resource says about this agent, the same for spans, log records and metrics. */
 import { release, type, version } from 'node:os';
 import {
   defaultResource,

@@ -487,8 +487,8 @@ export const AGENT: AlertGroup = {
       severity: 'warning',
       for: 0,
       rationale:
-        'A rule that throws may miss violations, and a response that fails may hide one: somebody should ' +
-        'report it today. The alert fires for 15 minutes after the last error.',
+        'A rule that throws may miss violations, and a response or export that fails may hide one: somebody ' +
+        'should report it today. The alert fires for 15 minutes after the last error.',
       expr: 'time() - vfioscope_last_internal_error_timestamp_seconds < $one_shot_seconds',
       summary:
         'vfioscope on {{ $labels.instance }} has an internal error ({{ $labels.component }})',
@@ -500,7 +500,7 @@ export const AGENT: AlertGroup = {
         confirm: [
           agentLog(
             'The errors, with the rule or the path that failed.',
-            'rule\\.error|http\\.failed',
+            'rule\\.error|http\\.failed|otlp\\.failed',
             '-1h',
           ),
           {
@@ -509,7 +509,7 @@ export const AGENT: AlertGroup = {
           },
         ],
         fix: 'Upgrade to a version that has it corrected. Until then, `rules.disabled` silences a rule that fails.',
-        why: 'A rule of the agent threw an error, or an HTTP response failed.',
+        why: 'A rule of the agent threw an error, an HTTP response failed, or metrics could not be read for a collector.',
         falsePositives: 'None: each of these errors is a bug.',
       },
       fires: {
@@ -607,15 +607,19 @@ export const AGENT: AlertGroup = {
       severity: 'info',
       for: 0,
       rationale:
-        'Metrics, log and API are complete; only the collector misses spans or log records. Ten in a quarter of ' +
-        'an hour are more than a collector loses that is restarted.',
-      expr: 'sum without (outcome) (increase(vfioscope_otlp_items_total{outcome!="sent"}[15m])) > 10',
+        '`/metrics`, log and API are complete; only the collector misses items. Ten spans or log records in a ' +
+        'quarter of an hour are more than a collector loses that is restarted. An export of metrics has the ' +
+        'counts of all before it, so one that fails loses little: there the alert fires when more points failed than were sent.',
+      expr:
+        'sum without (outcome) (increase(vfioscope_otlp_items_total{outcome!="sent",signal!="metrics"}[15m])) > 10 or ' +
+        '(sum without (outcome) (increase(vfioscope_otlp_items_total{outcome!="sent",signal="metrics"}[15m])) > ' +
+        'sum without (outcome) (increase(vfioscope_otlp_items_total{outcome="sent",signal="metrics"}[15m])))',
       summary: 'vfioscope on {{ $labels.instance }} cannot export its {{ $labels.signal }}',
       description:
         '{{ $value | printf "%.0f" }} items ({{ $labels.signal }}) of vfioscope on {{ $labels.instance }} did not reach the OpenTelemetry collector within 15 minutes.',
       runbook: {
         firstDo: 'Find out whether the collector answers (step 1).',
-        firstDont: 'Do not treat the traces of that time as complete.',
+        firstDont: 'Do not treat what the collector has of that time as complete.',
         confirm: [
           agentLog('What the agent logs about its exports.', 'otlp\\.', '-1h'),
           {
@@ -640,9 +644,25 @@ export const AGENT: AlertGroup = {
       },
       doesNotFire: {
         title: 'the collector is restarted',
-        series: ['vfioscope_otlp_items_total{signal="traces",outcome="failed"} 0x2 3x30'],
+        series: [
+          'vfioscope_otlp_items_total{signal="traces",outcome="failed"} 0x2 3x30',
+          'vfioscope_otlp_items_total{signal="metrics",outcome="failed"} 0x2 400x30',
+          'vfioscope_otlp_items_total{signal="metrics",outcome="sent"} 0+400x32',
+        ],
         at: 15,
       },
+      also: [
+        {
+          title: 'the collector refuses metrics',
+          series: [
+            'vfioscope_otlp_items_total{signal="metrics",outcome="failed"} 0x2 0+400x30',
+            'vfioscope_otlp_items_total{signal="metrics",outcome="queue_full"} 0x32',
+            'vfioscope_otlp_items_total{signal="metrics",outcome="sent"} 800x32',
+          ],
+          at: 15,
+          labels: { signal: 'metrics' },
+        },
+      ],
     },
     {
       name: 'VfioscopeLogLinesDropped',

@@ -1,8 +1,8 @@
-/** Counts spans and log records for a collector, by outcome. */
-export const SIGNALS = ['traces', 'logs'] as const;
+/** Counts spans, log records and data points of metrics for a collector, by outcome. */
+export const SIGNALS = ['traces', 'logs', 'metrics'] as const;
 export const OUTCOMES = ['sent', 'queue_full', 'failed'] as const;
 export type Signal = (typeof SIGNALS)[number];
-/** queue_full: dropped at once. failed: the collector was unreachable or refused it. */
+/** queue_full: dropped at once, because others are queued or being sent. failed: the collector was unreachable or refused it. */
 export type Outcome = (typeof OUTCOMES)[number];
 
 export class ExportCounts {

@@ -1,7 +1,7 @@
 /** Errors of the agent itself, each of which is a bug: counted by component, for the metrics. */
 
-/** rule: a rule threw, and may miss violations. http: a response failed. */
-export const COMPONENTS = ['rule', 'http'] as const;
+/** rule: a rule threw, and may miss violations. http: a response failed. otlp: metrics could not be read for a collector. */
+export const COMPONENTS = ['rule', 'http', 'otlp'] as const;
 export type Component = (typeof COMPONENTS)[number];
 
 export class InternalErrors {

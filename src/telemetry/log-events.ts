@@ -61,7 +61,7 @@ export const LOG_EVENTS: readonly {
   },
   { events: ['budget.unmeasured'], when: 'the kernel does not count what the probes cost' },
   {
-    events: ['rule.error', 'http.failed'],
+    events: ['rule.error', 'http.failed', 'otlp.failed'],
     when: 'a rule or a response of the API threw an error, which is a bug',
   },
   {
@@ -98,6 +98,6 @@ export const LOG_EVENTS: readonly {
       ...['otlp.started', 'otlp.setting_ignored', 'otlp.dropped'],
       ...['otlp.shutdown_timeout', 'otlp.sdk'],
     ],
-    when: 'the [export of traces](traces.md)',
+    when: 'the [export over OTLP](traces.md)',
   },
 ];

@@ -9,7 +9,7 @@ import { type AddressInfo, createServer as createSocket, type Server } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { setImmediate as immediately } from 'node:timers/promises';
+import { setImmediate as immediately, setTimeout } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { IngestState } from '../../agent/runtime/ingest-state.ts';
@@ -18,6 +18,7 @@ import { Pipeline } from '../../agent/runtime/pipeline.ts';
 import { EventCursor } from '../../src/events/cursor.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
+import { Measured } from '../kit/measured.ts';
 import { SUITE_MS, until } from '../until.ts';
 import { exportUnder, follow, playTo } from './replayed.ts';
 
@@ -184,6 +185,61 @@ describe('a collector', { timeout: SUITE_MS }, () => {
   });
 });
 
+describe('metrics', { timeout: SUITE_MS }, () => {
+  const ALONE = {
+    OTEL_METRICS_EXPORTER: 'otlp',
+    ...{ OTEL_TRACES_EXPORTER: 'none', OTEL_LOGS_EXPORTER: 'none' },
+  };
+
+  for (const protocol of ['http/protobuf', 'grpc']) {
+    it(`for a collector that is unreachable are counted and logged: ${protocol}`, async () => {
+      const { otlp, lines } = await exportUnder({
+        ...{ ...ALONE, ...IMPATIENT, OTEL_EXPORTER_OTLP_PROTOCOL: protocol },
+        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${await freePort()}`,
+      });
+      assert.ok(otlp);
+      const { metrics } = new Measured();
+      otlp.measure({ read: () => metrics.read(), failed: assert.fail });
+      await otlp.stop();
+      assert.ok(otlp.counts.of('metrics', 'failed') > 100);
+      assert.equal(otlp.counts.of('metrics', 'sent'), 0);
+      const dropped = lines.find(({ event }) => event === 'otlp.dropped');
+      assert.equal(dropped?.points, otlp.counts.dropped('metrics'));
+      assert.match(
+        String(dropped?.msg),
+        /data points of metrics could not be sent and were dropped: .*(ECONNREFUSED|UNAVAILABLE|deadline)/i,
+      );
+    });
+  }
+
+  it('are not read any more once the agent has stopped, although the collector never answers', async () => {
+    await serving(createSocket(), async (port) => {
+      const { otlp, lines } = await exportUnder({
+        ...{ ...ALONE, OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` },
+        ...{ OTEL_METRIC_EXPORT_INTERVAL: '100', OTEL_EXPORTER_OTLP_TIMEOUT: '600000' },
+      });
+      assert.ok(otlp);
+      const { metrics } = new Measured();
+      let reads = 0;
+      otlp.measure({
+        read: () => {
+          reads++;
+          return metrics.read();
+        },
+        failed: assert.fail,
+      });
+      await until('a request waits, and others are dropped', () => {
+        return otlp.counts.of('metrics', 'queue_full') > 0;
+      });
+      await otlp.stop();
+      const before = reads;
+      await setTimeout(500);
+      assert.equal(reads, before);
+      assert.ok(lines.some(({ event }) => event === 'otlp.dropped'));
+    });
+  });
+});
+
 describe('TLS', { timeout: SUITE_MS }, () => {
   let directory: string;
   const file = (name: string) => join(directory, name);
@@ -304,7 +360,7 @@ describe('variables of OpenTelemetry', () => {
       const { otlp, lines } = await exportUnder({
         ...{ OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, OTEL_EXPORTER_OTLP_PROTOCOL: protocol },
         // Not ours: it may be meant for others.
-        OTEL_METRICS_EXPORTER: 'no-such',
+        OTEL_PROPAGATORS: 'no-such',
       });
       assert.equal(otlp, undefined);
       assert.deepEqual(

@@ -19,7 +19,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'the name of a process, which it chooses itself; bytes that are not UTF-8 become `�`, control characters `?`',
   ],
   ['code', 'an error code: see [errors.md](errors.md)'],
-  ['component', 'part of the agent: `rule` or `http`'],
+  ['component', 'part of the agent: `rule`, `http` or `otlp`'],
   ['container_id', 'id of the container of the process, empty if it is in none'],
   ['cpu', 'number of a CPU'],
   ['device', 'UUID of a mediated device, bus address of any other device'],
@@ -45,7 +45,7 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['operation', operationValues()],
   [
     'outcome',
-    'of the export to a collector: `sent`, `queue_full` (dropped because the queue was full), `failed` (the collector was unreachable or refused it)',
+    'of the export to a collector: `sent`, `queue_full` (dropped because the queue was full, or an earlier request with metrics had not ended), `failed` (the collector was unreachable or refused it)',
   ],
   ['parent', 'parent of a mediated device, empty for devices assigned as a whole'],
   ['patch', 'patch version of Node.js'],
@@ -72,7 +72,7 @@ const LABELS: readonly (readonly [string, string])[] = [
     'state',
     'of a device: `creating`, `binding`, `bound`, `opening`, `open`, `closing`, `removing`, `removed`, `unbound`, `released`, `failed`; of a parent: `registering`, `registered`, `unregistering`; of a VM: `creating`, `running`, `zombie`, `destroying`, `destroyed`, `failed`',
   ],
-  ['signal', '`traces` or `logs`'],
+  ['signal', '`traces`, `logs` or `metrics`'],
   ['space', 'heap space of V8, such as `old`'],
   ['systemd_unit', 'systemd unit of the process, empty if it has none'],
   [
@@ -90,6 +90,48 @@ const LABELS: readonly (readonly [string, string])[] = [
   ['vm_uuid', 'UUID of the guest, empty if it is not known'],
 ];
 
+const OVER_OTLP = `Where no Prometheus can reach the host, the agent sends the same metrics, read from the same rows:
+
+\`\`\`yaml
+otel:
+  OTEL_EXPORTER_OTLP_ENDPOINT: http://collector.example:4318
+  OTEL_METRICS_EXPORTER: otlp
+  OTEL_METRIC_EXPORT_INTERVAL: 60000
+  OTEL_RESOURCE_ATTRIBUTES: service.instance.id=host1
+\`\`\`
+
+They are sent only if \`OTEL_METRICS_EXPORTER\` is \`otlp\` or there is an \`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT\`: an
+endpoint for all signals alone sends traces and log records, because most hosts are scraped. All
+[variables](traces.md#settings) are those of OpenTelemetry. \`/metrics\` does not change, and neither way to read affects
+the other.
+
+By OpenTelemetry's rules for Prometheus the names there are without the suffixes of type and unit, and whoever shows
+them to Prometheus adds these again: the names, labels and values are then those of this page. A test sends them
+through a real collector to OpenTelemetry's exporter for Prometheus and compares both.
+
+| here | over OTLP |
+| --- | --- |
+| counter \`vfioscope_events_total\` | \`vfioscope_events\`, monotonic cumulative sum |
+| counter \`process_cpu_seconds_total\` | \`process_cpu\`, unit \`s\` |
+| gauge \`vfioscope_ring_size_bytes\` | \`vfioscope_ring_size\`, unit \`By\` |
+| gauge \`vfioscope_budget_used_ratio\` | \`vfioscope_budget_used\`, unit \`1\` |
+| gauge \`vfioscope_device_info\`, \`vfioscope_device_state\` | the same name; gauges, as here |
+| histogram \`vfioscope_operation_duration_seconds\` | \`vfioscope_operation_duration\`, unit \`s\`, explicit bounds |
+| \`_created\` | the start time of sums and histograms: that of the agent, and none where pinned probes may have counted before |
+
+What differs:
+
+- **\`vfioscope_scrape_duration_seconds\`** is a histogram without bounds, because the SDK has no summaries: there is a
+  \`_bucket{le="+Inf"}\` more.
+- **There are no exemplars**: the SDK for JavaScript has none.
+- **\`job\` and \`instance\`** are \`service.name\` and \`service.instance.id\`, which is random for each run of the agent unless
+  \`OTEL_RESOURCE_ATTRIBUTES\` sets it, as above: set it, so that series continue after a restart. Host and versions are
+  in \`target_info\`. Exporters may add \`otel_scope_…\` labels.
+- **There is no \`up\`**: alerts about agents that do not answer need a scrape. What ends is marked as ended by a
+  scrape at once, and over OTLP when the receiver takes it for stale.
+- An empty label is left out, which is the same to Prometheus.
+- Values are always cumulative: \`OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE\` changes nothing.`;
+
 export function metricsDocument(): string {
   return [
     '<!-- Generated from src/telemetry/metrics. Do not edit. -->',
@@ -105,7 +147,10 @@ export function metricsDocument(): string {
       'are the same in both formats. Only OpenMetrics has units and exemplars, which link durations ' +
       'of operations and counts of violations to the trace of the device (Prometheus stores them with ' +
       '`--enable-feature=exemplar-storage`).',
+    'They can also be sent to an OpenTelemetry collector: [Over OTLP](#over-otlp).',
     ...GROUPS.map(section),
+    '## Over OTLP',
+    OVER_OTLP,
     '## Labels',
     table(
       ['label', 'values'],

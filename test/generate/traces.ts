@@ -43,7 +43,7 @@ const TRACES: Tables = {
   variables: table(
     ['variable', 'if it is not set', 'meaning'],
     Object.entries(OTEL_VARIABLES)
-      .filter(([name]) => !/^OTEL_EXPORTER_OTLP_(TRACES|LOGS)_/.test(name))
+      .filter(([name]) => !/^OTEL_EXPORTER_OTLP_(TRACES|LOGS|METRICS)_/.test(name))
       .map(([name, { fallback, description }]) => [code(name), fallback, description]),
   ),
 };

@@ -38,6 +38,7 @@ export const WATCHING: MetricGroup = {
       name: 'vfioscope_probe_missed_total',
       type: 'counter',
       labels: ['point'],
+      fromPinning: true,
       fromFirstUse: true,
       help: 'Calls for which the kernel did not run the probe (recursion, no free kretprobe instance)',
       query: 'sum by (instance, point) (increase(vfioscope_probe_missed_total[10m])) > 0',
@@ -122,7 +123,7 @@ export const AGENT: MetricGroup = {
       name: 'vfioscope_internal_errors_total',
       type: 'counter',
       labels: ['component'],
-      help: 'Errors of the agent itself, which are bugs: rules that threw, and HTTP responses that failed',
+      help: 'Errors of the agent itself, which are bugs: rules that threw, HTTP responses and readings of metrics for a collector that failed',
       query: 'sum by (instance, component) (increase(vfioscope_internal_errors_total[1h])) > 0',
       collect({ source: { internalErrors } }, samples) {
         for (const component of COMPONENTS) samples.show(internalErrors.of(component), [component]);
@@ -143,7 +144,7 @@ export const AGENT: MetricGroup = {
       name: 'vfioscope_otlp_items_total',
       type: 'counter',
       labels: ['signal', 'outcome'],
-      help: 'Spans and log records for the OpenTelemetry collector, by outcome',
+      help: 'Spans, log records and data points of metrics for the OpenTelemetry collector, by outcome',
       query:
         'sum by (signal, outcome) (increase(vfioscope_otlp_items_total{outcome!="sent"}[10m])) > 0',
       collect({ source: { exported } }, samples) {

@@ -54,7 +54,7 @@ export interface MetricsSource {
   readonly logLinesSuppressed: ReadonlyMap<string, number>;
   /** Records of the kernel's log that were not read, because there were too many. */
   kernelLogSkipped(): number;
-  /** Spans and log records for a collector, by outcome; undefined if none is configured. */
+  /** Spans, log records and data points for a collector, by outcome; undefined if none is configured. */
   readonly exported: ExportCounts | undefined;
   readonly internalErrors: InternalErrors;
   /** Critical violations since the host was booted, at most 100. */
