@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** A real OpenTelemetry Collector, and the spans and records that it received. */
+/** A real OpenTelemetry Collector, and the spans, records and metrics that it received. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -37,6 +37,18 @@ export interface ReceivedRecord {
   readonly attributes: Attributes;
 }
 
+interface Point {
+  readonly attributes?: Attributes;
+  /** Of a gauge or sum. */
+  readonly asDouble?: number;
+}
+
+export interface ReceivedMetric {
+  readonly name: string;
+  readonly gauge?: { readonly dataPoints: readonly Point[] };
+  readonly sum?: { readonly dataPoints: readonly Point[] };
+}
+
 interface Scoped {
   readonly scope?: { readonly name: string; readonly version?: string };
   readonly schemaUrl?: string;
@@ -53,17 +65,25 @@ interface Request {
     readonly schemaUrl?: string;
     readonly scopeLogs: readonly (Scoped & { readonly logRecords: readonly ReceivedRecord[] })[];
   }[];
+  readonly resourceMetrics?: readonly {
+    readonly resource: { readonly attributes: Attributes };
+    readonly schemaUrl?: string;
+    readonly scopeMetrics: readonly (Scoped & { readonly metrics: readonly ReceivedMetric[] })[];
+  }[];
 }
 
 export class Collector {
   readonly spans: ReceivedSpan[] = [];
   readonly records: ReceivedRecord[] = [];
+  readonly metrics: ReceivedMetric[] = [];
   /** Attributes of the latest resource. */
   resource: Attributes = [];
   /** "SIGNAL resource URL" and "SIGNAL NAME VERSION URL" of each resource and each scope that has arrived. */
   readonly schemas = new Set<string>();
   readonly grpc: string;
   readonly http: string;
+  /** Where its metrics are scraped. */
+  readonly prometheus: string;
   readonly #process: ChildProcess;
   readonly #server: Server;
 
@@ -72,6 +92,7 @@ export class Collector {
     this.#server = server;
     this.grpc = `http://127.0.0.1:${ports[0]}`;
     this.http = `http://127.0.0.1:${ports[1]}`;
+    this.prometheus = `http://127.0.0.1:${ports[2]}/metrics`;
     server.on('request', (request, response) => {
       const chunks: Buffer[] = [];
       request.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -85,7 +106,7 @@ export class Collector {
   /** @param host where it listens */
   static async start(host = '127.0.0.1'): Promise<Collector> {
     const program = await buildCollector();
-    const ports = [await freePort(), await freePort()];
+    const ports = [await freePort(), await freePort(), await freePort()];
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
@@ -101,12 +122,14 @@ export class Collector {
       },
       exporters: {
         otlphttp: { endpoint: `http://127.0.0.1:${port}`, encoding: 'json', compression: 'none' },
+        prometheus: { endpoint: `127.0.0.1:${ports[2]}` },
       },
       service: {
         telemetry: { metrics: { level: 'none' } },
         pipelines: {
           traces: { receivers: ['otlp'], exporters: ['otlphttp'] },
           logs: { receivers: ['otlp'], exporters: ['otlphttp'] },
+          metrics: { receivers: ['otlp'], exporters: ['otlphttp', 'prometheus'] },
         },
       },
     };
@@ -138,6 +161,7 @@ export class Collector {
     this.schemas.clear();
     this.spans.length = 0;
     this.records.length = 0;
+    this.metrics.length = 0;
   }
 
   async stop(): Promise<void> {
@@ -146,7 +170,7 @@ export class Collector {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #take({ resourceSpans = [], resourceLogs = [] }: Request): void {
+  #take({ resourceSpans = [], resourceLogs = [], resourceMetrics = [] }: Request): void {
     for (const { resource, schemaUrl, scopeSpans } of resourceSpans) {
       this.resource = resource.attributes;
       this.schemas.add(`traces resource ${schemaUrl}`);
@@ -161,6 +185,14 @@ export class Collector {
       for (const { logRecords, ...scoped } of scopeLogs) {
         this.schemas.add(`logs ${scopeText(scoped)}`);
         this.records.push(...logRecords);
+      }
+    }
+    for (const { resource, schemaUrl, scopeMetrics } of resourceMetrics) {
+      this.resource = resource.attributes;
+      this.schemas.add(`metrics resource ${schemaUrl}`);
+      for (const { metrics, ...scoped } of scopeMetrics) {
+        this.schemas.add(`metrics ${scopeText(scoped)}`);
+        this.metrics.push(...metrics);
       }
     }
   }

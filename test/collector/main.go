@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The OpenTelemetry Collector with the few parts that tests need: what arrives at its OTLP
-// receiver, over gRPC or HTTP, is forwarded as OTLP over HTTP.
+// receiver, over gRPC or HTTP, is forwarded as OTLP over HTTP, and metrics are served for Prometheus.
 package main
 
 import (
@@ -20,10 +20,10 @@ import (
 )
 
 func factories() (otelcol.Factories, error) {
-	otlp, otlpHTTP := otlpreceiver.NewFactory(), otlphttpexporter.NewFactory()
+	otlp, otlpHTTP, prometheus := otlpreceiver.NewFactory(), otlphttpexporter.NewFactory(), newPrometheusFactory()
 	return otelcol.Factories{
 		Receivers: map[component.Type]receiver.Factory{otlp.Type(): otlp},
-		Exporters: map[component.Type]exporter.Factory{otlpHTTP.Type(): otlpHTTP},
+		Exporters: map[component.Type]exporter.Factory{otlpHTTP.Type(): otlpHTTP, prometheus.Type(): prometheus},
 		Telemetry: otelconftelemetry.NewFactory(),
 	}, nil
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** On a real kernel: each incarnation has one trace, whichever agent observes it, and another than the next. */
+/**
+ * On a real kernel: each incarnation has one trace, whichever agent observes it, and another than the next. The
+ * metrics reach the same collector.
+ */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -28,7 +31,7 @@ describe(`traces on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await loadModules(vm);
     const { port } = new URL(collector.grpc);
     await vm.sh(
-      `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_EXPORTER_OTLP_PROTOCOL: grpc\\n' >/tmp/otel.yaml`,
+      `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_EXPORTER_OTLP_PROTOCOL: grpc\\n  OTEL_METRICS_EXPORTER: otlp\\n  OTEL_METRIC_EXPORT_INTERVAL: 5000\\n' >/tmp/otel.yaml`,
     );
     agent = await AgentInVm.start(vm, '--config', '/tmp/otel.yaml');
   });
@@ -96,15 +99,35 @@ describe(`traces on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     assert.equal(attribute(collector.resource, 'service.name'), 'vfioscope');
   });
 
-  it('keep no agent from observing or from exiting when the collector never answers', async () => {
+  it('come with the metrics, until the agent stops', async () => {
+    collector.clear();
+    const points = (name: string) =>
+      collector.metrics
+        .filter((metric) => metric.name === name)
+        .flatMap(({ sum }) => sum?.dataPoints ?? []);
+    const creations = () =>
+      points('vfioscope_events').filter(
+        ({ attributes = [] }) => attribute(attributes, 'point') === 'mdev.create',
+      );
+    await collector.until('the metrics have arrived', () => creations().length > 0);
+    // This agent was there when the second incarnation was created, not at the first.
+    assert.ok(creations().every(({ asDouble }) => asDouble === 1));
+    // These are read from memory that is shared with the kernel, by CPU.
+    assert.ok(points('vfioscope_ring_attempts').some(({ asDouble = 0 }) => asDouble > 0));
+    assert.equal(attribute(collector.resource, 'service.name'), 'vfioscope');
+    // It reads them a last time, and would crash if it read that memory after it was unmapped.
     await agent.stop();
+  });
+
+  it('keep no agent from observing or from exiting when the collector never answers', async () => {
     const unresponsive = createServer();
     const sockets = new Set<Socket>();
     unresponsive.on('connection', (socket) => sockets.add(socket));
     await new Promise<void>((resolve) => unresponsive.listen(0, '127.0.0.1', resolve));
     const { port } = unresponsive.address() as AddressInfo;
+    // Nothing is given up before the agent stops, however slow the machine is.
     await vm.sh(
-      `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_BSP_SCHEDULE_DELAY: 100\\n' >/tmp/unresponsive.yaml`,
+      `printf 'otel:\\n  OTEL_EXPORTER_OTLP_ENDPOINT: ${HOST}:${port}\\n  OTEL_BSP_SCHEDULE_DELAY: 100\\n  OTEL_METRICS_EXPORTER: otlp\\n  OTEL_METRIC_EXPORT_INTERVAL: 100\\n  OTEL_EXPORTER_OTLP_TIMEOUT: 600000\\n' >/tmp/unresponsive.yaml`,
     );
     agent = await AgentInVm.start(vm, '--config', '/tmp/unresponsive.yaml');
     await create();
