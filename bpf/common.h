@@ -31,6 +31,7 @@ struct call {
 	/* Kernel addresses, for sampling again at the end; never copied to the ring. */
 	const struct vfio_device *sample_vdev;
 	const struct kvm *sample_kvm;
+	const void *argument;	/* what the function fills in */
 };
 
 struct call_key {

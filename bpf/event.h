@@ -85,6 +85,20 @@ enum point {
 	SNAPSHOT_UNREGISTER = 66,	/* a thread in the unregistration of a parent, with device_state */
 
 	VFIO_DMA_MAP = 64,	/* an end without a begin, of failures only; inode is the number of bytes */
+
+	VFIO_CDEV_OPEN = 67,
+	VFIO_CDEV_CLOSE = 68,
+	VFIO_CDEV_SET_KVM = 69,
+	VFIO_CDEV_BIND = 70,	/* parent of its end is the iommufd context */
+	VFIO_CDEV_BLOCK_GROUP = 71,
+	VFIO_CDEV_UNBIND = 72,
+	VFIO_CDEV_ATTACH = 73,	/* inode of its begin is the id of the address space or page table */
+	VFIO_CDEV_DETACH = 74,
+	IOMMUFD_OPEN = 75,	/* parent of its end is the context */
+	IOMMUFD_CLOSE = 76,	/* parent is the context */
+
+	SNAPSHOT_CDEV = 77,	/* a cdev of a device in a process, with fd and device_state */
+	SNAPSHOT_IOMMUFD = 78,	/* /dev/iommu in a process, with fd; parent is the context */
 };
 
 /* Parts of the host that a snapshot could read. Only what is missing in one of them is known to be gone. */
@@ -102,6 +116,8 @@ enum device_state {
 	DEVICE_WAITING = 4,	/* its removal waits for its users */
 	DEVICE_IN_DRIVER = 8,	/* its removal is in the remove callback of its driver */
 	DEVICE_INFERRED = 16,	/* that it is this device, or this parent, is only inferred */
+	DEVICE_BOUND = 32,	/* SNAPSHOT_CDEV: the file is bound to an iommufd context */
+	DEVICE_ATTACHED = 64,	/* SNAPSHOT_CDEV: the device is attached to an address space of it */
 };
 
 enum event_flags {
@@ -129,9 +145,9 @@ struct event {
 	__s32 group_id;		/* iommu group number, -1 if none */
 	__u64 dev;		/* struct device behind the VFIO device; for mdev the mdev itself */
 	__u64 vdev;		/* struct vfio_device */
-	__u64 parent;		/* struct device that offers the mdev */
+	__u64 parent;		/* struct device that offers the mdev; struct iommufd_ctx where the point says so */
 	__u64 kvm;		/* struct kvm */
-	__u64 file;		/* a device file: struct vfio_device_file, before 6.6 struct file */
+	__u64 file;		/* a device file or cdev: struct vfio_device_file, before 6.6 struct file */
 	__u64 cgroup;		/* cgroup v2 id of the caller */
 	__s32 vm_pid;		/* kvm::userspace_pid, the thread that created the VM */
 	__u32 uid;		/* the caller's user, initial user namespace */
@@ -145,7 +161,7 @@ struct event_names {
 	char type[NAME_LENGTH];		/* mdev type directory */
 	char parent[NAME_LENGTH];	/* parent device in sysfs; a long name ends in ~ and a hash of all of it */
 	char driver[NAME_LENGTH];	/* driver that serves the device, or that offers the parent */
-	__u64 inode;			/* number of the mdev's directory in sysfs, 0 if it has none; VFIO_DMA_MAP: bytes */
+	__u64 inode;			/* number of the mdev's directory in sysfs, 0 if it has none; or what the point says */
 	__s32 fd;			/* descriptor of the file that a snapshot found, -1 if none */
 	__u16 covered;			/* end of SNAPSHOT_RUN: enum snapshot_coverage; otherwise 0 */
 	__u16 device_state;		/* SNAPSHOT_DEVICE and the like: enum device_state; otherwise 0 */

@@ -4,11 +4,14 @@
  * devices and VMs, as records of the wire format.
  *
  * Device and VM files are recognised by the name that the kernel gives them in its
- * own file system of anonymous inodes, which nobody else can give, and group files
- * by pointing to a group. So the address of an operations table is not needed, which
+ * own file system of anonymous inodes, which nobody else can give, group files by pointing
+ * to a group, cdevs by the class of their device, and /dev/iommu by an object that points back. So the address of an operations table is not needed, which
  * a kernel may hide.
  */
 #include "layout.h"
+
+/* include/uapi/linux/major.h: /dev/iommu is one of many devices of this number */
+#define MISC_MAJOR 10
 
 static __always_inline void describe_file(struct named_event *named, __u8 point,
 				     const struct task_struct *task, __u32 fd)
@@ -67,6 +70,24 @@ static __always_inline bool describe_device(struct named_event *named, const str
 	return true;
 }
 
+/* @return false where no BTF shows what has become of a cdev since it was opened */
+static __always_inline bool describe_cdev(struct named_event *named, const struct file *file)
+{
+	const struct vfio_device_file *df = BPF_CORE_READ(file, private_data);
+	const struct vfio_device *vdev = device_behind(df);
+
+	if (!bpf_core_field_exists(df->access_granted) || !describe_device(named, file))
+		return false;
+	if (!BPF_CORE_READ(df, access_granted))
+		return true;
+	named->event.parent = opaque(context_of(df));
+	named->names.device_state = DEVICE_BOUND;
+	if (bpf_core_field_exists(vdev->iommufd_attached) &&
+	    BPF_CORE_READ_BITFIELD_PROBED(vdev, iommufd_attached))
+		named->names.device_state |= DEVICE_ATTACHED;
+	return true;
+}
+
 /* The VM of a "kvm-vcpu:N", whose first member it is, or of a "kvm-vfio", whose second it is. */
 static __always_inline const struct kvm *vm_of_file(const struct file *file)
 {
@@ -85,8 +106,15 @@ static __always_inline __u8 point_of(const struct file *file, const struct inode
 {
 	char name[9] = {};	/* enough to distinguish them; a number follows */
 
-	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFCHR)
-		return is_group(BPF_CORE_READ(file, private_data)) ? SNAPSHOT_GROUP : POINT_NONE;
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) == S_IFCHR) {
+		if (is_group(BPF_CORE_READ(file, private_data)))
+			return SNAPSHOT_GROUP;
+		if (own_device_of_cdev(inode))
+			return SNAPSHOT_CDEV;
+		return BPF_CORE_READ(inode, i_rdev) >> 20 == MISC_MAJOR && iommufd_of(file) ?
+			       SNAPSHOT_IOMMUFD :
+			       POINT_NONE;
+	}
 	if (!is_named(BPF_CORE_READ(inode, i_sb, s_type, name), "anon_inodefs"))
 		return POINT_NONE;
 	read_name(name, BPF_CORE_READ(file, f_path.dentry, d_name.name));
@@ -134,6 +162,13 @@ int snapshot_files(struct bpf_iter__task_file *ctx)
 			unreadable();
 			return 0;
 		}
+		break;
+	case SNAPSHOT_CDEV:
+		if (!describe_cdev(&named, file))
+			return 0;
+		break;
+	case SNAPSHOT_IOMMUFD:
+		named.event.parent = opaque(private);
 		break;
 	case SNAPSHOT_VM:
 		describe_vm(&named.event, private);

@@ -105,6 +105,7 @@ struct super_block {
 
 struct inode {
 	unsigned short i_mode;
+	__u32 i_rdev;
 	struct super_block *i_sb;
 	struct cdev *i_cdev;
 };
@@ -143,10 +144,17 @@ struct vfio_device {
 	struct kvm *kvm;
 	struct device device;
 	unsigned int open_count;
+	unsigned char iommufd_attached : 1;
+};
+
+struct iommufd_ctx {
+	struct file *file;
 };
 
 struct vfio_device_file {
 	struct vfio_device *device;
+	_Bool access_granted;
+	struct iommufd_ctx *iommufd;
 };
 
 struct fdtable {

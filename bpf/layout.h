@@ -300,6 +300,28 @@ static __always_inline const struct device *device_of_kobject(const struct kobje
 	return (const void *)kobj - bpf_core_field_offset(struct device, kobj);
 }
 
+/*
+ * The own struct device (vfioN) of the vfio_device whose cdev an inode of a character device is. Its class
+ * proves what it is.
+ * @return NULL if it is another one
+ */
+STEP const struct device *own_device_of_cdev(const struct inode *inode)
+{
+	const struct kobject *kobj = BPF_CORE_READ(inode, i_cdev, kobj.parent);
+	const struct device *own = device_of_kobject(kobj);
+
+	return kobj && is_device(own) && is_named(BPF_CORE_READ(own, class, name), "vfio-dev") ? own :
+											       NULL;
+}
+
+/* drivers/iommu/iommufd: of type `struct iommufd_ctx`, which begins with a pointer back to its file. */
+static __always_inline const void *iommufd_of(const struct file *file)
+{
+	const void *context = BPF_CORE_READ(file, private_data);
+
+	return context && pointer_at(context, 0) == file ? context : NULL;
+}
+
 static __always_inline bool is_type(const struct kobject *kobj)
 {
 	return kobj && is_named(BPF_CORE_READ(kobj, parent, name), "mdev_supported_types");

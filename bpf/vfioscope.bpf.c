@@ -9,6 +9,7 @@
 #include "vfio-groups.bpf.c"
 #include "vfio-opens.bpf.c"
 #include "vfio-dma.bpf.c"
+#include "iommufd.bpf.c"
 #include "kvm.bpf.c"
 #include "files.bpf.c"
 

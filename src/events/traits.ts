@@ -154,6 +154,21 @@ export const TRAITS = {
     shownBy: NOTIFIERS,
     refutedBy: [has('vfio_file_set_kvm'), ...DEVICE_FILES],
   },
+  devicesHaveCdevs: {
+    module: 'vfio',
+    statement: 'a device can also be opened by a cdev of its own',
+    otherwise: 'a device can be opened by its group alone: this kernel has no device cdevs',
+    // It is in a file of its own, and another file calls it.
+    shownBy: [has('vfio_init_device_cdev'), hasField('vfio_device', 'cdev')],
+    refutedBy: [lacks('vfio_init_device_cdev')],
+  },
+  vfioUsesIommufd: {
+    module: 'vfio',
+    statement: 'VFIO can use iommufd instead of its own containers',
+    otherwise: 'VFIO has its own containers alone: this kernel has no iommufd',
+    shownBy: [has('vfio_iommufd_physical_bind')],
+    refutedBy: [lacks('vfio_iommufd_physical_bind')],
+  },
   opensAreCounted: {
     module: 'vfio',
     statement: 'the kernel shows how often a device is open',

@@ -95,6 +95,18 @@ export const POINT = {
   SNAPSHOT_REMOVAL: 65,
   SNAPSHOT_UNREGISTER: 66,
   VFIO_DMA_MAP: 64,
+  VFIO_CDEV_OPEN: 67,
+  VFIO_CDEV_CLOSE: 68,
+  VFIO_CDEV_SET_KVM: 69,
+  VFIO_CDEV_BIND: 70,
+  VFIO_CDEV_BLOCK_GROUP: 71,
+  VFIO_CDEV_UNBIND: 72,
+  VFIO_CDEV_ATTACH: 73,
+  VFIO_CDEV_DETACH: 74,
+  IOMMUFD_OPEN: 75,
+  IOMMUFD_CLOSE: 76,
+  SNAPSHOT_CDEV: 77,
+  SNAPSHOT_IOMMUFD: 78,
 } as const;
 
 /** Numbers of points are below it. */
@@ -125,6 +137,8 @@ export const DEVICE_STATE = {
   WAITING: 4,
   IN_DRIVER: 8,
   INFERRED: 16,
+  BOUND: 32,
+  ATTACHED: 64,
 } as const;
 
 /**
@@ -491,7 +505,19 @@ export const WIRE: WireDescription = {
     "SNAPSHOT_VM_ENTRY": 63,
     "SNAPSHOT_REMOVAL": 65,
     "SNAPSHOT_UNREGISTER": 66,
-    "VFIO_DMA_MAP": 64
+    "VFIO_DMA_MAP": 64,
+    "VFIO_CDEV_OPEN": 67,
+    "VFIO_CDEV_CLOSE": 68,
+    "VFIO_CDEV_SET_KVM": 69,
+    "VFIO_CDEV_BIND": 70,
+    "VFIO_CDEV_BLOCK_GROUP": 71,
+    "VFIO_CDEV_UNBIND": 72,
+    "VFIO_CDEV_ATTACH": 73,
+    "VFIO_CDEV_DETACH": 74,
+    "IOMMUFD_OPEN": 75,
+    "IOMMUFD_CLOSE": 76,
+    "SNAPSHOT_CDEV": 77,
+    "SNAPSHOT_IOMMUFD": 78
   },
   "flags": {
     "EVENT_END": 1,
@@ -513,6 +539,8 @@ export const WIRE: WireDescription = {
     "DEVICE_LEAVING": 2,
     "DEVICE_WAITING": 4,
     "DEVICE_IN_DRIVER": 8,
-    "DEVICE_INFERRED": 16
+    "DEVICE_INFERRED": 16,
+    "DEVICE_BOUND": 32,
+    "DEVICE_ATTACHED": 64
   }
 };

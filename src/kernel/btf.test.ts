@@ -158,7 +158,7 @@ describe('Btf', () => {
     const call = btf.struct('call');
     assert.deepEqual(
       [call?.size, call?.fields.at(-1)],
-      [72, { name: 'sample_kvm', offset: 64, size: 8, signed: false }],
+      [80, { name: 'argument', offset: 72, size: 8, signed: false }],
     );
     assert.equal(btf.enum('wire')?.get('POINT_LIMIT'), 256);
     assert.equal(btf.struct('no_such_struct'), undefined);

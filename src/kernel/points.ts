@@ -93,7 +93,10 @@ export class Points {
       const state = this.#states.get(point)?.state;
       return state !== 'attached' && state !== 'inferred';
     });
-    return missing.reduce((sum, { candidates }) => sum + candidates[0].hooks.length, 0);
+    return missing.reduce(
+      (sum, { candidates }) => sum + Math.max(...candidates.map(({ hooks }) => hooks.length)),
+      0,
+    );
   }
 
   /**

@@ -89,3 +89,8 @@ export function inferred(
 export function core(candidate: Candidate): Candidate {
   return { ...candidate, hooks: candidate.hooks.map((hook) => ({ ...hook, core: true })) };
 }
+
+/** A function of another module, which that of the point depends on. */
+export function of(module: string, candidate: Candidate): Candidate {
+  return { ...candidate, hooks: candidate.hooks.map((hook) => ({ ...hook, of: module })) };
+}

@@ -39,11 +39,26 @@ const VFIO_6 = [
 ];
 const VFIO_6_12 = [
   '_vfio_alloc_device',
+  // Without device cdevs it does nothing.
+  'vfio_device_fops_cdev_open',
   'vfio_device_get_kvm_safe',
   'vfio_device_put_kvm',
   'vfio_df_close',
   'vfio_df_open',
   'vfio_group_set_kvm',
+];
+/** Where VFIO was built with device cdevs and iommufd: Debian's own sources of 6.12.117 and 7.2.13. */
+const IOMMUFD = [
+  'iommufd_fops_ioctl',
+  'iommufd_fops_open',
+  'iommufd_fops_release',
+  'vfio_device_block_group',
+  'vfio_df_ioctl_attach_pt',
+  'vfio_df_ioctl_bind_iommufd',
+  'vfio_df_ioctl_detach_pt',
+  'vfio_df_unbind_iommufd',
+  'vfio_init_device_cdev',
+  'vfio_iommufd_physical_bind',
 ];
 const CORE = ['blocking_notifier_call_chain', '__x64_sys_delete_module'];
 const KVM = [
@@ -103,6 +118,7 @@ const KERNELS: Readonly<Record<string, readonly string[]>> = {
     'kvm_get_kvm_safe',
   ],
 };
+const WITH_IOMMUFD = [...KERNELS['6.12'], ...IOMMUFD];
 
 /** Linux 6.12 and later have a function for each point. */
 const OF_ITS_OWN: Readonly<Partial<Record<PointName, string>>> = {
@@ -132,6 +148,16 @@ const OF_ITS_OWN: Readonly<Partial<Record<PointName, string>>> = {
   'vfio.device.kvm_capture': 'vfio_device_get_kvm_safe',
   'vfio.device.kvm_drop': 'vfio_device_put_kvm',
   'vfio.dma.map': 'vfio_fops_unl_ioctl',
+  'vfio.cdev.open': '← vfio.register',
+  'vfio.cdev.close': '← vfio.register',
+  'vfio.cdev.set_kvm': '← vfio.register',
+  'vfio.cdev.bind': '← vfio.register',
+  'vfio.cdev.block_group': '← vfio.register',
+  'vfio.cdev.unbind': '← vfio.register',
+  'vfio.cdev.attach': '← vfio.register',
+  'vfio.cdev.detach': '← vfio.register',
+  'iommufd.open': '← vfio.register',
+  'iommufd.close': '← vfio.register',
   'kvm.vm.create': 'kvm_dev_ioctl',
   'kvm.vm.init': 'kvm_arch_init_vm',
   'kvm.vm.destroy': 'kvm_destroy_vm',
@@ -305,6 +331,31 @@ describe('the choice on', () => {
     assert.equal(reasons.size, 1);
     const hooks = [...using.values()].flatMap((candidate) => candidate.hooks);
     assert.deepEqual(opened.sort(), hooks.map(({ symbol }) => symbol).sort());
+  });
+
+  it('a kernel with device cdevs has a function for each of their steps', () => {
+    const { using, reasons } = chosen('6.12', WITH_IOMMUFD);
+    assert.deepEqual([...reasons], []);
+    const used = [...using].filter(([point]) => /^(vfio\.cdev|iommufd)\./.test(point));
+    assert.deepEqual(Object.fromEntries(used.map(([point, one]) => [point, words(one)])), {
+      'vfio.cdev.open': 'vfio_device_fops_cdev_open',
+      'vfio.cdev.close': 'vfio_device_fops_release',
+      'vfio.cdev.set_kvm': 'vfio_file_set_kvm',
+      'vfio.cdev.bind': 'vfio_df_ioctl_bind_iommufd',
+      'vfio.cdev.block_group': 'vfio_device_block_group',
+      'vfio.cdev.unbind': 'vfio_df_unbind_iommufd',
+      'vfio.cdev.attach': 'vfio_df_ioctl_attach_pt',
+      'vfio.cdev.detach': 'vfio_df_ioctl_detach_pt',
+      'iommufd.open': 'iommufd_fops_open',
+      'iommufd.close': 'iommufd_fops_release',
+    });
+  });
+
+  it('a kernel with device cdevs is not one without because a function is missing', () => {
+    const without = WITH_IOMMUFD.filter((symbol) => symbol !== 'vfio_df_ioctl_bind_iommufd');
+    const { reasons } = chosen('6.12', without);
+    assert.deepEqual([...reasons.keys()], ['vfio.cdev.bind']);
+    assert.match(reasons.get('vfio.cdev.bind') ?? '', /no function vfio_df_ioctl_bind_iommufd/);
   });
 
   it('a kernel with iommufd is to watch its mappings too, and those alone without containers', () => {

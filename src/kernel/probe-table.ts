@@ -9,6 +9,7 @@
  * instance of a kretprobe, and there are few by default, so these functions get a large number of them: a
  * hundred tools may create devices or VMs at the same time.
  */
+import { IOMMUFD_POINTS } from './iommufd-points.ts';
 import {
   atReturn,
   both,
@@ -302,6 +303,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
       { hooks: [IOMMUFD_MAP] },
     ],
   },
+  ...IOMMUFD_POINTS,
   {
     point: 'kvm.vm.create',
     module: 'kvm',

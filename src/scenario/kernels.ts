@@ -17,6 +17,8 @@ export const LINUX_6_12: Traits = {
   opensDuringRemoval: false,
   deviceFileKeepsGroup: true,
   removalWaitsForGroup: false,
+  devicesHaveCdevs: false,
+  vfioUsesIommufd: false,
   opensAreCounted: true,
   callbacksAreDescribed: true,
   kvmRefusesReferences: true,
