@@ -1,7 +1,7 @@
 /** Sentences about who keeps a device, made of the attribution of the same violation. */
 
 import type { Host } from '../events/host.ts';
-import type { Device } from '../lifecycle/objects.ts';
+import type { Cdev, Device } from '../lifecycle/objects.ts';
 import { OWNERS_LAST } from './holders.ts';
 import type { Attribution, Holder } from './violation.ts';
 import { isLockWait, waitWords } from './wait-cycle.ts';
@@ -56,6 +56,8 @@ export function heldOpen(device: Device, holders: Holders, now: number): string 
  */
 export function keptRegistered(device: Device, holders: Holders, host: Host, now: number): string {
   const cdevs = holders.filter(({ holds }) => holds === 'cdev');
+  const unbound = device.cdevs.find(({ state }) => state === 'unbound');
+  if (unbound) return `it is not open for DMA, but ${heldUnbound(unbound, cdevs, now)}`;
   const groups = holders.filter(({ holds }) => holds === 'group');
   if (cdevs.length > 0) {
     const isSure = cdevs.some(({ how }) => how === 'holds');
@@ -76,6 +78,19 @@ export function keptRegistered(device: Device, holders: Holders, host: Host, now
     'nobody has it or its cdev open, so a reference on its registration was probably taken and never ' +
     `put, which is a fault of its driver ${driverWords(device)}; only a reboot ends that`
   );
+}
+
+/** Who opened the cdev and when, and who has it now, if that is another. */
+function heldUnbound({ opener, openedAt, adopted }: Cdev, cdevs: Holders, now: number): string {
+  const isOpeners = cdevs.some(({ task }) => task.pid === opener.pid);
+  const others = isOpeners ? [] : cdevs;
+  const isSure = others.every(({ how }) => how === 'holds');
+  const opened = adopted
+    ? 'its cdev is, and was opened before the agent started or unobserved'
+    : `${who(opener)} opened its cdev ${seconds(now - openedAt)} ago`;
+  const holds =
+    others.length > 0 ? `; ${isSure ? '' : 'probably '}${named(others, whoHolds)} has it now` : '';
+  return `${opened}, and it is bound to no iommufd, but keeps the device registered until it is closed${holds}`;
 }
 
 /** A sentence for each holder that waits itself, else nothing. */

@@ -19,7 +19,7 @@ import type { Host, PciFunction } from '../events/host.ts';
 import { pointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
 import { FLAG } from '../events/wire.gen.ts';
-import type { Device, Open, Parent, Vm } from '../lifecycle/objects.ts';
+import type { Cdev, Device, Open, Parent, Vm } from '../lifecycle/objects.ts';
 import { deviceOfCall, inProgress, OPERATIONS, shownStates } from '../lifecycle/operations.ts';
 import type { Timeline, TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -76,6 +76,7 @@ export class Views {
       openCount: device.openCount,
       opensTotal: device.opensTotal,
       openedBy: device.opens.map((open) => this.#open(open)),
+      cdevs: device.cdevs.map((cdev) => this.#cdev(cdev)),
       vm: device.vm && vmId(device.vm),
       vmName: device.vm?.identity?.name,
       vmUuid: device.vm?.identity?.uuid,
@@ -230,6 +231,22 @@ export class Views {
       vm: open.vm && vmId(open.vm),
       vmName: open.vm?.identity?.name,
       opened: this.time(open.openedAt),
+    };
+  }
+
+  #cdev(cdev: Cdev) {
+    const { state, opener, binder, vm, bindError, attachError } = cdev;
+    return {
+      state,
+      quality: this.#world.qualityOf(cdev),
+      openedBy: this.#task(opener),
+      opened: this.time(cdev.openedAt),
+      boundBy: this.#task(binder),
+      bound: this.time(cdev.boundAt),
+      attached: this.time(cdev.attachedAt),
+      bindError: bindError ? errnoName(bindError) : undefined,
+      attachError: attachError ? errnoName(attachError) : undefined,
+      vm: vm && vmId(vm),
     };
   }
 

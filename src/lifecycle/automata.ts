@@ -2,13 +2,20 @@
  * The legal lifecycles of the tracked objects, one transition table for each kind. The state machine
  * (step.ts), the diagrams in docs/automata.md and the detection of illegal steps all derive from them.
  *
- * The order of steps is that of drivers/vfio/mdev/mdev_core.c, drivers/vfio/vfio_main.c and group.c,
- * virt/kvm/kvm_main.c of Linux 5.10 to 7.2.
+ * The order of steps is that of drivers/vfio/mdev/mdev_core.c, drivers/vfio/vfio_main.c, group.c and
+ * device_cdev.c, virt/kvm/kvm_main.c of Linux 5.10 to 7.2.
  */
 
-import type { DeviceState, OpenState, ParentState, VfioState, VmState } from './objects.ts';
+import type {
+  CdevState,
+  DeviceState,
+  OpenState,
+  ParentState,
+  VfioState,
+  VmState,
+} from './objects.ts';
 
-export type AutomatonName = 'parent' | 'device' | 'vfio' | 'open' | 'vm';
+export type AutomatonName = 'parent' | 'device' | 'vfio' | 'open' | 'cdev' | 'vm';
 
 /** In state `from`, `input` is legal and leads to state `to`. */
 type Row<State extends string, Input extends string> = readonly [
@@ -109,6 +116,49 @@ export const OPEN: Automaton<OpenState, OpenInput> = {
   },
 };
 
+export type CdevInput =
+  | 'opened'
+  | 'open fails'
+  | 'bound'
+  | 'attached'
+  | 'detached'
+  | 'close begins'
+  | 'close ends';
+
+export const CDEV: Automaton<CdevState, CdevInput> = {
+  name: 'cdev',
+  title: 'Device cdev',
+  description:
+    'An open `/dev/vfio/devices/vfioN`. It keeps its device registered from its open to its last close, but ' +
+    'opens the device only when it is bound to an iommufd context.',
+  initial: 'opening',
+  rows: [
+    ['opening', 'opened', 'unbound'],
+    ['opening', 'open fails', 'failed'],
+    ['unbound', 'bound', 'bound'],
+    ['bound', 'attached', 'attached'],
+    // To another address space, which replaces the first.
+    ['attached', 'attached', 'attached'],
+    ['attached', 'detached', 'bound'],
+    // The kernel accepts it, and does nothing.
+    ['bound', 'detached', 'bound'],
+    ['unbound', 'close begins', 'closing'],
+    // Nothing but its close unbinds it.
+    ['bound', 'close begins', 'closing'],
+    ['attached', 'close begins', 'closing'],
+    ['closing', 'close ends', 'closed'],
+  ],
+  after: {
+    opened: 'unbound',
+    'open fails': 'failed',
+    bound: 'bound',
+    attached: 'attached',
+    detached: 'bound',
+    'close begins': 'closing',
+    'close ends': 'closed',
+  },
+};
+
 export type VmInput = 'created' | 'create fails' | 'fd closed' | 'destroy begins' | 'destroy ends';
 
 export const VM: Automaton<VmState, VmInput> = {
@@ -203,4 +253,4 @@ export const DEVICE: Automaton<DeviceState, DeviceInput> = {
   },
 };
 
-export const AUTOMATA: readonly Automaton[] = [PARENT, DEVICE, VFIO, OPEN, VM];
+export const AUTOMATA: readonly Automaton[] = [PARENT, DEVICE, VFIO, OPEN, CDEV, VM];

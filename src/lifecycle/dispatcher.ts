@@ -14,6 +14,7 @@ import {
   POINTS,
 } from '../events/points.ts';
 import { EVENT } from '../events/wire.gen.ts';
+import { CDEV_HANDLERS } from './cdevs.ts';
 import { DMA_HANDLERS } from './dma.ts';
 import { GROUP_HANDLERS } from './groups.ts';
 import type { Handler } from './handler.ts';
@@ -34,6 +35,7 @@ for (const [name, handler] of Object.entries({
   ...VFIO_HANDLERS,
   ...GROUP_HANDLERS,
   ...OPEN_HANDLERS,
+  ...CDEV_HANDLERS,
   ...DMA_HANDLERS,
   ...KVM_HANDLERS,
   ...MODULE_HANDLERS,

@@ -1,5 +1,5 @@
 /**
- * The four kinds of tracked object (parent, device, open, VM), and groups, as plain state.
+ * The five kinds of tracked object (parent, device, open, cdev, VM), and groups, as plain state.
  *
  * A tracked object stands for one kernel object from its creation to its end: when the kernel reuses
  * an address or a name, that is a new tracked object. Times are ns on the boot-time clock; 0 means
@@ -59,6 +59,19 @@ export type VfioState =
 export type KnownBy = 'begin' | 'stack' | 'elimination';
 
 export type OpenState = 'opening' | 'open' | 'closing' | 'closed' | 'failed';
+
+/**
+ * unbound: it keeps its device registered, which is not open by it. bound: it is bound to an iommufd context,
+ * and the device is open. attached: the device is also attached to an address space, and can do DMA.
+ */
+export type CdevState =
+  | 'opening'
+  | 'unbound'
+  | 'bound'
+  | 'attached'
+  | 'closing'
+  | 'closed'
+  | 'failed';
 
 /**
  * zombie: its last file descriptor is closed, but something still holds a reference on it. destroying: its
@@ -215,6 +228,8 @@ export class Device extends TrackedObject {
   countedAt = 0;
   readonly opens: Open[] = [];
   opensTotal = 0;
+  /** Its device cdevs that are open. While one is bound, it is among the opens as well. */
+  readonly cdevs: Cdev[] = [];
   vm: Vm | undefined;
   /** When an event last showed which VM it holds a reference on. */
   heldAt = 0;
@@ -332,6 +347,57 @@ export class Open extends TrackedObject {
     super(firstSeen, adopted, losses);
     this.device = device;
     this.task = task;
+  }
+}
+
+/**
+ * An open device cdev, /dev/vfio/devices/vfioN. Descriptors of it are passed on purpose: one process may open
+ * it, another may bind it, and a third may hold it.
+ */
+export class Cdev extends TrackedObject {
+  readonly device: Device;
+  /** The task that opened it; if it was open before the agent started, a task that has it open. */
+  readonly opener: Task;
+  state: CdevState = 'opening';
+  /** A descriptor of it in the process of {@link opener}, if a host snapshot has found one, else -1. */
+  fd = -1;
+  openedAt = 0;
+  /** The errno with which its open failed, 0 if it did not. */
+  error = 0;
+  /** The task that bound it; undefined also where that was not observed. */
+  binder: Task | undefined;
+  boundAt = 0;
+  /** The errno of the latest bind that failed, and when it failed. */
+  bindError = 0;
+  bindFailedAt = 0;
+  attachedAt = 0;
+  /** The errno of the latest attach that failed, and when it failed. */
+  attachError = 0;
+  attachFailedAt = 0;
+  /** The VM that kvm-vfio has set for it, which its device captures when it is bound. */
+  vm: Vm | undefined;
+  /** When its VM was last set or cleared; 0 if that was not observed. */
+  vmSetAt = 0;
+  closeBegan = 0;
+  closedAt = 0;
+
+  get isOver(): boolean {
+    return this.state === 'closed' || this.state === 'failed';
+  }
+
+  /** Whether the device is open by it. */
+  get isBound(): boolean {
+    return this.state === 'bound' || this.state === 'attached';
+  }
+
+  override endUnobserved(): void {
+    this.state = 'closed';
+  }
+
+  constructor(device: Device, opener: Task, firstSeen: number, adopted: boolean, losses: number) {
+    super(firstSeen, adopted, losses);
+    this.device = device;
+    this.opener = opener;
   }
 }
 

@@ -1,7 +1,7 @@
 /** What a host snapshot means for one tracked object: its state is confirmed, or it has ended. */
 import type { EventCursor } from '../events/cursor.ts';
 import { endOpen } from './associate.ts';
-import { Device, type Open, type Parent, type TrackedObject } from './objects.ts';
+import { type Cdev, Device, type Open, type Parent, type TrackedObject } from './objects.ts';
 import type { Snapshot, World } from './world.ts';
 
 /** A device that existed before the agent; the record describes it. */
@@ -75,4 +75,10 @@ export function sweepOpen(world: World, open: Open, event: EventCursor): void {
   open.state = 'closed';
   open.closedAt = event.time;
   endOpen(world, open);
+}
+
+export function sweepCdev(world: World, cdev: Cdev, event: EventCursor): void {
+  cdev.state = 'closed';
+  cdev.closedAt = event.time;
+  world.cdevs.end(cdev);
 }

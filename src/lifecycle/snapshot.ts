@@ -18,10 +18,11 @@ import {
   updateOpenCount,
   updateUseState,
 } from './associate.ts';
+import { addCdev } from './cdevs.ts';
 import type { Handlers } from './handler.ts';
 import { KeyTable } from './key-table.ts';
 import { vmOf } from './kvm.ts';
-import { type Device, Open, Parent, Vm } from './objects.ts';
+import { Cdev, type Device, Open, Parent, Vm } from './objects.ts';
 import { addOpen } from './opens.ts';
 import {
   addDevice,
@@ -29,6 +30,7 @@ import {
   confirm,
   forgetUnregistration,
   mayHaveMissedEvents,
+  sweepCdev,
   sweepDevice,
   sweepOpen,
 } from './reconcile.ts';
@@ -136,7 +138,11 @@ function hasEnded(snapshot: Snapshot, event: EventCursor, key: number): boolean 
   const object = snapshot.endedKeys.find(event.u32, event.word + key);
   if (!object) return false;
   const at =
-    object instanceof Open ? object.closeBegan : object instanceof Vm ? object.destroyBegan : 0;
+    object instanceof Open || object instanceof Cdev
+      ? object.closeBegan
+      : object instanceof Vm
+        ? object.destroyBegan
+        : 0;
   return at === 0 || event.time <= at;
 }
 
@@ -183,6 +189,76 @@ function findVm(world: World, event: EventCursor, transition: Transition, hasFd:
   }
   confirmInUse(vm, snapshot);
   transition.vm = vm;
+}
+
+/** A device file that a process has open, also a cdev that is bound. */
+function foundOpen(world: World, event: EventCursor, transition: Transition): void {
+  const { snapshot } = world;
+  if (!snapshot) return;
+  const open = findOpen(world, snapshot, event);
+  if (!open) return;
+  const { device } = open;
+  const isNew = open.state === 'opening' && (open.adopted || mayHaveMissedEvents(open, snapshot));
+  if (isNew) {
+    open.state = 'open';
+    device.opensTotal++;
+    device.timeline.add(event, 0);
+  }
+  if (isNew || mayHaveMissedEvents(device, snapshot) || snapshot.checked.has(device)) {
+    joinGroup(world, device, event.groupId);
+    reconcileHeldVm(world, snapshot, open, event);
+    if (event.openCount < 0) countKnownOpens(device);
+    else if (event.time >= device.countedAt) updateOpenCount(device, event);
+    updateUseState(device);
+  } else if (device.adopted && event.openCount >= 0 && event.time >= device.countedAt) {
+    // Closes that began before the agent was attached have no end event, so open_count is taken from here.
+    updateOpenCount(device, event);
+  }
+  if (device.vm) confirmInUse(device.vm, snapshot);
+  confirm(open, snapshot);
+  confirm(device, snapshot);
+  transition.device = device;
+  transition.open = open;
+  transition.vm = open.vm;
+}
+
+/** When an event last changed its state, ns on the boot-time clock. */
+function cdevChangedAt({ openedAt, boundAt, attachedAt, closeBegan }: Cdev): number {
+  return Math.max(openedAt, boundAt, attachedAt, closeBegan);
+}
+
+/** A device cdev that a process has open, bound or not. */
+function foundCdev(world: World, event: EventCursor, transition: Transition): void {
+  const { snapshot } = world;
+  if (!snapshot) return;
+  let cdev = world.cdevs.find(event, KEY_FILE);
+  if (cdev && cdev.device.name !== event.name('device')) {
+    if (event.time < cdev.firstSeen) return;
+    // Another file has its address now, so its close was missed.
+    sweepCdev(world, cdev, event);
+    cdev = undefined;
+  }
+  if (!cdev) {
+    if (hasEnded(snapshot, event, KEY_FILE)) return;
+    const isNew = world.devices.named(event.name('device')) === undefined;
+    if (isNew && snapshot.endedNames.has(event.name('device'))) return;
+    const device = deviceOf(world, event);
+    if (!device) return;
+    cdev = addCdev(world, device, event, true);
+    device.timeline.add(event, 0);
+  }
+  const mayBeStale = cdev.state === 'opening' || mayHaveMissedEvents(cdev, snapshot);
+  if (mayBeStale && event.time >= cdevChangedAt(cdev)) cdev.state = foundState(event);
+  if (cdev.fd < 0 && cdev.opener.pid === event.pid) cdev.fd = event.fd;
+  confirm(cdev, snapshot);
+  confirm(cdev.device, snapshot);
+  transition.device = cdev.device;
+  transition.cdev = cdev;
+}
+
+function foundState({ deviceState }: EventCursor): Cdev['state'] {
+  if (deviceState & DEVICE_STATE.ATTACHED) return 'attached';
+  return deviceState & DEVICE_STATE.BOUND ? 'bound' : 'unbound';
 }
 
 export const SNAPSHOT_HANDLERS: Handlers = {
@@ -263,34 +339,12 @@ export const SNAPSHOT_HANDLERS: Handlers = {
     transition.device = device;
   },
   'snapshot.open:begin'(world, event, transition) {
-    const { snapshot } = world;
-    if (!snapshot) return;
-    const open = findOpen(world, snapshot, event);
-    if (!open) return;
-    const { device } = open;
-    const isNew = open.state === 'opening' && (open.adopted || mayHaveMissedEvents(open, snapshot));
-    if (isNew) {
-      open.state = 'open';
-      device.opensTotal++;
-      device.timeline.add(event, 0);
-    }
-    if (open.fd < 0) open.fd = event.fd;
-    if (isNew || mayHaveMissedEvents(device, snapshot) || snapshot.checked.has(device)) {
-      joinGroup(world, device, event.groupId);
-      reconcileHeldVm(world, snapshot, open, event);
-      if (event.openCount < 0) countKnownOpens(device);
-      else if (event.time >= device.countedAt) updateOpenCount(device, event);
-      updateUseState(device);
-    } else if (device.adopted && event.openCount >= 0 && event.time >= device.countedAt) {
-      // Closes that began before the agent was attached have no end event, so open_count is taken from here.
-      updateOpenCount(device, event);
-    }
-    if (device.vm) confirmInUse(device.vm, snapshot);
-    confirm(open, snapshot);
-    confirm(device, snapshot);
-    transition.device = device;
-    transition.open = open;
-    transition.vm = open.vm;
+    foundOpen(world, event, transition);
+    if (transition.open && transition.open.fd < 0) transition.open.fd = event.fd;
+  },
+  'snapshot.cdev:begin'(world, event, transition) {
+    foundCdev(world, event, transition);
+    if (event.deviceState & DEVICE_STATE.BOUND) foundOpen(world, event, transition);
   },
   'snapshot.group:begin'(world, event, transition) {
     const group = world.groups.get(event.groupId);

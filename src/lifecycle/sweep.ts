@@ -11,6 +11,7 @@ import {
   confirm,
   forgetUnregistration,
   mayHaveEnded,
+  sweepCdev,
   sweepDevice,
   sweepOpen,
 } from './reconcile.ts';
@@ -83,6 +84,9 @@ function sweepOpens(world: World, snapshot: Snapshot, event: EventCursor): void 
     const isChecked = snapshot.checked.has(device) || mayHaveEnded(device, snapshot);
     for (const open of device.opens.filter((one) => mayHaveEnded(one, snapshot))) {
       sweepOpen(world, open, event);
+    }
+    for (const cdev of device.cdevs.filter((one) => mayHaveEnded(one, snapshot))) {
+      sweepCdev(world, cdev, event);
     }
     if (!isChecked) continue;
     // An open_count sampled since the snapshot began is kept: a file that is being passed through a socket

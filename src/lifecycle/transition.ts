@@ -7,12 +7,12 @@
 import type { EventCursor } from '../events/cursor.ts';
 import type { AutomatonName } from './automata.ts';
 import type { Call } from './calls.ts';
-import type { Device, FdRequest, Group, Open, Parent, Vm } from './objects.ts';
+import type { Cdev, Device, FdRequest, Group, Open, Parent, Vm } from './objects.ts';
 
 /** A step of an object that is not in the table of its automaton. */
 export interface IllegalStep {
   readonly automaton: AutomatonName;
-  readonly object: Parent | Device | Open | Vm;
+  readonly object: Parent | Device | Open | Cdev | Vm;
   readonly from: string;
   readonly input: string;
 }
@@ -24,6 +24,7 @@ export class Transition {
   parent: Parent | undefined;
   device: Device | undefined;
   open: Open | undefined;
+  cdev: Cdev | undefined;
   vm: Vm | undefined;
   /** The VM that was set for the group before this event. */
   vmBefore: Vm | undefined;
@@ -46,6 +47,7 @@ export class Transition {
     this.parent = undefined;
     this.device = undefined;
     this.open = undefined;
+    this.cdev = undefined;
     this.vm = undefined;
     this.vmBefore = undefined;
     this.group = undefined;

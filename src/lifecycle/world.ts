@@ -7,6 +7,7 @@ import { POINT } from '../events/wire.gen.ts';
 import { Calls } from './calls.ts';
 import { KeyTable } from './key-table.ts';
 import {
+  type Cdev,
   type Device,
   Group,
   type Mapper,
@@ -36,7 +37,7 @@ export interface Snapshot {
   readonly delayedCloses: Set<Device>;
   /** The names of devices and parents that ended since it began, which its records must not adopt again. */
   readonly endedNames: Set<string>;
-  /** Opens and VMs that ended since it began, by key, for the same reason. */
+  /** Opens, cdevs and VMs that ended since it began, by key, for the same reason. */
   readonly endedKeys: KeyTable<TrackedObject>;
   /** The threads that created the VMs that ended since it began; debugfs lists VMs by thread. */
   readonly endedCreators: Set<number>;
@@ -70,6 +71,7 @@ export class World {
   readonly parents: Registry<Parent>;
   readonly devices: Registry<Device>;
   readonly opens: Registry<Open>;
+  readonly cdevs: Registry<Cdev>;
   readonly vms: Registry<Vm>;
   readonly groups = new Map<number, Group>();
   readonly calls = new Calls();
@@ -122,6 +124,14 @@ export class World {
     });
     this.opens = new Registry({
       onEnd: (open) => this.snapshot?.endedKeys.set(open.keyLow, open.keyHigh, open),
+    });
+    this.cdevs = new Registry({
+      onEnd: (cdev) => {
+        this.snapshot?.endedKeys.set(cdev.keyLow, cdev.keyHigh, cdev);
+        const { cdevs } = cdev.device;
+        const index = cdevs.indexOf(cdev);
+        if (index >= 0) cdevs.splice(index, 1);
+      },
     });
     this.vms = new Registry({
       keepEnded: endedObjects,
@@ -208,6 +218,7 @@ export class World {
     else this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     // The device still has opens only if their ends were missed. It keeps the list of them.
     for (const open of device.opens) this.opens.end(open);
+    for (const cdev of [...device.cdevs]) this.cdevs.supersede(cdev);
     device.vm?.devices.delete(device);
     this.leaveGroup(device);
     device.lossesAtEnd = this.losses;

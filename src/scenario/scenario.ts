@@ -279,9 +279,18 @@ export class Scenario extends Steps {
     this.begin('vfio.device.open', task, fields);
   }
 
-  /** A process that has the cdev of the device open binds it to iommufd, which opens the device. */
-  bindCdev(device: ScenarioDevice, as: Actor = VMM): Opening {
-    const opening = { device, key: this.key(), task: as };
+  /** The key of a new file of a device. */
+  newFile(): number {
+    return this.key();
+  }
+
+  /**
+   * A process that has the cdev of the device open binds it to iommufd, which opens the device. The other steps
+   * of cdevs are in cdev.ts.
+   * @param key of the cdev
+   */
+  bindCdev(device: ScenarioDevice, as: Actor = VMM, key = this.newFile()): Opening {
+    const opening = { device, key, task: as };
     this.openReaches(opening);
     device.openCount++;
     const fields = { ...plainVfio(device), ...this.#file(opening), flags: 0, ret: 0 };

@@ -5,6 +5,7 @@ import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
 import { RULES } from '../catalogue.ts';
 import type { Host, WaitingTask } from '../events/host.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
+import { attachCdev, bindCdev, closeCdev, openCdev } from '../scenario/cdev.ts';
 import { LINUX_6_12 } from '../scenario/kernels.ts';
 import type { ScenarioParent } from '../scenario/types.ts';
 import { LifecycleLog } from './lifecycle-log.ts';
@@ -156,6 +157,47 @@ describe('the log of a lifecycle', () => {
     const runner = new Logged();
     runner.run((scenario) => scenario.open(scenario.create(scenario.parent())));
     assert.match(runner.line('device.opened').msg, /, without a VM$/);
+  });
+
+  it('reports the steps of a cdev, and those that fail', () => {
+    const runner = new Logged();
+    const SHIM = { pid: 700, comm: 'shim' };
+    runner.run((scenario) => {
+      const device = scenario.create(scenario.parent());
+      closeCdev(scenario, openCdev(scenario, device));
+      const cdev = openCdev(scenario, device, { as: SHIM });
+      bindCdev(scenario, cdev, { error: 16 });
+      bindCdev(scenario, cdev, { as: { pid: 800, comm: 'qemu' } });
+      attachCdev(scenario, cdev, { error: 2 });
+      attachCdev(scenario, cdev);
+      closeCdev(scenario, cdev);
+    });
+    const lines = runner.lines.filter(({ event }) => `${event}`.startsWith('cdev.'));
+    const words = lines.map(({ event, msg }) => [
+      event,
+      msg.replace(/ \(mtty-1\)|[0-9a-f-]{36}/g, ''),
+    ]);
+    assert.deepEqual(words, [
+      [
+        'cdev.opened',
+        'opened the cdev of  by qemu (pid 600): the device is held, but not open by it',
+      ],
+      ['cdev.closed', 'closed the cdev of , which was never bound, by qemu (pid 600) after 0.0 s'],
+      [
+        'cdev.opened',
+        'opened the cdev of  by shim (pid 700): the device is held, but not open by it',
+      ],
+      [
+        'cdev.bind_failed',
+        'failed to bind the cdev of  to iommufd: EBUSY, requested by shim (pid 700)',
+      ],
+      [
+        'cdev.attach_failed',
+        'failed to attach  to an address space: ENOENT, requested by shim (pid 700)',
+      ],
+      ['cdev.attached', 'attached  to an address space by shim (pid 700)'],
+      ['cdev.closed', 'closed the cdev of  by shim (pid 700) after 0.0 s'],
+    ]);
   });
 
   it('reports what failed, with the error', () => {

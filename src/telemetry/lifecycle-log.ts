@@ -26,7 +26,7 @@ import {
   who,
 } from '../engine/words.ts';
 import { type EventKind, kindIndexOf } from '../events/points.ts';
-import type { Task } from '../events/task.ts';
+import { type Task, taskOf } from '../events/task.ts';
 import type { Device, Parent, Vm } from '../lifecycle/objects.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import { SECOND } from '../units.ts';
@@ -102,6 +102,61 @@ const ON: Readonly<Partial<Record<EventKind, Write>>> = {
         process: taskFields(open.task),
       },
       `closed ${deviceWords(device)} by ${who(open.task)}${after}`,
+    );
+  },
+  'vfio.cdev.open:end': (log, { device, cdev, event }, ids) => {
+    if (!device || !cdev || event.ret < 0) return;
+    log.info(
+      {
+        event: 'cdev.opened',
+        ...ids.device(device, event.time),
+        process: taskFields(cdev.opener),
+      },
+      `opened the cdev of ${deviceWords(device)} by ${who(cdev.opener)}: the device is held, but not open by it`,
+    );
+  },
+  'vfio.cdev.bind:end': (log, { device, event }, ids) => {
+    if (!device || event.ret >= 0) return;
+    const process = taskOf(event);
+    const errno = errnoName(-event.ret);
+    log.info(
+      {
+        event: 'cdev.bind_failed',
+        ...ids.device(device, event.time),
+        ...{ errno, process: taskFields(process) },
+      },
+      `failed to bind the cdev of ${deviceWords(device)} to iommufd: ${errno}, requested by ${who(process)}`,
+    );
+  },
+  'vfio.cdev.attach:end': (log, { device, event }, ids) => {
+    if (!device) return;
+    const process = taskOf(event);
+    const fields = { ...ids.device(device, event.time), process: taskFields(process) };
+    if (event.ret < 0) {
+      const errno = errnoName(-event.ret);
+      log.info(
+        { event: 'cdev.attach_failed', ...fields, errno },
+        `failed to attach ${deviceWords(device)} to an address space: ${errno}, requested by ${who(process)}`,
+      );
+      return;
+    }
+    log.info(
+      { event: 'cdev.attached', ...fields },
+      `attached ${deviceWords(device)} to an address space by ${who(process)}`,
+    );
+  },
+  'vfio.cdev.close:end': (log, { device, cdev, event }, ids) => {
+    if (!device || !cdev) return;
+    const process = taskOf(event);
+    const after = cdev.openedAt ? ` after ${seconds(event.time - cdev.openedAt)}` : '';
+    const isBound = cdev.boundAt > 0 || cdev.adopted ? '' : ', which was never bound,';
+    log.info(
+      {
+        event: 'cdev.closed',
+        ...ids.device(device, event.time),
+        process: taskFields(process),
+      },
+      `closed the cdev of ${deviceWords(device)}${isBound} by ${who(process)}${after}`,
     );
   },
   'vfio.unregister:begin': (log, { device, event }, ids) => {

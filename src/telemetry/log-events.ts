@@ -16,6 +16,16 @@ export const LOG_EVENTS: readonly {
     events: ['device.opened', 'device.closed'],
     when: 'a process has opened or closed a device file',
   },
+  {
+    events: [
+      'cdev.opened',
+      'cdev.closed',
+      'cdev.bind_failed',
+      'cdev.attached',
+      'cdev.attach_failed',
+    ],
+    when: 'a process has opened a device cdev, which only holds the device, has closed it, could not bind it, or has attached it to an address space or could not',
+  },
   { events: ['device.removal_waiting'], when: 'a removal has begun and waits for users' },
   { events: ['device.removed', 'device.remove_failed'], when: 'a removal returns' },
   {

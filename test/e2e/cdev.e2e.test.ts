@@ -3,16 +3,33 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
+import type { PointStatus } from '../../src/events/source.ts';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { SUITE_MS, VM_MS } from '../until.ts';
-import { AgentInVm } from './agent.ts';
+import { AgentInVm, type ApiDevice } from './agent.ts';
 import { clearAway, loadModules } from './storms.ts';
 
 const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12-iommufd';
+/** All points of cdevs and iommufd, in the order of the table. */
+const STEPS = [
+  ...['vfio.cdev.open', 'vfio.cdev.close', 'vfio.cdev.set_kvm', 'vfio.cdev.bind'],
+  ...['vfio.cdev.block_group', 'vfio.cdev.unbind', 'vfio.cdev.attach', 'vfio.cdev.detach'],
+  ...['iommufd.open', 'iommufd.close'],
+];
 const MTTY = '/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create';
 /** Longer than rules wait for a state to settle, s. */
 const SETTLING = 3;
+
+interface ApiCdev {
+  readonly state: string;
+  readonly quality: string;
+  readonly openedBy?: { readonly comm: string };
+  readonly boundBy?: { readonly pid: number };
+  readonly bindError?: string;
+  readonly attachError?: string;
+  readonly vm?: string;
+}
 
 describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
   let vm: Vm;
@@ -38,35 +55,139 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await assert.rejects(vmm.command(command), isRight, `${command}: ${errno}`);
   }
 
-  it('a VMM binds the cdev of a device: it is open, for the VM of that process', async () => {
+  /** What an agent reports of the cdevs of a device. */
+  async function cdevsOf(agent: AgentInVm, uuid: string): Promise<readonly ApiCdev[]> {
+    const devices = (await agent.devices()) as readonly (ApiDevice & {
+      readonly cdevs: readonly ApiCdev[];
+    })[];
+    return devices.find(({ id }) => id === uuid)?.cdevs ?? [];
+  }
+
+  /** Waits until the device has one cdev in that state. */
+  async function untilCdevIs(agent: AgentInVm, uuid: string, state: string): Promise<ApiCdev> {
+    let found: readonly ApiCdev[] = [];
+    await agent.until(`the cdev is ${state}`, async () => {
+      found = await cdevsOf(agent, uuid);
+      return found.length === 1 && found[0].state === state;
+    });
+    return found[0];
+  }
+
+  it('every step of a cdev is observed, although three processes take them', async () => {
     const agent = await AgentInVm.start(vm);
+    const { points } = await agent.api<{ points: PointStatus[] }>('/api/v1/probes');
+    const own = points.filter(({ point }) => /^(vfio\.cdev|iommufd)\./.test(point));
+    assert.deepEqual(
+      own.map(({ point, state }) => `${point} ${state}`),
+      STEPS.map((point) => `${point} attached`),
+    );
     const uuid = await create();
-    const vmm = new Vmm(vm, 'qemu-cdev');
-    await run(vmm, 'vm create v', 'kvmvfio create v k', `cdev open c ${uuid}`, 'kvmvfio add k c');
-    await run(vmm, 'iommufd open i', 'iommufd ioas i');
-    await agent.evaluated();
+    const [shim, vmm, heir] = ['kata-shim', 'qemu-cdev', 'heir'].map((comm) => new Vmm(vm, comm));
+    const pid = await vmm.command('pid');
+    await run(vmm, 'vm create v', 'kvmvfio create v k', 'iommufd open i', 'iommufd ioas i');
+    await run(vmm, 'inbox open to-vmm');
+    await run(heir, 'inbox open to-heir');
+    await run(shim, `cdev open c ${uuid}`, 'send c to-vmm', 'close c');
     const device = async () => (await agent.devices()).find(({ id }) => id === uuid);
+    const opened = await untilCdevIs(agent, uuid, 'unbound');
+    assert.deepEqual([opened.openedBy?.comm, opened.boundBy], ['kata-shim', undefined]);
     assert.equal((await device())?.openCount, 0, 'it is not open before it is bound');
-    await run(vmm, 'cdev bind c i', 'cdev attach c 1');
-    await agent.until('it is open', async () => (await device())?.state === 'open');
-    assert.ok((await device())?.vm, 'it has a VM');
-    await run(vmm, 'cdev detach c', 'close c', 'close k', 'close v', 'quit');
+
+    await run(vmm, 'receive to-vmm c', 'kvmvfio add k c', 'cdev bind c i');
+    const bound = await untilCdevIs(agent, uuid, 'bound');
+    assert.deepEqual([bound.openedBy?.comm, bound.boundBy?.pid], ['kata-shim', pid]);
+    assert.equal((await device())?.state, 'open');
+    assert.ok((await device())?.vm && bound.vm, 'device and cdev have the VM');
+    await run(vmm, 'cdev attach c 1');
+    await untilCdevIs(agent, uuid, 'attached');
+    await run(vmm, 'cdev detach c');
+    await untilCdevIs(agent, uuid, 'bound');
+    await refused(vmm, 'cdev attach c 4711', 'ENOENT');
+    await run(vmm, 'kvmvfio del k c', 'send c to-heir', 'close c');
+    await run(heir, 'receive to-heir c');
+    assert.equal((await untilCdevIs(agent, uuid, 'bound')).attachError, 'ENOENT');
+    await run(heir, 'close c');
+    await agent.until('it is closed', async () => (await cdevsOf(agent, uuid)).length === 0);
+    await run(vmm, 'close i', 'close k', 'close v', 'quit');
     await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
     await agent.until('it is gone', async () => (await device()) === undefined);
     await agent.evaluated(SETTLING);
+    // kvm-vfio clears the VM of a file, not of a group: the rules about groups do not fire.
     assert.deepEqual(await agent.violations(), []);
     assert.equal(await agent.lost(), 0);
+    const counts = STEPS.map((point) => `vfioscope_events_total{point="${point}",phase="begin"}`);
+    assert.deepEqual(await agent.metrics(...counts), [1, 1, 2, 1, 1, 1, 2, 1, 1, 1]);
+    await agent.stop();
+  });
+
+  it('a cdev that is not bound keeps its device from being removed, and the agent says who has it', async () => {
+    const agent = await AgentInVm.start(vm, '--config', 'test/recordings/settings.yaml');
+    const uuid = await create();
+    const [shim, helper] = [new Vmm(vm, 'kata-shim'), new Vmm(vm, 'helper')];
+    await run(shim, `cdev open c ${uuid}`);
+    const removal = vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    const message = async () =>
+      (await agent.violations()).find((text) => text.startsWith(`remove-stall ${uuid}`)) ?? '';
+    await agent.until('the removal waits too long', async () => (await message()) !== '');
+    assert.match(
+      await message(),
+      /not open for DMA, but kata-shim \(pid \d+\) opened its cdev [\d.]+ s ago, and it is bound to no iommufd/,
+    );
+    await untilCdevIs(agent, uuid, 'unbound');
+    await run(helper, 'inbox open to-helper');
+    await run(shim, 'send c to-helper');
+    await run(helper, 'receive to-helper c');
+    await shim.kill();
+    await agent.until('the heir is named', async () =>
+      /helper \(pid \d+\) has it now/.test(await message()),
+    );
+    await run(helper, 'quit');
+    await removal;
+    await agent.stop();
+  });
+
+  it('a late agent finds cdevs that are open, bound and attached', async () => {
+    const uuids = [await create(), await create(), await create()];
+    const vmm = new Vmm(vm, 'qemu-late');
+    await run(vmm, 'vm create v', 'kvmvfio create v k', 'iommufd open i', 'iommufd ioas i');
+    for (const [i, uuid] of uuids.entries()) await run(vmm, `cdev open c${i} ${uuid}`);
+    await run(vmm, 'kvmvfio add k c2', 'cdev bind c1 i', 'cdev bind c2 i', 'cdev attach c2 1');
+    const agent = await AgentInVm.start(vm);
+    for (const [i, state] of ['unbound', 'bound', 'attached'].entries()) {
+      const { openedBy, quality } = await untilCdevIs(agent, uuids[i], state);
+      assert.deepEqual([openedBy?.comm, quality], ['qemu-late', 'partial']);
+    }
+    const found = uuids.map((uuid) => async () => {
+      const device = (await agent.devices()).find(({ id }) => id === uuid);
+      return `${device?.state} ${device?.openCount} ${device?.vm ? 'VM' : 'no VM'}`;
+    });
+    assert.deepEqual(await Promise.all(found.map((ask) => ask())), [
+      'bound 0 no VM',
+      'open 1 no VM',
+      'open 1 VM',
+    ]);
+    const files = 'vfioscope_events_total{point="snapshot.iommufd"';
+    assert.ok((await agent.metric(files)) > 0, 'the context was found');
+    await vmm.kill();
+    for (const uuid of uuids) await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    await agent.until('all are gone', async () => (await agent.devices()).length === 0);
+    await agent.evaluated(SETTLING);
+    assert.deepEqual(await agent.violations(), []);
     await agent.stop();
   });
 
   it('a group cannot be opened while a cdev of it is bound, nor a cdev bound while it is open', async () => {
+    const agent = await AgentInVm.start(vm);
     const uuid = await create();
     const vmm = new Vmm(vm, 'qemu-both');
     await run(vmm, `cdev open c ${uuid}`, 'iommufd open i', 'cdev bind c i');
     await refused(vmm, `group open g ${uuid}`, 'EBUSY');
     await run(vmm, 'close c', `group open g ${uuid}`, `cdev open c ${uuid}`);
     await refused(vmm, 'cdev bind c i', 'EBUSY');
+    assert.equal((await untilCdevIs(agent, uuid, 'unbound')).bindError, 'EBUSY');
+    await agent.logged('cdev.bind_failed');
     await run(vmm, 'quit');
+    await agent.stop();
     await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
   });
 

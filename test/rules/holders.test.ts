@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { BlockedTask, FileOwner, Host } from '../../src/events/host.ts';
+import { openCdev } from '../../src/scenario/cdev.ts';
 import { LINUX_5_10, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { removeUnfreed } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
@@ -226,6 +227,27 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(idle([owner({ cdevFiles: [{ fd: 4, cdev: 'vfio0' }] })]), /but probably helper/);
     const others = [{ fd: 4, cdev: 'vfio1', device: 'another' }];
     assert.doesNotMatch(idle([owner({ cdevFiles: others })]), /helper/);
+  });
+
+  it('says who opened a cdev that is not bound, how long ago, and who has it now', () => {
+    const opened = (scenario: Scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      openCdev(scenario, device);
+      scenario.removeBegins(device);
+      scenario.wait(12);
+    };
+    const said = (owners: FileOwner[]) =>
+      saidOf(hostWith({ fileOwners: () => owners }), { run: opened });
+    assert.match(
+      said([]),
+      /: it is not open for DMA, but qemu \(pid 600\) opened its cdev 12 s ago, and it is bound to no iommufd, but keeps the device registered until it is closed\.$/,
+    );
+    const cdevFiles = [{ fd: 4, cdev: 'vfio0', device: UUID }];
+    assert.match(said([owner({ cdevFiles })]), /closed; helper \(pid 800\) has it now\.$/);
+    const unknown = owner({ cdevFiles: [{ fd: 4, cdev: 'vfio0' }] });
+    assert.match(said([unknown]), /closed; probably helper \(pid 800\) has it now\.$/);
+    const openers = { ...owner({ cdevFiles }), pid: 600, comm: 'qemu' };
+    assert.match(said([openers]), /until it is closed\.$/);
   });
 
   it('is a fault of the driver where nobody is found', () => {

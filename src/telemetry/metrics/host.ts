@@ -1,11 +1,12 @@
 /** Sums over the host: no series here is about a single device or VM. */
 import { isNeverOpened } from '../../engine/conditions.ts';
-import { PARENT, VM } from '../../lifecycle/automata.ts';
+import { CDEV, PARENT, VM } from '../../lifecycle/automata.ts';
 import type { Device } from '../../lifecycle/objects.ts';
 import { type MetricGroup, tally, withZeros } from './metric.ts';
 
 /** The states that an object which has not ended can be in: those that a legal step leaves. */
 const LIVE_PARENT_STATES = [...new Set(PARENT.rows.map(([from]) => from))];
+const LIVE_CDEV_STATES = [...new Set(CDEV.rows.map(([from]) => from))];
 const LIVE_VM_STATES = [...new Set(VM.rows.map(([from]) => from))];
 
 const kindOf = ({ parentName, type }: Device) => `${parentName}\0${type}`;
@@ -81,6 +82,19 @@ export const HOST: MetricGroup = {
           for (const [type, count] of source.availableInstances(name) ?? []) {
             samples.show(count, [name, type]);
           }
+        }
+      },
+    },
+    {
+      name: 'vfioscope_device_cdevs',
+      type: 'gauge',
+      labels: ['state'],
+      help: 'Open device cdevs (/dev/vfio/devices/vfioN), by state; one that is unbound keeps its device registered, but does not open it',
+      query: 'vfioscope_device_cdevs{state="unbound"} > 0',
+      collect({ source }, samples) {
+        const cdevs = tally(source.world.cdevs, ({ state }) => state);
+        for (const { labels, count } of withZeros(cdevs, LIVE_CDEV_STATES)) {
+          samples.show(count, labels);
         }
       },
     },

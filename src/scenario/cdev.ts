@@ -1,0 +1,93 @@
+/** Steps of processes that open devices by their cdevs and bind them to iommufd, as Linux 6.12 emits them. */
+import { namedVfio, plainVfio } from './fields.ts';
+import type { Scenario } from './scenario.ts';
+import type { Actor, Opening, ScenarioDevice, ScenarioVm } from './types.ts';
+
+const VMM: Actor = { pid: 600, comm: 'qemu' };
+/** The id of the only address space of a context. */
+const IOAS = 1;
+
+/** An open cdev; its opening is the open of the device, once it is bound. */
+export interface ScenarioCdev {
+  readonly device: ScenarioDevice;
+  readonly key: number;
+  readonly opener: Actor;
+  opening: Opening | undefined;
+}
+
+interface Options {
+  readonly as?: Actor;
+  /** The errno with which it fails. */
+  readonly error?: number;
+}
+
+export function openCdev(
+  scenario: Scenario,
+  device: ScenarioDevice,
+  { as = VMM, error = 0 }: Options = {},
+): ScenarioCdev {
+  const key = scenario.newFile();
+  scenario.event('vfio.cdev.open:begin', as, namedVfio(device));
+  const file = error ? {} : { file: key };
+  scenario.event('vfio.cdev.open:end', as, { ...plainVfio(device), ...file, ret: -error });
+  return { device, key, opener: as, opening: undefined };
+}
+
+/** kvm-vfio sets the VM of the cdev, or clears it. */
+export function setCdevKvm(
+  scenario: Scenario,
+  { device, key, opener }: ScenarioCdev,
+  vm?: ScenarioVm,
+  { as = vm?.task ?? opener }: Options = {},
+): void {
+  device.groupVm = vm;
+  const kvm = vm ? { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid } : {};
+  scenario.event('vfio.cdev.set_kvm:begin', as, { ...plainVfio(device), file: key, ...kvm });
+}
+
+/** @param options error: because the group of the device is open */
+export function bindCdev(
+  scenario: Scenario,
+  cdev: ScenarioCdev,
+  { as = cdev.opener, error = 0 }: Options = {},
+): void {
+  const { device, key: file } = cdev;
+  scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
+  scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
+  scenario.event('vfio.cdev.block_group:end', as, { ...plainVfio(device), ret: -error });
+  if (!error) cdev.opening = scenario.bindCdev(device, as, file);
+  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ret: -error });
+}
+
+export function attachCdev(
+  scenario: Scenario,
+  { device, key: file, opener }: ScenarioCdev,
+  { as = opener, error = 0 }: Options = {},
+): void {
+  scenario.event('vfio.cdev.attach:begin', as, { ...namedVfio(device), file, inode: IOAS });
+  scenario.event('vfio.cdev.attach:end', as, { ...plainVfio(device), file, ret: -error });
+}
+
+export function detachCdev(
+  scenario: Scenario,
+  { device, key: file, opener }: ScenarioCdev,
+  { as = opener }: Options = {},
+): void {
+  scenario.event('vfio.cdev.detach:begin', as, { ...namedVfio(device), file });
+  scenario.event('vfio.cdev.detach:end', as, { ...plainVfio(device), file });
+}
+
+/** Whoever has its last descriptor closes it. */
+export function closeCdev(
+  scenario: Scenario,
+  cdev: ScenarioCdev,
+  { as = cdev.opener }: Options = {},
+): void {
+  const { device, key: file, opening } = cdev;
+  scenario.event('vfio.cdev.close:begin', as, { ...namedVfio(device), file });
+  if (opening) {
+    scenario.event('vfio.cdev.unbind:begin', as, { ...plainVfio(device), file });
+    scenario.close({ ...opening, task: as });
+  }
+  scenario.event('vfio.cdev.close:end', as, { ...plainVfio(device), file });
+}
