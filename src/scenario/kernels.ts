@@ -27,6 +27,13 @@ export const LINUX_6_12: Traits = {
   namesAreIndexed: true,
 };
 
+/** Built with iommufd and device cdevs. */
+export const WITH_IOMMUFD: Traits = {
+  ...LINUX_6_12,
+  devicesHaveCdevs: true,
+  vfioUsesIommufd: true,
+};
+
 export const LINUX_6_1: Traits = {
   ...LINUX_6_12,
   coreHoldsVm: false,
@@ -59,5 +66,7 @@ export const LAB_KERNELS: Readonly<Record<string, Traits>> = {
   '5.10': LINUX_5_10,
   '6.1': LINUX_6_1,
   '6.12': LINUX_6_12,
+  '6.12-iommufd': WITH_IOMMUFD,
   '7.2': LINUX_6_12,
+  '7.2-iommufd': WITH_IOMMUFD,
 };

@@ -3,13 +3,17 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
-import type { PointStatus } from '../../src/events/source.ts';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { SUITE_MS, VM_MS } from '../until.ts';
 import { AgentInVm, type ApiDevice } from './agent.ts';
 import { clearAway, loadModules } from './storms.ts';
+import { readSupport, supportOf, writeSupport } from './support.ts';
 
+type Probes = Parameters<typeof supportOf>[1];
+
+/** Whether this run writes what it finds of the kernel into the repository. */
+const KEEP = process.env.VFIOSCOPE_KEEP !== undefined;
 const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12-iommufd';
 /** All points of cdevs and iommufd, in the order of the table. */
 const STEPS = [
@@ -75,8 +79,13 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
 
   it('every step of a cdev is observed, although three processes take them', async () => {
     const agent = await AgentInVm.start(vm);
-    const { points } = await agent.api<{ points: PointStatus[] }>('/api/v1/probes');
-    const own = points.filter(({ point }) => /^(vfio\.cdev|iommufd)\./.test(point));
+    const probes = await agent.api<Probes>('/api/v1/probes');
+    const support = supportOf((await vm.sh('uname -r')).trim(), probes);
+    if (KEEP) writeSupport(KERNEL, support);
+    // The newest package of the kernel changes from day to day.
+    const { release } = support;
+    assert.deepEqual(support, { ...readSupport(KERNEL), release });
+    const own = probes.points.filter(({ point }) => /^(vfio\.cdev|iommufd)\./.test(point));
     assert.deepEqual(
       own.map(({ point, state }) => `${point} ${state}`),
       STEPS.map((point) => `${point} attached`),

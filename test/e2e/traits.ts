@@ -12,9 +12,9 @@ export const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12';
 /** Whether the agent uses the modules' BTF; without it, every kernel is like 5.10 in that respect. */
 export const MODULE_BTF = process.env.VFIOSCOPE_MODULE_BTF !== 'no';
 
-/** @param kernel of test/lab/kernels.json; with iommufd added to it, it is the same in all of them */
+/** @param kernel of test/lab/kernels.json */
 export function traitsOf(kernel: string, moduleBtf = MODULE_BTF): Traits {
-  const traits = LAB_KERNELS[kernel.replace(/-iommufd$/, '')];
+  const traits = LAB_KERNELS[kernel];
   if (!traits) throw new Error(`no traits of the kernel ${kernel} in src/scenario/kernels.ts`);
   return moduleBtf ? traits : { ...traits, opensAreCounted: false, callbacksAreDescribed: false };
 }

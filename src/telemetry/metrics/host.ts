@@ -86,11 +86,11 @@ export const HOST: MetricGroup = {
       },
     },
     {
-      name: 'vfioscope_device_cdevs',
+      name: 'vfioscope_cdevs',
       type: 'gauge',
       labels: ['state'],
       help: 'Open device cdevs (/dev/vfio/devices/vfioN), by state; one that is unbound keeps its device registered, but does not open it',
-      query: 'vfioscope_device_cdevs{state="unbound"} > 0',
+      query: 'vfioscope_cdevs{state="unbound"} > 0',
       collect({ source }, samples) {
         const cdevs = tally(source.world.cdevs, ({ state }) => state);
         for (const { labels, count } of withZeros(cdevs, LIVE_CDEV_STATES)) {
