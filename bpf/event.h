@@ -158,7 +158,7 @@ struct event_names {
 	__u8 uuid[16];		/* guid_t of a create, whose device has no name yet */
 	char device[NAME_LENGTH];	/* uuid, PCI address or module name */
 	char bus[COMM_LENGTH];		/* "mdev", "pci" … */
-	char type[NAME_LENGTH];		/* mdev type directory */
+	char type[NAME_LENGTH];		/* mdev type directory; of a cdev, its own name vfioN */
 	char parent[NAME_LENGTH];	/* parent device in sysfs; a long name ends in ~ and a hash of all of it */
 	char driver[NAME_LENGTH];	/* driver that serves the device, or that offers the parent */
 	__u64 inode;			/* number of the mdev's directory in sysfs, 0 if it has none; or what the point says */

@@ -78,6 +78,7 @@ static __always_inline bool describe_cdev(struct named_event *named, const struc
 
 	if (!bpf_core_field_exists(df->access_granted) || !describe_device(named, file))
 		return false;
+	read_name(named->names.type, BPF_CORE_READ(vdev, device.kobj.name));
 	if (!BPF_CORE_READ(df, access_granted))
 		return true;
 	named->event.parent = opaque(context_of(df));

@@ -10,28 +10,31 @@ static __always_inline const void *context_of(const struct vfio_device_file *df)
 	return bpf_core_field_exists(df->iommufd) ? BPF_CORE_READ(df, iommufd) : NULL;
 }
 
-/* What the end reads: the file of an open, the vfio_device_file of a bind. */
-static __always_inline void remember_argument(__u8 point, const void *argument)
-{
-	struct call_key key = call_of(point);
-	struct call *call = bpf_map_lookup_elem(&calls, &key);
-
-	if (call)
-		call->argument = argument;
-}
-
 SEC("kprobe")
 int BPF_KPROBE(cdev_open_begin, const struct inode *inode, const struct file *file)
 {
-	const struct device *own = own_device_of_cdev(inode);
+	const struct device *own = own_device_of_cdev(inode), *dev;
+	const struct vfio_device *vdev = NULL;
+	struct call call = {};
+	struct named_event *named;
 
 	if (!own) {
 		unreadable();
 		return 0;
 	}
-	begin_own(VFIO_CDEV_OPEN, own);
-	remember_argument(VFIO_CDEV_OPEN, file);
-	return 0;
+	dev = BPF_CORE_READ(own, parent);
+	if (bpf_core_field_exists(vdev->device)) {
+		vdev = (const void *)own - bpf_core_field_offset(struct vfio_device, device);
+		describe_vdev(&call, vdev, dev);
+	} else {
+		call.dev = opaque(dev);
+		call.group_id = iommu_group_id(BPF_CORE_READ(dev, iommu_group));
+	}
+	call.argument = file;
+	named = begin_named(VFIO_CDEV_OPEN, &call);
+	if (named)
+		read_name(named->names.type, BPF_CORE_READ(own, kobj.name));
+	return submit_named(named, dev);
 }
 
 /* The open has made the vfio_device_file. */
@@ -88,8 +91,13 @@ int BPF_KPROBE(cdev_set_kvm, const struct file *file, const struct kvm *kvm)
 SEC("kprobe")
 int BPF_KPROBE(cdev_bind_begin, const struct vfio_device_file *df)
 {
+	struct call_key key = call_of(VFIO_CDEV_BIND);
+	struct call *call;
+
 	begin_file(VFIO_CDEV_BIND, device_behind(df), df);
-	remember_argument(VFIO_CDEV_BIND, df);
+	call = bpf_map_lookup_elem(&calls, &key);
+	if (call)
+		call->argument = df;
 	return 0;
 }
 

@@ -211,21 +211,16 @@ int BPF_KRETPROBE(del_end)
 	return emit_end(VFIO_RELEASE, 0, &call);
 }
 
-/* @param own the vfio_device's own struct device (vfioN), whose parent is the device behind it */
-static __always_inline int begin_own(__u8 point, const struct device *own)
+/* The vfio_device's own struct device (vfioN), whose parent is the device behind it. */
+SEC("kprobe")
+int BPF_KPROBE(vdev_release_begin, const struct device *own)
 {
 	const struct vfio_device *vdev = NULL;
 
 	if (BY_POSITION && !bpf_core_field_exists(vdev->device))
-		return begin_dev(point, BPF_CORE_READ(own, parent));
+		return begin_dev(VFIO_RELEASE, BPF_CORE_READ(own, parent));
 	vdev = (const void *)own - bpf_core_field_offset(struct vfio_device, device);
-	return begin_vdev(point, vdev);
-}
-
-SEC("kprobe")
-int BPF_KPROBE(vdev_release_begin, const struct device *own)
-{
-	return begin_own(VFIO_RELEASE, own);
+	return begin_vdev(VFIO_RELEASE, vdev);
 }
 
 /* The object is gone: nothing of it may be sampled. */

@@ -185,7 +185,7 @@ export class Holders {
       for (const file of deviceFiles) {
         if (isAsked(file.device) && !isKnown(file)) add(found, 'device', file.fd, file.device);
       }
-      for (const { fd, device } of cdevFiles) {
+      for (const { fd, cdev, device = deviceOfNode(devices, cdev) } of cdevFiles) {
         if (device === undefined || names.has(device)) add(found, 'cdev', fd, device);
       }
       for (const { device } of uniqueMappings(mappedDevices)) {
@@ -278,6 +278,11 @@ function isWithoutFile({ how }: Holder): boolean {
 function isHeldUnobserved({ opens, openCount, unregisterBegan, unregisteredAt }: Device): boolean {
   const isWaiting = unregisterBegan > 0 && unregisteredAt === 0;
   return openCount > opens.length || (isWaiting && opens.length === 0);
+}
+
+/** Sysfs no longer shows the cdev of a device whose removal waits; its opens do. */
+function deviceOfNode(devices: readonly Device[], node: string): string | undefined {
+  return devices.find(({ cdevs }) => cdevs.some((cdev) => cdev.node === node))?.name;
 }
 
 /** A process has a mapping for each region of a device. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Json, Served, stalled, UUID } from '../../test/kit/served.ts';
+import { bindCdev, openCdev } from '../scenario/cdev.ts';
 import { LINUX_6_12 } from '../scenario/kernels.ts';
 
 const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
@@ -29,6 +30,33 @@ describe('/api/v1/devices', () => {
     const { ns, at } = device.created as { ns: number; at: string };
     assert.ok(ns > 1000e9 && ns < 1000.001e9);
     assert.equal(at, '2025-11-13T02:30:00.000Z');
+  });
+
+  it('shows the cdevs of a device, with who opened and who bound them', async () => {
+    const runner = new Served();
+    runner.run((scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      const [shim, qemu] = [
+        { pid: 700, comm: 'shim' },
+        { pid: 800, comm: 'qemu' },
+      ];
+      const cdev = openCdev(scenario, device, { as: shim });
+      bindCdev(scenario, cdev, { as: qemu, error: 16 });
+      bindCdev(scenario, cdev, { as: qemu });
+    });
+    const { body } = await runner.get<{ device: Json }>(`/api/v1/devices/${UUID}`);
+    const [cdev, ...others] = body.device.cdevs as Json[];
+    assert.deepEqual(others, []);
+    const { name, state, quality, openedBy, boundBy, bindError, attached } = cdev;
+    assert.deepEqual(
+      { name, state, quality, openedBy, boundBy, bindError, attached },
+      {
+        ...{ name: 'vfio2', state: 'bound', quality: 'observed' },
+        openedBy: { pid: 700, tid: 700, comm: 'shim', uid: 0 },
+        boundBy: { pid: 800, tid: 800, comm: 'qemu', uid: 0 },
+        ...{ bindError: 'EBUSY', attached: undefined },
+      },
+    );
   });
 
   it('shows one device, live and ended, with its timeline', async () => {

@@ -235,8 +235,9 @@ export class Views {
   }
 
   #cdev(cdev: Cdev) {
-    const { state, opener, binder, vm, bindError, attachError } = cdev;
+    const { node, state, opener, binder, vm, bindError, attachError } = cdev;
     return {
+      name: node || undefined,
       state,
       quality: this.#world.qualityOf(cdev),
       openedBy: this.#task(opener),

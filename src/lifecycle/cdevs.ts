@@ -24,6 +24,7 @@ export function addCdev(world: World, device: Device, event: EventCursor, adopte
   const cdev = new Cdev(device, taskOf(event), event.time, adopted, world.losses);
   if (event.has(EVENT.file)) world.cdevs.addWithKey(cdev, event, KEY_FILE);
   else world.cdevs.add(cdev);
+  if (event.isNamed) cdev.node = event.name('type');
   device.cdevs.push(cdev);
   return cdev;
 }

@@ -358,6 +358,8 @@ export class Cdev extends TrackedObject {
   readonly device: Device;
   /** The task that opened it; if it was open before the agent started, a task that has it open. */
   readonly opener: Task;
+  /** Its name in /dev/vfio/devices, such as "vfio0"; empty if that was not observed. */
+  node = '';
   state: CdevState = 'opening';
   /** A descriptor of it in the process of {@link opener}, if a host snapshot has found one, else -1. */
   fd = -1;

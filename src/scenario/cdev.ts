@@ -21,13 +21,20 @@ interface Options {
   readonly error?: number;
 }
 
+/** The name of its cdev. */
+export function nodeOf({ key }: ScenarioDevice): string {
+  return `vfio${key}`;
+}
+
 export function openCdev(
   scenario: Scenario,
   device: ScenarioDevice,
   { as = VMM, error = 0 }: Options = {},
 ): ScenarioCdev {
   const key = scenario.newFile();
-  scenario.event('vfio.cdev.open:begin', as, namedVfio(device));
+  const { names, ...fields } = namedVfio(device);
+  const node = { ...names, type: nodeOf(device) };
+  scenario.event('vfio.cdev.open:begin', as, { ...fields, names: node });
   const file = error ? {} : { file: key };
   scenario.event('vfio.cdev.open:end', as, { ...plainVfio(device), ...file, ret: -error });
   return { device, key, opener: as, opening: undefined };

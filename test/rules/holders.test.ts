@@ -246,6 +246,9 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(said([owner({ cdevFiles })]), /closed; helper \(pid 800\) has it now\.$/);
     const unknown = owner({ cdevFiles: [{ fd: 4, cdev: 'vfio0' }] });
     assert.match(said([unknown]), /closed; probably helper \(pid 800\) has it now\.$/);
+    // Sysfs does not show of which device it is, but its open was observed.
+    const byNode = owner({ cdevFiles: [{ fd: 4, cdev: 'vfio2' }] });
+    assert.match(said([byNode]), /closed; helper \(pid 800\) has it now\.$/);
     const openers = { ...owner({ cdevFiles }), pid: 600, comm: 'qemu' };
     assert.match(said([openers]), /until it is closed\.$/);
   });
