@@ -164,8 +164,8 @@ export const TRAITS = {
   },
   vfioUsesIommufd: {
     module: 'vfio',
-    statement: 'VFIO can use iommufd instead of its own containers',
-    otherwise: 'VFIO has its own containers alone: this kernel has no iommufd',
+    statement: 'the core can use iommufd instead of its own containers',
+    otherwise: 'the core has its own containers alone: this kernel has no iommufd',
     shownBy: [has('vfio_iommufd_physical_bind')],
     refutedBy: [lacks('vfio_iommufd_physical_bind')],
   },
