@@ -1,9 +1,13 @@
 /** Every rule that vfioscope knows, by topic and in the order in which docs and doctor list them. */
 
 import type { Rule } from './engine/rule.ts';
+import { attachFailed } from './rules/attach-failed.ts';
 import { bindFailed } from './rules/bind-failed.ts';
+import { bindRefused } from './rules/bind-refused.ts';
 import { bindStall } from './rules/bind-stall.ts';
 import { callStall } from './rules/call-stall.ts';
+import { cdevGroupConflict } from './rules/cdev-group-conflict.ts';
+import { cdevNeverBound } from './rules/cdev-never-bound.ts';
 import { childOutlivesParent } from './rules/child-outlives-parent.ts';
 import { closeStall } from './rules/close-stall.ts';
 import { containerDetachedWhileOpen } from './rules/container-detached-while-open.ts';
@@ -27,6 +31,7 @@ import { kvmClearedWhileOpen } from './rules/kvm-cleared-while-open.ts';
 import { kvmDestroyedWhileCaptured } from './rules/kvm-destroyed-while-captured.ts';
 import { kvmRefLeak } from './rules/kvm-ref-leak.ts';
 import { kvmRefUnderflow } from './rules/kvm-ref-underflow.ts';
+import { kvmSetAfterBind } from './rules/kvm-set-after-bind.ts';
 import { kvmSetAfterOpen } from './rules/kvm-set-after-open.ts';
 import { kvmUsedTwice } from './rules/kvm-used-twice.ts';
 import { mdevDriverless } from './rules/mdev-driverless.ts';
@@ -134,6 +139,10 @@ export const TOPICS: readonly Topic[] = [
       closeStall,
       dmaMapFailed,
     ],
+  },
+  {
+    title: 'Device cdevs and iommufd',
+    rules: [cdevNeverBound, bindRefused, cdevGroupConflict, attachFailed, kvmSetAfterBind],
   },
   {
     title: 'Operation',

@@ -88,6 +88,7 @@ const DEFAULTS = {
     vm_pinned_seconds: 10,
     kvm_ref_leak_seconds: 5,
     never_opened_seconds: 14400,
+    cdev_unbound_seconds: 60,
     grace_seconds: 2,
     drivers_needing_kvm: ['intel_vgpu_mdev', 'i915', 'vfio_ap_mdev', 'vfio_ap'],
     drivers_one_device_per_vm: ['intel_vgpu_mdev', 'i915', 'vfio_ap_mdev', 'vfio_ap'],

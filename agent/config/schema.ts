@@ -227,6 +227,10 @@ export const CONFIG_SCHEMA = section({
       DEFAULT_THRESHOLDS.neverOpened,
       'report devices that nobody has opened this long after they were created or bound',
     ),
+    cdev_unbound_seconds: duration(
+      DEFAULT_THRESHOLDS.cdevUnbound,
+      'report device cdevs that are open and bound to no iommufd after this time',
+    ),
     grace_seconds: duration(
       DEFAULT_THRESHOLDS.grace,
       'time that a state must last before rules report it',

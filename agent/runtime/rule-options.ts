@@ -36,6 +36,7 @@ export function engineOptions({ rules, retention }: Config, host: Host): EngineO
       vmPinned: rules.vm_pinned_seconds * SECOND,
       kvmRefLeak: rules.kvm_ref_leak_seconds * SECOND,
       neverOpened: rules.never_opened_seconds * SECOND,
+      cdevUnbound: rules.cdev_unbound_seconds * SECOND,
       openStall: rules.open_stall_seconds * SECOND,
       closeStall: rules.close_stall_seconds * SECOND,
       createStall: rules.create_stall_seconds * SECOND,

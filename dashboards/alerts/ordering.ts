@@ -20,6 +20,7 @@ import { criticalLabels, criticalSeries, oneShotSeries } from './test-series.ts'
 
 const REFUSED_OPENS = [
   'open-failed',
+  ...['bind-refused', 'cdev-group-conflict', 'attach-failed'],
   'group-not-viable',
   'dma-map-failed',
   'kvm-used-twice',
@@ -27,7 +28,12 @@ const REFUSED_OPENS = [
 ];
 const REFUSED_DEVICES = ['create-failed', 'bind-failed'];
 const MISMATCHES = [
-  ...['kvm-set-after-open', 'kvm-cleared-while-open', 'kvm-changed-while-open'],
+  ...[
+    'kvm-set-after-open',
+    'kvm-set-after-bind',
+    'kvm-cleared-while-open',
+    'kvm-changed-while-open',
+  ],
   ...['kvm-capture-refused', 'notifier-error-ignored', 'foreign-opener', 'nested-open'],
 ];
 const MISHANDLED = [
@@ -477,7 +483,7 @@ const ALERTS: readonly Alert[] = [
         ...['nested-open', 'unset-container-busy', 'vfio-module-pinned', 'kvm-cleared-while-open'],
         ...['remove-races-parent-unregister', 'create-races-parent-unregister'],
         ...['removed-by-another', 'foreign-opener', 'kvm-set-after-open', 'vm-pinned-by-device'],
-        'never-opened',
+        ...['never-opened', 'cdev-never-bound'],
       ],
       falsePositives:
         'User-space drivers such as DPDK open devices without a VM by design: silence open-without-kvm ' +

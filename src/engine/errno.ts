@@ -33,6 +33,7 @@ export const EPERM = 1;
 export const ENOENT = 2;
 export const ESRCH = 3;
 export const EIO = 5;
+export const EBADF = 9;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EACCES = 13;
@@ -44,7 +45,9 @@ export const EINVAL = 22;
 export const ENFILE = 23;
 export const EMFILE = 24;
 export const ENOSPC = 28;
+export const EBADFD = 77;
 export const EUSERS = 87;
+export const EADDRINUSE = 98;
 /** Internal to the kernel: user space gets EAGAIN. */
 export const EPROBE_DEFER = 517;
 

@@ -80,8 +80,12 @@ export function keptRegistered(device: Device, holders: Holders, host: Host, now
   );
 }
 
-/** Who opened the cdev and when, and who has it now, if that is another. */
-function heldUnbound({ opener, openedAt, adopted }: Cdev, cdevs: Holders, now: number): string {
+/** Who opened a cdev that is not bound and when, and who has it now, if that is another. */
+export function heldUnbound(
+  { opener, openedAt, adopted }: Cdev,
+  cdevs: Holders,
+  now: number,
+): string {
   const isOpeners = cdevs.some(({ task }) => task.pid === opener.pid);
   const others = isOpeners ? [] : cdevs;
   const isSure = others.every(({ how }) => how === 'holds');

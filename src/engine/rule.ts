@@ -36,6 +36,8 @@ export interface Thresholds {
   readonly kvmRefLeak: number;
   /** A device that nobody has opened since it was created or bound. */
   readonly neverOpened: number;
+  /** A device cdev that is open and that nobody has bound to an iommufd. */
+  readonly cdevUnbound: number;
   /** An open of a device that has not returned. */
   readonly openStall: number;
   /** A close of a device that has not returned. */
@@ -61,6 +63,7 @@ export const DEFAULT_THRESHOLDS: Thresholds = {
   vmPinned: 10 * SECOND,
   kvmRefLeak: 5 * SECOND,
   neverOpened: 4 * 3600 * SECOND,
+  cdevUnbound: 60 * SECOND,
   openStall: 10 * SECOND,
   closeStall: 10 * SECOND,
   createStall: 10 * SECOND,

@@ -1,3 +1,4 @@
+import { boundDeviceOf } from '../engine/cdev-bind.ts';
 import {
   EACCES,
   EBUSY,
@@ -69,6 +70,8 @@ export const openFailed: Rule = {
     },
     'vfio.group.open:end'(transition, context) {
       const { event, group } = transition;
+      // What a bound cdev is in the way of is reported as cdev-group-conflict.
+      if (event.ret === -EBUSY && group && boundDeviceOf(group)) return;
       const [device = lastDevice(event.groupId, context)] = group?.devices ?? [];
       const task = taskOf(event);
       if (event.ret !== -EBUSY || !group || !device) {

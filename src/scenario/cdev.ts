@@ -1,7 +1,7 @@
 /** Steps of processes that open devices by their cdevs and bind them to iommufd, as Linux 6.12 emits them. */
 import { namedVfio, plainVfio } from './fields.ts';
 import type { Scenario } from './scenario.ts';
-import type { Actor, Opening, ScenarioDevice, ScenarioVm } from './types.ts';
+import type { Actor, BindStep, Opening, ScenarioDevice, ScenarioVm } from './types.ts';
 
 const VMM: Actor = { pid: 600, comm: 'qemu' };
 /** The id of the only address space of a context. */
@@ -97,4 +97,27 @@ export function closeCdev(
     scenario.close({ ...opening, task: as });
   }
   scenario.event('vfio.cdev.close:end', as, { ...plainVfio(device), file });
+}
+
+/**
+ * A bind that fails, by how far it gets: at the request itself, because the group is open, or in the open of
+ * the device.
+ */
+export function bindCdevFails(
+  scenario: Scenario,
+  cdev: ScenarioCdev,
+  error: number,
+  { as = cdev.opener, at }: { as?: Actor; at: BindStep },
+): void {
+  const { device, key: file } = cdev;
+  const blocks = { ...plainVfio(device), ret: at === 'group' ? -error : 0 };
+  scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
+  scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
+  scenario.event('vfio.cdev.block_group:end', as, blocks);
+  if (at === 'device') {
+    const fields = { ...plainVfio(device), file };
+    scenario.event('vfio.device.open:begin', as, { ...fields, names: namedVfio(device).names });
+    scenario.event('vfio.device.open:end', as, { ...fields, ret: -error });
+  }
+  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ret: -error });
 }

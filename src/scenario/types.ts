@@ -77,3 +77,6 @@ export interface GroupMembers {
  * processes that have KVM files from here on, what a parent offers, or who is in an IOMMU group.
  */
 export type Step = Uint8Array | number | 'loss' | ReadonlySet<number> | Offers | GroupMembers;
+
+/** Where a bind of a cdev fails. */
+export type BindStep = 'request' | 'group' | 'device';
