@@ -1,26 +1,11 @@
 /** Why a device cdev could not be bound to an iommufd: the errno together with how far the bind got. */
 
-import { FLAG, POINT } from '../events/wire.gen.ts';
 import type { Cdev, Device, Group } from '../lifecycle/objects.ts';
 import { EACCES, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOMEM, EPERM } from './errno.ts';
 import { driverOf } from './refusal.ts';
 import type { ObservedTransition, RuleContext } from './rule.ts';
 import { unviable, unviableWords } from './viability.ts';
 import { inParens, who } from './words.ts';
-
-/** group: refused because the group of the device is open. request: before the device. device: by its open. */
-export type BindStep = 'request' | 'group' | 'device';
-
-/** How far the bind got that has just failed. */
-export function failedStep({ event, device, duration }: ObservedTransition): BindStep {
-  const began = duration >= 0 ? event.time - duration : 0;
-  const steps = (device?.timeline.entries() ?? []).filter(
-    ({ tid, time, flags, ret }) =>
-      tid === event.tid && time >= began && ret < 0 && (flags & FLAG.EVENT_END) !== 0,
-  );
-  if (steps.some(({ point }) => point === POINT.VFIO_DEVICE_OPEN)) return 'device';
-  return steps.some(({ point }) => point === POINT.VFIO_CDEV_BLOCK_GROUP) ? 'group' : 'request';
-}
 
 /** Follows the errno; vfio_df_ioctl_bind_iommufd() in drivers/vfio/device_cdev.c. */
 export function whyNotBound(
@@ -29,7 +14,7 @@ export function whyNotBound(
   context: RuleContext,
 ): string {
   const errno = -transition.event.ret;
-  return failedStep(transition) === 'device'
+  return transition.request?.openError
     ? reasonInOpen(errno, cdev, context)
     : reasonOfRequest(errno, cdev);
 }

@@ -15,20 +15,25 @@ export type Refusal =
   /** foreign-opener */
   | { readonly because: 'foreign'; readonly vm: Vm };
 
-/** Of 'vfio.device.get_fd:end'. @returns undefined for every other reason, which is open-failed */
+/**
+ * Of 'vfio.device.get_fd:end' and 'vfio.cdev.bind:end'.
+ * @returns undefined for every other reason, which is open-failed or bind-refused
+ */
 export function refusalOf(
-  { event, device, request }: ObservedTransition,
+  transition: ObservedTransition,
   context: RuleContext,
 ): Refusal | undefined {
-  if (event.ret >= 0 || !device || !request) return undefined;
+  const { event, device, request } = transition;
+  if (event.ret >= 0 || !device || !request || request.groupError) return undefined;
   const { world, drivers } = context;
   const errno = -event.ret;
   // Where the open of the device was reached, its group is viable.
-  if (errno === EINVAL && !request.openError && !device.isMdev) {
+  if (errno === EINVAL && !request.openError && !device.isMdev && !transition.cdev) {
     const group = unviable(request.groupId, context);
     if (group) return { because: 'not viable', group };
   }
-  const vm = vmAskedFor(request, world.groups.get(request.groupId)?.vm);
+  const { cdev } = transition;
+  const vm = vmAskedFor(request, cdev ? cdev.vm : world.groups.get(request.groupId)?.vm);
   if (!vm) return lacksVm(device, request, errno, drivers) ? { because: 'no VM' } : undefined;
   const other = errno === EEXIST || errno === EPERM ? siblingWith(vm, device) : undefined;
   if (other) return { because: 'used twice', vm, other };
@@ -36,9 +41,9 @@ export function refusalOf(
   return isForeign ? { because: 'foreign', vm } : undefined;
 }
 
-/** The VM that the device captured, or its group's where the capture is not observed. */
-export function vmAskedFor({ open }: FdRequest, ofGroup: Vm | undefined): Vm | undefined {
-  return open?.vm ?? open?.device.vmOffered ?? ofGroup;
+/** @param set the VM of its group or cdev, for where the capture is not observed */
+export function vmAskedFor({ open }: FdRequest, set: Vm | undefined): Vm | undefined {
+  return open?.vm ?? open?.device.vmOffered ?? set;
 }
 
 /** In 5.10 all mdevs are bound to vfio_mdev, which calls the driver of their parent. */

@@ -213,9 +213,10 @@ export class Calls implements Iterable<Call> {
     return thread ? thread.frames.slice(0, thread.depth) : [];
   }
 
-  /** The request for a device file that the thread is in. */
+  /** The request to open a device that the thread is in. */
   requestOf(tid: number): FdRequest | undefined {
-    return this.of(tid, POINT.VFIO_DEVICE_GET_FD)?.request;
+    const call = this.of(tid, POINT.VFIO_DEVICE_GET_FD) ?? this.of(tid, POINT.VFIO_CDEV_BIND);
+    return call?.request;
   }
 
   /** All calls in flight, oldest first. */

@@ -97,11 +97,19 @@ export const CDEV_HANDLERS: Handlers = {
   },
 
   'vfio.cdev.bind:begin'(world, event, transition) {
-    cdevOf(world, event, transition, 'unbound');
+    const cdev = cdevOf(world, event, transition, 'unbound');
+    if (!cdev) return;
+    const { name, groupId } = cdev.device;
+    transition.request = {
+      ...{ name, groupId, hasOptions: false, task: taskOf(event), began: event.time },
+      ...{ open: undefined, openError: 0, groupError: 0 },
+    };
   },
 
   'vfio.cdev.bind:end'(world, event, transition) {
     const cdev = cdevOf(world, event, transition, 'unbound');
+    transition.request = transition.call?.request;
+    transition.open = transition.request?.open;
     if (!cdev) return;
     if (event.ret < 0) {
       cdev.bindError = -event.ret;
@@ -114,7 +122,11 @@ export const CDEV_HANDLERS: Handlers = {
   },
 
   'vfio.cdev.block_group:begin': blockGroup,
-  'vfio.cdev.block_group:end': blockGroup,
+  'vfio.cdev.block_group:end'(world, event, transition) {
+    blockGroup(world, event, transition);
+    const request = world.calls.requestOf(event.tid);
+    if (request && event.ret < 0) request.groupError = -event.ret;
+  },
 
   'vfio.cdev.attach:begin'(world, event, transition) {
     cdevOf(world, event, transition, 'bound');

@@ -471,7 +471,7 @@ export class Group {
   }
 }
 
-/** A call of the ioctl VFIO_GROUP_GET_DEVICE_FD in flight. */
+/** A request in flight to open a device: VFIO_GROUP_GET_DEVICE_FD, or VFIO_DEVICE_BIND_IOMMUFD of its cdev. */
 export interface FdRequest {
   readonly name: string;
   /** Whether something followed the name, such as a VF token. */
@@ -483,6 +483,8 @@ export interface FdRequest {
   open: Open | undefined;
   /** The errno of the device open within the call, 0 if it succeeded or was not reached. */
   openError: number;
+  /** The errno that a bind got because the device's group is open, else 0. */
+  groupError: number;
 }
 
 /** A process that maps memory for DMA: what it has open, and for which VM. */

@@ -64,6 +64,7 @@ export const OPEN_HANDLERS: Handlers = {
       began: event.time,
       open: undefined,
       openError: 0,
+      groupError: 0,
     };
     transition.request = request;
     transition.device = world.devices.named(request.name);

@@ -1,5 +1,6 @@
-import { cdevWords, failedStep, whyNotBound } from '../engine/cdev-bind.ts';
+import { cdevWords, whyNotBound } from '../engine/cdev-bind.ts';
 import { EBADFD, EINVAL, EIO, EPERM, errnoName } from '../engine/errno.ts';
+import { refusalOf } from '../engine/refusal.ts';
 import type { Rule } from '../engine/rule.ts';
 import { siblingsWords } from '../engine/siblings.ts';
 import { deviceWords, who } from '../engine/words.ts';
@@ -35,11 +36,13 @@ export const bindRefused: Rule = {
   needsStep: ['vfio.cdev.block_group'],
   on: {
     'vfio.cdev.bind:end'(transition, context) {
-      const { event, device, cdev } = transition;
+      const { event, device, cdev, request } = transition;
       // What the group is in the way of is reported as cdev-group-conflict.
-      if (event.ret >= 0 || !device || !cdev || failedStep(transition) === 'group') return;
+      if (event.ret >= 0 || !device || !cdev || request?.groupError) return;
+      // Causes that have rules of their own are left to these.
+      if (refusalOf(transition, context)) return;
       const task = taskOf(event);
-      const others = failedStep(transition) === 'device' && device.isMdev;
+      const others = request?.openError && device.isMdev;
       context.report({
         device,
         task,

@@ -1,7 +1,9 @@
 import { heldUnbound } from '../engine/holder-words.ts';
 import type { Finding, Rule } from '../engine/rule.ts';
 import { capital, deviceWords, plural } from '../engine/words.ts';
+import { POINT } from '../events/wire.gen.ts';
 import type { Cdev, Device } from '../lifecycle/objects.ts';
+import { deviceOfCall } from '../lifecycle/operations.ts';
 import { bindCdev, closeCdev, openCdev, setCdevKvm } from '../scenario/cdev.ts';
 
 export const cdevNeverBound: Rule = {
@@ -27,11 +29,13 @@ export const cdevNeverBound: Rule = {
   basis: 'state',
   needsStep: ['vfio.cdev.open', 'vfio.cdev.close', 'vfio.cdev.bind'],
   onClock({ world, now, thresholds, report, resolve }) {
+    const binding = new Set(world.calls.at(POINT.VFIO_CDEV_BIND).map(deviceOfCall));
     for (const device of world.devices) {
       const unbound = device.cdevs.filter(({ state }) => state === 'unbound');
       // They are in the order in which they were opened.
       const [oldest] = unbound;
-      if (!oldest) resolve(device);
+      // A bind that does not return is reported as open-stall.
+      if (!oldest || binding.has(device)) resolve(device);
       else if (now - (oldest.openedAt || oldest.firstSeen) >= thresholds.cdevUnbound)
         report(findingOf(device, unbound, now));
     }

@@ -1,6 +1,6 @@
 import { EIO, ESRCH } from '../engine/errno.ts';
 import { driverOf, refusalOf } from '../engine/refusal.ts';
-import type { Rule } from '../engine/rule.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
 import { deviceWords, vmWords, who } from '../engine/words.ts';
 import type { Task } from '../events/task.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
@@ -36,16 +36,10 @@ export const foreignOpener: Rule = {
   },
   basis: 'state',
   needs: ['vfio.device.open', 'vfio.device.close'],
+  optional: ['vfio.cdev.bind'],
   on: {
-    'vfio.device.get_fd:end'(transition, context) {
-      const refusal = refusalOf(transition, context);
-      if (refusal?.because !== 'foreign') return;
-      const { device, request } = transition;
-      if (!device) return;
-      const what = `could not open ${deviceWords(device)}: ESRCH from its driver ${driverOf(device)}`;
-      const message = `${sentence(request?.task, what, refusal.vm)}.`;
-      context.report({ device, vm: refusal.vm, task: request?.task, message });
-    },
+    'vfio.device.get_fd:end': checkRefusal,
+    'vfio.cdev.bind:end': checkRefusal,
     'vfio.device.open:end'({ event, device, open }, { drivers, report }) {
       // Later opens are left to nested-open: the VM was settled by the first.
       if (event.ret !== 0 || !device || !open?.foreign || !open.vm || device.openCount !== 1)
@@ -145,4 +139,14 @@ function note(device: Device, isNeeded: boolean): string {
   return isNeeded
     ? `, and ${driverOf(device)} works with the memory of the guest`
     : `; ${driverOf(device)} is not known to need that`;
+}
+
+function checkRefusal(transition: ObservedTransition, context: RuleContext): void {
+  const refusal = refusalOf(transition, context);
+  if (refusal?.because !== 'foreign') return;
+  const { device, request } = transition;
+  if (!device) return;
+  const what = `could not open ${deviceWords(device)}: ESRCH from its driver ${driverOf(device)}`;
+  const message = `${sentence(request?.task, what, refusal.vm)}.`;
+  context.report({ device, vm: refusal.vm, task: request?.task, message });
 }

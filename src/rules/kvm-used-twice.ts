@@ -1,6 +1,6 @@
 import { EEXIST, EPERM, errnoName } from '../engine/errno.ts';
 import { driverOf, refusalOf, siblingWith } from '../engine/refusal.ts';
-import type { Rule } from '../engine/rule.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
 import { deviceWords, openWords, vmWords, who } from '../engine/words.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 
@@ -26,21 +26,10 @@ export const kvmUsedTwice: Rule = {
   },
   basis: 'state',
   needs: ['vfio.device.close', 'vfio.group.set_kvm'],
+  optional: ['vfio.cdev.bind'],
   on: {
-    'vfio.device.get_fd:end'(transition, context) {
-      const refusal = refusalOf(transition, context);
-      if (refusal?.because !== 'used twice') return;
-      const { device, request, event } = transition;
-      if (!device) return;
-      context.report({
-        device,
-        vm: refusal.vm,
-        task: request?.task,
-        message:
-          `${who(request?.task)} could not open ${deviceWords(device)}: ${errnoName(-event.ret)}, ` +
-          because(device, refusal.other, refusal.vm),
-      });
-    },
+    'vfio.device.get_fd:end': checkRefusal,
+    'vfio.cdev.bind:end': checkRefusal,
     'vfio.device.open:end'({ event, device, open }, { drivers, report }) {
       const vm = open?.vm;
       if (event.ret !== 0 || !device || !vm || device.openCount !== 1) return;
@@ -156,4 +145,19 @@ function because(device: Device, other: Device, vm: Vm): string {
     `because ${vmWords(vm)} has ${deviceWords(other)} of the same driver (${driverOf(device)}) ` +
     `already, ${openWords(other)}.`
   );
+}
+
+function checkRefusal(transition: ObservedTransition, context: RuleContext): void {
+  const refusal = refusalOf(transition, context);
+  if (refusal?.because !== 'used twice') return;
+  const { device, request, event } = transition;
+  if (!device) return;
+  context.report({
+    device,
+    vm: refusal.vm,
+    task: request?.task,
+    message:
+      `${who(request?.task)} could not open ${deviceWords(device)}: ${errnoName(-event.ret)}, ` +
+      because(device, refusal.other, refusal.vm),
+  });
 }

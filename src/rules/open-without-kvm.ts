@@ -1,6 +1,6 @@
 import { EINVAL, ESRCH, errnoName } from '../engine/errno.ts';
 import { driverOf, refusalOf } from '../engine/refusal.ts';
-import type { Rule } from '../engine/rule.ts';
+import type { ObservedTransition, Rule, RuleContext } from '../engine/rule.ts';
 import { deviceWords, who } from '../engine/words.ts';
 
 export const openWithoutKvm: Rule = {
@@ -31,6 +31,7 @@ export const openWithoutKvm: Rule = {
   },
   basis: 'state',
   needs: ['vfio.group.set_kvm'],
+  optional: ['vfio.cdev.bind'],
   on: {
     'vfio.device.open:end'({ event, device, open }, { world, host, drivers, report }) {
       if (event.ret !== 0 || !device || !open || open.vm || device.openCount !== 1) return;
@@ -60,20 +61,8 @@ export const openWithoutKvm: Rule = {
               'has been closed.'),
       });
     },
-    'vfio.device.get_fd:end'(transition, context) {
-      if (refusalOf(transition, context)?.because !== 'no VM') return;
-      const { event, device, request } = transition;
-      if (!device) return;
-      context.report({
-        device,
-        task: request?.task,
-        severity: 'error',
-        message:
-          `${driverOf(device)} refused to open ${deviceWords(device)} for ${who(request?.task)} ` +
-          `(${errnoName(-event.ret)}): no VM is set for its group, and the driver needs one.` +
-          (event.ret === -EINVAL ? ' A group without a container gets the same errno.' : ''),
-      });
-    },
+    'vfio.device.get_fd:end': checkRefusal,
+    'vfio.cdev.bind:end': checkRefusal,
   },
   examples: {
     fires: [
@@ -156,3 +145,19 @@ export const openWithoutKvm: Rule = {
     ],
   },
 };
+
+function checkRefusal(transition: ObservedTransition, context: RuleContext): void {
+  if (refusalOf(transition, context)?.because !== 'no VM') return;
+  const { event, device, request, cdev } = transition;
+  if (!device) return;
+  const isUnsure = event.ret === -EINVAL && !cdev;
+  context.report({
+    device,
+    task: request?.task,
+    severity: 'error',
+    message:
+      `${driverOf(device)} refused to open ${deviceWords(device)} for ${who(request?.task)} ` +
+      `(${errnoName(-event.ret)}): no VM is set for its ${cdev ? 'cdev' : 'group'}, and the driver needs one.` +
+      (isUnsure ? ' A group without a container gets the same errno.' : ''),
+  });
+}

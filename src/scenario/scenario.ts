@@ -292,25 +292,29 @@ export class Scenario extends Steps {
   bindCdev(device: ScenarioDevice, as: Actor = VMM, key = this.newFile()): Opening {
     const opening = { device, key, task: as };
     this.openReaches(opening);
-    device.openCount++;
-    const fields = { ...plainVfio(device), ...this.#file(opening), flags: 0, ret: 0 };
-    this.end('vfio.device.open', as, fields);
+    this.openReturns(opening);
     return opening;
   }
 
   /** @param options fd: the descriptor that the caller gets */
   openEnds(opening: Opening, { error = 0, fd = 20 } = {}): Opening {
     const { device, task } = opening;
-    if (!error) device.openCount++;
-    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
-    const fields = { ...plainVfio(device), ...this.#file(opening), flags, ret: -error };
-    this.end('vfio.device.open', task, fields);
-    if (error && device.openCount === 0) this.#drop(device, task);
+    this.openReturns(opening, error);
     this.end('vfio.device.get_fd', task, {
       groupId: device.groupId,
       ret: error ? -error : fd,
     });
     return opening;
+  }
+
+  /** The open of the device returns to what requested it. */
+  openReturns(opening: Opening, error = 0): void {
+    const { device, task } = opening;
+    if (!error) device.openCount++;
+    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
+    const fields = { ...plainVfio(device), ...this.#file(opening), flags, ret: -error };
+    this.end('vfio.device.open', task, fields);
+    if (error && device.openCount === 0) this.#drop(device, task);
   }
 
   open(

@@ -77,6 +77,11 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     return found[0];
   }
 
+  /** The rules of all violations. */
+  async function rulesOf(agent: AgentInVm): Promise<string[]> {
+    return (await agent.violations()).map((text) => text.slice(0, text.indexOf(' ')));
+  }
+
   it('every step of a cdev is observed, although three processes take them', async () => {
     const agent = await AgentInVm.start(vm);
     const probes = await agent.api<Probes>('/api/v1/probes');
@@ -122,7 +127,7 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await agent.until('it is gone', async () => (await device()) === undefined);
     await agent.evaluated(SETTLING);
     // kvm-vfio clears the VM of a file, not of a group: the rules about groups do not fire.
-    assert.deepEqual(await agent.violations(), []);
+    assert.deepEqual(await rulesOf(agent), ['attach-failed']);
     assert.equal(await agent.lost(), 0);
     const counts = STEPS.map((point) => `vfioscope_events_total{point="${point}",phase="begin"}`);
     assert.deepEqual(await agent.metrics(...counts), [1, 1, 2, 1, 1, 1, 2, 1, 1, 1]);
@@ -182,6 +187,81 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await agent.until('all are gone', async () => (await agent.devices()).length === 0);
     await agent.evaluated(SETTLING);
     assert.deepEqual(await agent.violations(), []);
+    await agent.stop();
+  });
+
+  it('every error of a cdev is a violation, which names who is in the way', async () => {
+    await vm.sh(`printf 'rules:\\n  cdev_unbound_seconds: 1\\n' > /tmp/cdev.yaml`);
+    const agent = await AgentInVm.start(vm, '--config', '/tmp/cdev.yaml');
+    const uuid = await create();
+    const [launcher, qemu, other] = ['launcher', 'qemu-cdev', 'qemu-other'].map(
+      (comm) => new Vmm(vm, comm),
+    );
+    const violation = async (rule: string, message: RegExp) => {
+      const find = async () =>
+        (await agent.violations()).filter((text) => text.startsWith(`${rule} ${uuid}:`));
+      await agent.until(`${rule} is raised`, async () => (await find()).length > 0);
+      const all = (await find()).join('\n');
+      assert.match(all, message);
+      return all;
+    };
+    await run(launcher, `cdev open c ${uuid}`);
+    await violation(
+      'cdev-never-bound',
+      /launcher \(pid \d+\) opened its cdev \d[\d.]* s ago, and it is bound to no iommufd/,
+    );
+    await run(qemu, 'vm create v', 'kvmvfio create v k', 'iommufd open i', `cdev open c ${uuid}`);
+    await refused(qemu, 'cdev bind c v', 'EBADFD');
+    await violation(
+      'bind-refused',
+      /qemu-cdev \(pid \d+\) could not bind .* EBADFD, because .* not one of \/dev\/iommu/,
+    );
+    await run(qemu, 'cdev bind c i');
+    await refused(qemu, 'cdev bind c i', 'EINVAL');
+    await violation(
+      'bind-refused',
+      /EINVAL, because this file is bound already, by qemu-cdev \(pid \d+\)/,
+    );
+    await run(other, 'iommufd open i', `cdev open c ${uuid}`);
+    await refused(other, 'cdev bind c i', 'EINVAL');
+    await agent.evaluated();
+    await refused(qemu, 'cdev attach c 4711', 'ENOENT');
+    await violation(
+      'attach-failed',
+      /qemu-cdev \(pid \d+\) could not attach .* ENOENT, because the iommufd has no object/,
+    );
+    await run(qemu, 'kvmvfio add k c');
+    await violation(
+      'kvm-set-after-bind',
+      /but qemu-cdev \(pid \d+\) had already bound that to an iommufd\. The device works for no VM/,
+    );
+    await refused(other, `group open g ${uuid}`, 'EBUSY');
+    await violation(
+      'cdev-group-conflict',
+      /qemu-other \(pid \d+\) could not open VFIO group \d+: EBUSY, because qemu-cdev \(pid \d+\) bound /,
+    );
+    await run(qemu, 'kvmvfio del k c', 'close c');
+    await run(other, `group open g ${uuid}`);
+    await run(qemu, `cdev open c ${uuid}`);
+    await refused(qemu, 'cdev bind c i', 'EBUSY');
+    await violation(
+      'cdev-group-conflict',
+      /qemu-cdev \(pid \d+\) could not bind .* EBUSY, as long as its group \d+ is open: qemu-other \(pid \d+\)/,
+    );
+    for (const one of [launcher, qemu, other]) await run(one, 'quit');
+    const open = 'vfioscope_violations_open{rule="cdev-never-bound"';
+    await agent.until('no cdev is open unbound', async () => (await agent.metric(open)) === 0);
+    await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    await agent.evaluated(SETTLING);
+    const raised = [
+      'attach-failed',
+      'bind-refused',
+      'cdev-group-conflict',
+      'cdev-never-bound',
+      'kvm-set-after-bind',
+      'open-without-kvm',
+    ];
+    assert.deepEqual([...new Set(await rulesOf(agent))].sort(), raised);
     await agent.stop();
   });
 
