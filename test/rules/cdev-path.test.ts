@@ -1,5 +1,5 @@
 /**
- * The examples of all rules, with their devices opened by cdevs instead of groups: the rules that speak of opens
+ * The examples of all rules, with their devices opened by cdevs instead of groups: the rules about opens
  * have to find the same there.
  */
 import assert from 'node:assert/strict';
