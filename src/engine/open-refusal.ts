@@ -1,5 +1,5 @@
 /** Why the kernel refused to open a device: the errno together with how far the open got. */
-import type { Device, FdRequest } from '../lifecycle/objects.ts';
+import type { Device, OpenRequest } from '../lifecycle/objects.ts';
 import { EACCES, EFAULT, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM, ESRCH } from './errno.ts';
 import { driverOf, vmAskedFor } from './refusal.ts';
 import type { ObservedTransition, RuleContext } from './rule.ts';
@@ -8,7 +8,7 @@ import { inParens, vmWords, who } from './words.ts';
 /** What an errno means depends on how far the open got: before the device, in it, or after it. */
 export function whyRefused(
   transition: ObservedTransition,
-  request: FdRequest,
+  request: OpenRequest,
   context: RuleContext,
 ): string {
   const { event, device } = transition;
@@ -46,7 +46,7 @@ const BAD_OPTION =
 export const NEEDS_RAW_IO = 'because a device without IOMMU may only be opened with CAP_SYS_RAWIO';
 
 /** vfio_pci_validate_vf_token(), which alone returns EACCES. Whether a token was passed is known, not which. */
-function reasonOfToken({ hasOptions }: FdRequest): string {
+function reasonOfToken({ hasOptions }: OpenRequest): string {
   return hasOptions
     ? 'because the VF token that it passed is wrong: its physical function has another one'
     : 'because it passed no VF token, and this device requires the one of its physical function';
@@ -55,7 +55,7 @@ function reasonOfToken({ hasOptions }: FdRequest): string {
 /** vfio_df_open() with the driver's open_device() in it, or a check of the container and that. */
 function reasonInOpen(
   errno: number,
-  request: FdRequest,
+  request: OpenRequest,
   device: Device | undefined,
   context: RuleContext,
 ): string {
@@ -79,7 +79,7 @@ function reasonInOpen(
 
 function reasonOfDriver(
   errno: number,
-  request: FdRequest,
+  request: OpenRequest,
   device: Device | undefined,
   { world, drivers }: RuleContext,
 ): string {
@@ -99,7 +99,7 @@ function reasonOfDriver(
   return `${by}${device?.isMdev ? '' : ' or of its IOMMU'}${noVm}`;
 }
 
-function whyNotFound({ groupId, hasOptions }: FdRequest, device: Device | undefined): string {
+function whyNotFound({ groupId, hasOptions }: OpenRequest, device: Device | undefined): string {
   if (device?.isUnfreed) return 'because it has been removed, although it is not freed';
   if (device?.state === 'removing') {
     return `because it is being removed by ${who(device.remover)}`;

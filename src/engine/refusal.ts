@@ -1,6 +1,6 @@
 /** Why an open was refused, for the causes that have a rule of their own. */
 
-import type { Device, FdRequest, Vm } from '../lifecycle/objects.ts';
+import type { Device, OpenRequest, Vm } from '../lifecycle/objects.ts';
 import { EEXIST, EINVAL, EPERM, ESRCH } from './errno.ts';
 import type { DriverKnowledge, ObservedTransition, RuleContext } from './rule.ts';
 import { type Unviable, unviable } from './viability.ts';
@@ -42,7 +42,7 @@ export function refusalOf(
 }
 
 /** @param set the VM of its group or cdev, for where the capture is not observed */
-export function vmAskedFor({ open }: FdRequest, set: Vm | undefined): Vm | undefined {
+export function vmAskedFor({ open }: OpenRequest, set: Vm | undefined): Vm | undefined {
   return open?.vm ?? open?.device.vmOffered ?? set;
 }
 
@@ -67,7 +67,7 @@ function areSiblings(one: Device, other: Device): boolean {
 /** Before the driver was reached, EINVAL says that the group has no container. */
 function lacksVm(
   device: Device,
-  { openError }: FdRequest,
+  { openError }: OpenRequest,
   errno: number,
   { needKvm }: DriverKnowledge,
 ): boolean {

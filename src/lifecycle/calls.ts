@@ -15,7 +15,7 @@ import type { Task } from '../events/task.ts';
 import { textOf } from '../events/text.ts';
 import { EVENT, POINT } from '../events/wire.gen.ts';
 import { KeyTable } from './key-table.ts';
-import { Device, type FdRequest, type Group, Open, Parent, Vm } from './objects.ts';
+import { Device, type Group, Open, type OpenRequest, Parent, Vm } from './objects.ts';
 
 const TIME = EVENT.time >> 2;
 const COMM = EVENT.comm >> 2;
@@ -31,7 +31,7 @@ export interface CallObjects {
   readonly open: Open | undefined;
   readonly vm: Vm | undefined;
   readonly group: Group | undefined;
-  readonly request: FdRequest | undefined;
+  readonly request: OpenRequest | undefined;
   /** The name of the kernel module that delete_module() was called for. */
   readonly module: string | undefined;
 }
@@ -56,7 +56,7 @@ export class Call {
    * the rest of a begin.
    */
   subject: Open | Device | Vm | Parent | Group | undefined;
-  request: FdRequest | undefined;
+  request: OpenRequest | undefined;
   /** The name of the kernel module that delete_module() was called for. */
   module: string | undefined;
   // Words of the record, in 32-bit halves: larger numbers and arrays would be objects of their own, and
@@ -214,7 +214,7 @@ export class Calls implements Iterable<Call> {
   }
 
   /** The request to open a device that the thread is in. */
-  requestOf(tid: number): FdRequest | undefined {
+  requestOf(tid: number): OpenRequest | undefined {
     const call = this.of(tid, POINT.VFIO_DEVICE_GET_FD) ?? this.of(tid, POINT.VFIO_CDEV_BIND);
     return call?.request;
   }

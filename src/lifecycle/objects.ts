@@ -472,7 +472,7 @@ export class Group {
 }
 
 /** A request in flight to open a device: VFIO_GROUP_GET_DEVICE_FD, or VFIO_DEVICE_BIND_IOMMUFD of its cdev. */
-export interface FdRequest {
+export interface OpenRequest {
   readonly name: string;
   /** Whether something followed the name, such as a VF token. */
   readonly hasOptions: boolean;

@@ -7,7 +7,7 @@
 import type { EventCursor } from '../events/cursor.ts';
 import type { AutomatonName } from './automata.ts';
 import type { Call } from './calls.ts';
-import type { Cdev, Device, FdRequest, Group, Open, Parent, Vm } from './objects.ts';
+import type { Cdev, Device, Group, Open, OpenRequest, Parent, Vm } from './objects.ts';
 
 /** A step of an object that is not in the table of its automaton. */
 export interface IllegalStep {
@@ -29,7 +29,7 @@ export class Transition {
   /** The VM that was set for the group before this event. */
   vmBefore: Vm | undefined;
   group: Group | undefined;
-  request: FdRequest | undefined;
+  request: OpenRequest | undefined;
   /** The name of the kernel module that delete_module() was called for. */
   module: string | undefined;
   /** The step of one of the objects that no legal lifecycle contains, if this event took one. */

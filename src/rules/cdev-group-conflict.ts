@@ -29,7 +29,7 @@ export const cdevGroupConflict: Rule = {
     'vfio_device_block_group() and vfio_group_fops_open() in drivers/vfio/group.c, with ' +
     'cdev_device_open_cnt and opened_file of a group',
   evidence: 'Who got EBUSY, and who has the group open or the device bound, since when.',
-  occurrences: 'the device',
+  occurrences: 'the device, and whether its group or its cdev was refused',
   provocation: {
     by: 'user',
     how: 'A cdev is bound while the group of its device is open, and a group is opened while a cdev is bound.',
@@ -59,7 +59,7 @@ export const cdevGroupConflict: Rule = {
       report({
         device,
         task,
-        sameAs: device.name,
+        sameAs: `group of ${device.name}`,
         stillOpen: true,
         message: `${who(task)} could not open VFIO group ${group.id}: EBUSY, because ${bound}. The group cannot be opened before that is closed.`,
       });
@@ -134,7 +134,7 @@ function reportGroup(device: Device, busy: BusyGroup, context: RuleContext): voi
   context.report({
     device,
     task,
-    sameAs: device.name,
+    sameAs: `cdev of ${device.name}`,
     stillOpen: true,
     message:
       `${who(task)} could not bind ${deviceWords(device)} to an iommufd: EBUSY, as long as its group ${id} ` +
