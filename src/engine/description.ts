@@ -78,8 +78,21 @@ function whenItFires({ basis, blindSpot, ...rule }: Rule): string[] {
             `${occurrences}.`,
         ]
       : []),
+    ...byCdevWords(rule),
     ...(blindSpot ? [`Not visible: ${uncapital(blindSpot)}`] : []),
   ];
+}
+
+/** What holds for devices that are opened by their cdev; nothing for a rule that is not about opens. */
+function byCdevWords({
+  notByCdev,
+  ...rule
+}: Parameters<typeof pointsNeeded>[0] & Pick<Rule, 'notByCdev'>): string[] {
+  if (notByCdev) return [`Devices that are opened by their cdev: ${notByCdev}.`];
+  const isAboutOpens = pointsNeeded(rule).some((point) => point.startsWith('vfio.device.'));
+  return isAboutOpens
+    ? ['It holds for devices that are opened by their group and by their cdev alike.']
+    : [];
 }
 
 /**

@@ -188,6 +188,8 @@ export interface Rule {
   readonly occurrences?: string;
   /** What the rule cannot see although it belongs to its subject, in words. */
   readonly blindSpot?: string;
+  /** Why it does not hold for devices that are opened by their cdev, and what does instead. */
+  readonly notByCdev?: string;
   /** The kernels on which it can happen; all when left out. */
   readonly kernels?: Kernels;
   /** Traits that its severity or its judgement depends on as well: it cannot work where one is not known. */

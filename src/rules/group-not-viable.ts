@@ -28,6 +28,7 @@ export const groupNotViable: Rule = {
   blindSpot:
     'A replay, because only the running host shows the drivers of the siblings. A group that was ' +
     'opened before the agent started.',
+  notByCdev: 'bind-refused names the sibling where the kernel refuses a bind because of it',
   provocation: {
     by: 'user',
     how:

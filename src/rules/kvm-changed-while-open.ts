@@ -20,6 +20,7 @@ export const kvmChangedWhileOpen: Rule = {
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on group->kvm and who may change ' +
     'it; kvm_vfio_file_add() in virt/kvm/vfio.c and vfio_group_set_kvm() in drivers/vfio/group.c',
   evidence: 'Both VMs, who added the group to the second, and who has its devices open.',
+  notByCdev: 'kvm-set-after-bind reports it',
   provocation: {
     by: 'user',
     how:

@@ -40,6 +40,8 @@ export const kvmClearedWhileOpen: Rule = {
     'kvm_vfio_file_set_kvm() in virt/kvm/vfio.c',
   evidence: 'Who had the device open, and for which VM.',
   traits: ['coreHoldsVm', 'driversAreNotified'],
+  notByCdev:
+    'a VMM clears the VM of a cdev before it closes it, and the device keeps its reference until then, so that is the right order',
   provocation: {
     by: 'user',
     how: 'The group is removed from kvm-vfio, or kvm-vfio is closed, before the device is.',

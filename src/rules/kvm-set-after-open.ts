@@ -23,6 +23,7 @@ export const kvmSetAfterOpen: Rule = {
     'drivers/vfio/group.c',
   evidence: 'Who set the VM of the group, who has the device open, and for which VM, if any.',
   traits: ['driversAreNotified'],
+  notByCdev: 'kvm-set-after-bind reports it',
   provocation: {
     by: 'user',
     how: 'The device is opened first, and its group is added to kvm-vfio then.',

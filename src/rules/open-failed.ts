@@ -44,6 +44,7 @@ export const openFailed: Rule = {
   blindSpot:
     'A refusal before VFIO is reached, by the mode of the file or a device cgroup. Before 6.0, ' +
     'whether the driver or the kernel refused.',
+  notByCdev: 'bind-refused and cdev-group-conflict report what is refused there',
   provocation: {
     by: 'user',
     how:

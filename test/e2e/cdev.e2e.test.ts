@@ -3,10 +3,12 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, afterEach, before, describe, it } from 'node:test';
+import type { Severity } from '../../src/engine/rule.ts';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { SUITE_MS, VM_MS } from '../until.ts';
 import { AgentInVm, type ApiDevice } from './agent.ts';
+import { type Outcome, writeOutcomes } from './provocations/outcome.ts';
 import { clearAway, loadModules } from './storms.ts';
 import { readSupport, supportOf, writeSupport } from './support.ts';
 
@@ -258,6 +260,14 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
       'open-without-kvm',
     ];
     assert.deepEqual([...new Set(await rulesOf(agent))].sort(), raised);
+    const { violations } = await agent.api<{ violations: { rule: string; severity: Severity }[] }>(
+      '/api/v1/violations',
+    );
+    const outcomes = violations.map(({ rule, severity }): [string, Outcome] => [
+      rule,
+      { outcome: 'provoked', severity },
+    ]);
+    if (KEEP) writeOutcomes(KERNEL, (await vm.sh('uname -r')).trim(), Object.fromEntries(outcomes));
     await agent.stop();
   });
 

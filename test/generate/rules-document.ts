@@ -32,21 +32,33 @@ export interface Trials {
 export const WIDTH = 100;
 export const NOTE = '<!-- Generated from src/rules by `npm run generate`. Do not edit. -->';
 
-/** All files, by name in docs/rules. */
+/**
+ * All files, by name in docs/rules.
+ * @param byCdev what was tried on kernels with device cdevs: only rules about these are
+ */
 export function ruleDocuments(
   topics: readonly Topic[],
   trials: readonly Trials[],
+  byCdev: readonly Trials[] = [],
 ): Map<string, string> {
   const pages = topics
     .flatMap(({ rules }) => rules)
-    .map((rule) => [`${rule.id}.md`, rulePage(rule, trials)] as const);
-  return new Map([['README.md', index(topics, trials)], ...pages]);
+    .map(
+      (rule) => [`${rule.id}.md`, rulePage(rule, [...trials, ...about([rule], byCdev)])] as const,
+    );
+  return new Map([['README.md', index(topics, trials, byCdev)], ...pages]);
+}
+
+/** Those of kernels with cdevs in which one of the rules was tried. */
+function about(rules: readonly Rule[], byCdev: readonly Trials[]): Trials[] {
+  return byCdev.filter((one) => rules.some(({ id }) => one.rules[id]?.outcome === 'provoked'));
 }
 
 /** @throws {Error} when a rule was provoked where it says that it cannot happen */
 export function trialOf(rule: Rule, { kernel, rules }: Trials): Trial {
   const trial: Trial | undefined = rules[rule.id];
-  if (!isPossible(rule, LAB_KERNELS[kernel])) {
+  // A kernel with iommufd has the traits of the same without.
+  if (!isPossible(rule, LAB_KERNELS[kernel.replace(/-iommufd$/, '')])) {
     if (trial?.outcome === 'provoked') {
       throw new Error(`${rule.id} was provoked on ${kernel}, but says that it cannot happen there`);
     }
@@ -109,7 +121,11 @@ function trialTable(rule: Rule, trials: readonly Trials[]): string {
   );
 }
 
-function index(topics: readonly Topic[], trials: readonly Trials[]): string {
+function index(
+  topics: readonly Topic[],
+  trials: readonly Trials[],
+  byCdev: readonly Trials[],
+): string {
   const count = topics.reduce((sum, { rules }) => sum + rules.length, 0);
   const releases = trials.flatMap(({ kernel, release }) =>
     release ? [`${kernel} is \`${release}\``] : [],
@@ -132,7 +148,7 @@ function index(topics: readonly Topic[], trials: readonly Trials[]): string {
     ].join('\n'),
     ...(releases.length > 0 ? [wrapped(`${releases.join(', ')}.`, WIDTH).join('\n')] : []),
     countText(topics, trials),
-    ...topics.flatMap((topic) => topicText(topic, trials)),
+    ...topics.flatMap((topic) => topicText(topic, [...trials, ...about(topic.rules, byCdev)])),
     'What the violations of all of them say is on [one page](messages.md).',
     '## Why not provoked',
     `${reasons(topics, trials)}\n`,

@@ -33,19 +33,9 @@ const INSTEAD: Readonly<Record<string, string | undefined>> = {
   // A VMM clears the VM of a cdev before it closes it, and the device keeps its reference until then.
   'kvm-cleared-while-open': undefined,
 };
-/** Rules that are about the file of a group. */
-const OF_GROUPS: Readonly<Record<string, string>> = {
-  'open-failed': 'bind-refused and cdev-group-conflict are about cdevs',
-  'group-not-viable': 'a cdev that is bound has a viable group, or bind-refused reports it',
-  'kvm-set-after-open': 'kvm-set-after-bind is about cdevs',
-  'kvm-changed-while-open': 'kvm-set-after-bind is about cdevs',
-  'kvm-cleared-while-open': 'it is the right order for cdevs',
-};
-
 for (const rule of RULES) {
   const why =
-    OF_GROUPS[rule.id] ??
-    (kernelOf(rule) === NEWEST ? false : 'no kernel that it is about has cdevs');
+    rule.notByCdev ?? (kernelOf(rule) === NEWEST ? false : 'no kernel that it is about has cdevs');
   describe(`rule ${rule.id}, by cdevs`, { skip: why }, () => {
     const all: [Example, readonly string[]][] = [
       ...rule.examples.fires.map((one): [Example, string[]] => [one, [rule.id]]),

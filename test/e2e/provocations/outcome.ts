@@ -26,7 +26,7 @@ const ONLY_ON: Readonly<Record<string, Kernels>> = {
   },
 };
 
-interface Outcome {
+export interface Outcome {
   /** replayed: it could happen on this kernel, but only the rule's example sequences of events show it. */
   readonly outcome: 'provoked' | 'impossible' | 'replayed';
   /** The highest severity that was reported. */
@@ -34,20 +34,23 @@ interface Outcome {
   readonly because?: string;
 }
 
-/** @param reported the violations that were expected and reported */
+/**
+ * @param reported the violations that were expected and reported
+ * @param impossible why the agent itself says that a rule cannot fire there, by the rule's id
+ */
 export function outcomes(
   rules: readonly Rule[],
   traits: Traits,
   reported: readonly ExpectedViolation[],
   provocations: readonly Provocation[],
+  impossible: ReadonlyMap<string, string>,
 ): Record<string, Outcome> {
   const sorted = rules.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   return Object.fromEntries(sorted.map((rule) => [rule.id, outcomeOf(rule)]));
 
   function outcomeOf(rule: Rule): Outcome {
-    if (!isPossible(rule, traits)) {
-      return { outcome: 'impossible', because: rule.kernels?.because ?? '' };
-    }
+    const why = isPossible(rule, traits) ? impossible.get(rule.id) : (rule.kernels?.because ?? '');
+    if (why !== undefined) return { outcome: 'impossible', because: why };
     const severities = reported
       .filter((one) => one.rule === rule.id)
       .map(({ severity }) => severity);
