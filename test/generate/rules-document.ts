@@ -57,8 +57,7 @@ function about(rules: readonly Rule[], byCdev: readonly Trials[]): Trials[] {
 /** @throws {Error} when a rule was provoked where it says that it cannot happen */
 export function trialOf(rule: Rule, { kernel, rules }: Trials): Trial {
   const trial: Trial | undefined = rules[rule.id];
-  // A kernel with iommufd has the traits of the same without.
-  if (!isPossible(rule, LAB_KERNELS[kernel.replace(/-iommufd$/, '')])) {
+  if (!isPossible(rule, LAB_KERNELS[kernel])) {
     if (trial?.outcome === 'provoked') {
       throw new Error(`${rule.id} was provoked on ${kernel}, but says that it cannot happen there`);
     }

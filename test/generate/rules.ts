@@ -7,14 +7,15 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { TOPICS } from '../../src/catalogue.ts';
 import { readSupport } from '../e2e/support.ts';
-import { kernelIds, readMatrix } from '../lab/kernels.ts';
+import { readMatrix, wholeKernels } from '../lab/kernels.ts';
 import { messagesDocument } from './messages-document.ts';
 import { ruleDocuments, type Trial, type Trials } from './rules-document.ts';
 
 const directory = new URL('../../docs/rules/', import.meta.url);
 const matrix = readMatrix();
-const rows = Object.keys(matrix.kernels);
-const withIommufd = kernelIds(matrix).filter((id) => !rows.includes(id));
+const whole = wholeKernels(matrix);
+const rows = whole.filter((id) => id in matrix.kernels);
+const withIommufd = whole.filter((id) => !rows.includes(id));
 const documents = ruleDocuments(TOPICS, rows.map(trialsOn), withIommufd.map(trialsOn));
 documents.set('messages.md', messagesDocument(TOPICS));
 

@@ -4,10 +4,10 @@ import { it } from 'node:test';
 import { traitsOf as allTraits } from '../../src/events/traits.ts';
 import { readSupport } from '../e2e/support.ts';
 import { traitsOf } from '../e2e/traits.ts';
-import { chooseKernel, kernelIds, readMatrix } from '../lab/kernels.ts';
+import { chooseKernel, readMatrix, wholeKernels } from '../lab/kernels.ts';
 
 const matrix = readMatrix();
-for (const kernel of kernelIds(matrix)) {
+for (const kernel of wholeKernels(matrix)) {
   const isAlwaysWith = kernel === '5.10' || chooseKernel(matrix, kernel).hasIommufd;
   for (const moduleBtf of isAlwaysWith ? [true] : [true, false]) {
     it(`${kernel}${moduleBtf ? '' : ' without BTF of modules'} has the traits of src/scenario/kernels.ts`, () => {

@@ -107,8 +107,9 @@ export function sourceLines(
   archives: readonly Archive[],
 ): string {
   const lines = suites.map((suite) => {
-    // bullseye-security is where bookworm-security is, not where bookworm is.
-    const own = release + suite.slice(baseOf(suite).length);
+    // bullseye-security is where bookworm-security is, not where bookworm is; backports are where releases are.
+    const suffix = suite.slice(baseOf(suite).length);
+    const own = suffix === '-backports' ? release : release + suffix;
     const archive = archives.find((candidate) => candidate.suite === own);
     if (archive === undefined) {
       throw new LabError(`no archive for ${suite}: apt on this machine has no source for ${own}`);

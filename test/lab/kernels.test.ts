@@ -54,7 +54,7 @@ test('an error for no match has the pattern and the next step', () => {
 });
 
 test('an error for an unknown kernel lists the known ones', () => {
-  assert.throws(() => chooseKernel(matrix, '2.4'), /there are: 5\.10, 6\.1, 6\.12/);
+  assert.throws(() => chooseKernel(matrix, '2.4'), /there are: 5\.10, 6\.1, .*6\.12,/);
 });
 
 test('a kernel with iommufd is made from the row of the same kernel without', () => {
@@ -65,14 +65,8 @@ test('a kernel with iommufd is made from the row of the same kernel without', ()
 });
 
 test('only kernels whose sources have iommufd can be booted with it', () => {
-  assert.deepEqual(kernelIds(matrix), [
-    '5.10',
-    '6.1',
-    '6.12',
-    '6.12-iommufd',
-    '7.2',
-    '7.2-iommufd',
-  ]);
+  const withIommufd = kernelIds(matrix).filter((id) => !(id in matrix.kernels));
+  assert.deepEqual(withIommufd, ['6.12-iommufd', '7.2-iommufd']);
   assert.throws(() => chooseKernel(matrix, '6.1-iommufd'), /no kernel "6\.1-iommufd"/);
 });
 
@@ -89,6 +83,10 @@ test('other suites come from the archives that this machine uses', () => {
   assert.equal(
     sourceLines(['bullseye', 'bullseye-security'], 'bookworm', archives),
     'deb http://a/debian bullseye main\ndeb http://b/security bullseye-security main\n',
+  );
+  assert.equal(
+    sourceLines(['trixie-backports'], 'bookworm', archives),
+    `deb ${archives[0].uri} trixie-backports main\n`,
   );
   assert.throws(() => sourceLines(['sid-proposed'], 'bookworm', archives), /bookworm-proposed/);
 });

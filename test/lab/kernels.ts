@@ -16,6 +16,8 @@ export interface KernelEntry {
   imagePackages: readonly string[];
   /** What it takes to build drivers; without it the kernel boots, but has no sample drivers. */
   build?: BuildEntry;
+  /** Why KVM cannot be used in the lab. */
+  withoutKvm?: string;
   /** Arguments for the kernel command line. */
   append: readonly string[];
 }
@@ -52,6 +54,11 @@ export function readMatrix(): KernelMatrix {
   return JSON.parse(text) as KernelMatrix;
 }
 
+/** Whether the lab can do all that the tests do: run VMs, and build the sample drivers. */
+export function isWhole({ build, withoutKvm }: KernelEntry): boolean {
+  return build !== undefined && withoutKvm === undefined;
+}
+
 /** What follows the id of a row to name the same kernel with iommufd and device cdevs. */
 const WITH_IOMMUFD = '-iommufd';
 
@@ -60,6 +67,11 @@ export function kernelIds({ kernels }: KernelMatrix): string[] {
   return Object.entries(kernels).flatMap(([id, { build }]) =>
     build?.iommufd ? [id, `${id}${WITH_IOMMUFD}`] : [id],
   );
+}
+
+/** The ids of the kernels on which the lab can do all that the tests do. */
+export function wholeKernels(matrix: KernelMatrix): string[] {
+  return kernelIds(matrix).filter((id) => isWhole(chooseKernel(matrix, id).entry));
 }
 
 /** What an id names. */
