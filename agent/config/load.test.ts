@@ -128,7 +128,7 @@ describe('settings', () => {
 
   it('are all in the help, with description and default', () => {
     const lines = describeSettings();
-    assert.equal(lines.length, 41);
+    assert.equal(lines.length, 42);
     assert.ok(
       lines.some((line) => /^ {2}ring\.bytes +size of the ring buffer.* \(1048576\)$/.test(line)),
     );
