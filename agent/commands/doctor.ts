@@ -2,14 +2,14 @@
 import { existsSync } from 'node:fs';
 import { release } from 'node:os';
 import { isWatched, type PointStatus } from '../../src/events/source.ts';
-import { type DerivedTrait, deriveTraits, valuesOf } from '../../src/events/traits.ts';
+import { type DerivedTrait, valuesOf } from '../../src/events/traits.ts';
 import { effectiveCapabilities, lockdownMode, preflightFailures } from '../../src/kernel/host.ts';
 import { openKernelLog } from '../../src/kernel/kernel-log.ts';
 import { type KernelModule, readKernelModules, whoHolds } from '../../src/kernel/kernel-modules.ts';
 import { Libbpf } from '../../src/kernel/libbpf.ts';
 import { isPinned } from '../../src/kernel/pins-directory.ts';
 import { Probes, type ProbesOptions } from '../../src/kernel/probes.ts';
-import { RunningKernel } from '../../src/kernel/traits.ts';
+import { derivedOn, RunningKernel } from '../../src/kernel/traits.ts';
 import { type Problem, problemData, UserProblem } from '../../src/problem.ts';
 import { PIN_DIRECTORY } from '../config/schema.ts';
 import { explainFailure } from '../runtime/preflight.ts';
@@ -54,7 +54,7 @@ export function examine(
     lockdown: lockdownMode(),
     capabilities: [...effectiveCapabilities()],
     kernelLogProblem: kernelLogProblem(),
-    traits: deriveTraits(new RunningKernel(attach.moduleBtf)),
+    traits: derivedOn(new RunningKernel(attach.moduleBtf)),
   };
   const [failure] = preflightFailures();
   if (failure) return { ...facts, ...nothingWorks(failure), libbpf: libbpfVersion() };

@@ -14,8 +14,10 @@ export function recordedTraits(
   const symbols = new Set(points.flatMap(({ symbol }) => symbol?.split(', ') ?? []));
   const kernel = {
     unknown: () => undefined,
-    shows: (_module: unknown, evidence: Evidence) =>
-      evidence.kind === 'symbol' && evidence.exists && symbols.has(evidence.name),
+    ways: [
+      (_module: unknown, evidence: Evidence) =>
+        evidence.kind === 'symbol' && evidence.exists && symbols.has(evidence.name),
+    ],
   };
   return traitsOf((name) => traits[name] ?? deriveTrait(name, kernel).value);
 }

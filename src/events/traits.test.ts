@@ -15,7 +15,7 @@ import {
 function kernelWith(...names: string[]): KernelContents {
   return {
     unknown: () => undefined,
-    shows: (_module, evidence) => isAmong(names, evidence),
+    ways: [(_module, evidence) => isAmong(names, evidence)],
   };
 }
 
@@ -56,7 +56,7 @@ describe('a trait', () => {
   it('is not known while its module is not loaded', () => {
     const kernel: KernelContents = {
       unknown: (module) => (module === 'vfio' ? 'the module vfio is not loaded' : undefined),
-      shows: () => true,
+      ways: [() => true],
     };
     const derived = deriveTraits(kernel);
     for (const { name, value, evidence } of derived) {
@@ -70,6 +70,26 @@ describe('a trait', () => {
     const value = (...names: string[]) => deriveTrait('coreHoldsVm', kernelWith(...names)).value;
     assert.equal(value('vfio_device.put_kvm'), true);
     assert.equal(value('vfio_device.kvm'), undefined);
+  });
+});
+
+describe('the ways to find out', () => {
+  const way = (...names: string[]) => kernelWith(...names).ways[0];
+
+  it('are asked in turn, until one decides', () => {
+    const value = (...ways: KernelContents['ways']) =>
+      deriveTrait('coreHoldsVm', { unknown: () => undefined, ways }).value;
+    const asked = () => assert.fail('it was decided before');
+    assert.equal(value(way('vfio_device_get_kvm_safe'), asked), true);
+    assert.equal(value(way('vfio_device_assign_container'), asked), false);
+    assert.equal(value(way(), way('vfio_device_get_kvm_safe')), true);
+  });
+
+  it('are the reason where one of them is closed and the others do not decide', () => {
+    const problem = 'cannot read /proc/kallsyms';
+    const kernel = { unknown: () => undefined, ways: [way('vfio_df_open')], problem };
+    assert.equal(deriveTrait('coreHoldsVm', kernel).evidence, problem);
+    assert.equal(deriveTrait('opensAreOneFunction', kernel).value, true);
   });
 });
 

@@ -10,8 +10,9 @@
 export type TraitModule = 'mdev' | 'vfio' | 'kvm' | 'vmlinux';
 
 /**
- * Something that shows a trait. symbol: of the module by /proc/kallsyms, of vmlinux a function by BTF; that
- * one is absent proves something only if the compiler must keep it, because it is exported or pointed to.
+ * Something that shows a trait. symbol: a function of the module by its BTF, or a name by /proc/kallsyms; of
+ * vmlinux a function by BTF. That one is absent proves something only if the compiler must keep it, because
+ * it is exported or pointed to.
  * field, struct: as BTF describes them; the path to a field may lead through unions. noBtf: there is no BTF
  * of the module.
  */
@@ -91,8 +92,8 @@ export const TRAITS = {
     module: 'mdev',
     statement: 'the file `remove` of an mdev appears before its driver has set it up',
     otherwise: 'the file `remove` of an mdev is the last thing that a creation makes',
-    // The bus is given the files, and makes them with the device.
-    shownBy: [has('mdev_device_groups')],
+    // The device has the file as an attribute of its own, and it is made with the device.
+    shownBy: [has('mdev_register_parent'), has('mdev_device_groups')],
     refutedBy: [has('mdev_register_device')],
   },
   coreHoldsVm: {
@@ -160,14 +161,14 @@ export const TRAITS = {
     otherwise: 'a device can be opened by its group alone: this kernel has no device cdevs',
     // It is in a file of its own, and another file calls it.
     shownBy: [has('vfio_init_device_cdev'), hasField('vfio_device', 'cdev')],
-    refutedBy: [lacks('vfio_init_device_cdev')],
+    refutedBy: [lacksField('vfio_device', 'cdev'), lacks('vfio_init_device_cdev')],
   },
   vfioUsesIommufd: {
     module: 'vfio',
     statement: 'the core can use iommufd instead of its own containers',
     otherwise: 'the core has its own containers alone: this kernel has no iommufd',
-    shownBy: [has('vfio_iommufd_physical_bind')],
-    refutedBy: [lacks('vfio_iommufd_physical_bind')],
+    shownBy: [has('vfio_iommufd_physical_bind'), hasField('vfio_device', 'iommufd_device')],
+    refutedBy: [lacksField('vfio_device', 'iommufd_device'), lacks('vfio_iommufd_physical_bind')],
   },
   opensAreCounted: {
     module: 'vfio',
@@ -236,12 +237,17 @@ export function traitsOf(value: (name: TraitName) => boolean | undefined): Trait
   return Object.fromEntries(TRAIT_NAMES.map((name) => [name, value(name)])) as Traits;
 }
 
+/** Whether that is so; false also where it is not known. */
+export type Shows = (module: TraitModule, evidence: Evidence) => boolean;
+
 /** What a kernel has. */
 export interface KernelContents {
   /** Why nothing is known of a module; undefined where it is. */
   unknown(module: TraitModule): string | undefined;
-  /** Whether that is so; false also where it is not known. */
-  shows(module: TraitModule, evidence: Evidence): boolean;
+  /** Ways to find out, the quickest first: the next one is asked only where the ones before do not decide. */
+  readonly ways: readonly Shows[];
+  /** Why one of these ways is closed. */
+  readonly problem?: string | undefined;
 }
 
 /** Derives all traits from what a kernel has. */
@@ -261,9 +267,12 @@ function derive(
 ): Pick<DerivedTrait, 'value' | 'evidence'> {
   const unknown = kernel.unknown(module);
   if (unknown !== undefined) return { value: undefined, evidence: unknown };
-  const shown = shownBy.find((one) => kernel.shows(module, one));
-  const found = shown ?? refutedBy.find((one) => kernel.shows(module, one));
-  if (found) return { value: found === shown, evidence: evidenceWords(module, found) };
+  for (const shows of kernel.ways) {
+    const shown = shownBy.find((one) => shows(module, one));
+    const found = shown ?? refutedBy.find((one) => shows(module, one));
+    if (found) return { value: found === shown, evidence: evidenceWords(module, found) };
+  }
+  if (kernel.problem !== undefined) return { value: undefined, evidence: kernel.problem };
   const all = [...shownBy, ...refutedBy].map((one) => evidenceWords(module, one));
   return { value: undefined, evidence: `none of these is known to be so: ${all.join('; ')}` };
 }

@@ -7,7 +7,7 @@ import { Libbpf, type Pointer } from './libbpf.ts';
 import { closeFd, duplicate, openKprobe, openTracepoint, pause, randomBytes } from './os.ts';
 import type { Hook } from './probe-point.ts';
 import { isShortage } from './shortage.ts';
-import { imageTraits } from './traits.ts';
+import { imageHas } from './traits.ts';
 
 /** Instances of a kretprobe on a function that may block; the kernel allows at most 4096. */
 const BLOCKING_INSTANCES = 1000;
@@ -57,7 +57,7 @@ export interface Attachment {
 export type AttachMethod = 'auto' | 'kprobe' | 'tracefs';
 
 function needsTracefs(hook: Hook): boolean {
-  return hook.blocks || !imageTraits().linksCountMisses;
+  return hook.blocks || !imageHas('linksCountMisses');
 }
 
 /**
@@ -209,7 +209,7 @@ let latestProfile: ReadonlyMap<string, number> = new Map();
  * it is that of the last time, because counts must not fall.
  */
 export function missProfile(): ReadonlyMap<string, number> {
-  const tracefs = imageTraits().linksCountMisses ? undefined : findTracefs();
+  const tracefs = imageHas('linksCountMisses') ? undefined : findTracefs();
   if (!tracefs) return new Map();
   try {
     latestProfile = profileOf(readFileSync(`${tracefs}/kprobe_profile`, 'utf8'));

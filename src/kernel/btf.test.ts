@@ -109,7 +109,7 @@ describe('Btf', () => {
     const length = view.getUint32(12, true);
     for (const less of [4, 8, 20, 32]) {
       view.setUint32(12, length - less, true);
-      assert.throws(() => new Btf(bytes), /^Error: .*BTF/, `${less} bytes less`);
+      assert.throws(() => readAll(bytes), /^Error: .*BTF/, `${less} bytes less`);
     }
   });
 
@@ -217,7 +217,7 @@ describe('Btf', () => {
 
 function readAll(bytes: Uint8Array): void {
   const btf = new Btf(bytes);
-  for (const name of ['outer', 'inner']) {
+  for (const name of ['outer', 'inner', 'what is not there']) {
     btf.struct(name);
     btf.hasField(name, 'a');
   }

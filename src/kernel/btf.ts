@@ -55,11 +55,12 @@ export class Btf {
   readonly #strings: number;
   readonly #stringsEnd: number;
   readonly #base: Btf | undefined;
-  /** The id of the first type, and the offset of the first name, that are not of the base. */
-  readonly #firstType: number;
+  /** The offset of the first name that is not of the base. */
   readonly #firstString: number;
-  /** Where each type is, from the first id on; 0 is void. Few are ever looked at. */
-  readonly #types: number[] = [];
+  /** Where the types are. */
+  readonly #begin: number;
+  readonly #end: number;
+  #index: readonly number[] | undefined;
 
   /**
    * @param bytes raw BTF as in an ELF `.BTF` section, little endian
@@ -68,30 +69,45 @@ export class Btf {
    */
   constructor(bytes: Uint8Array, base?: Btf) {
     this.#base = base;
-    this.#firstType = base ? base.#firstType + base.#types.length : 0;
     this.#firstString = base ? base.#firstString + base.#stringsEnd - base.#strings : 0;
-    if (!base) this.#types.push(0);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const view = this.#view;
     if (bytes.byteLength < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) {
       throw new Error('not BTF: the magic number is missing');
     }
     const header = view.getUint32(4, true);
-    const types = header + view.getUint32(8, true);
-    const end = types + view.getUint32(12, true);
+    this.#begin = header + view.getUint32(8, true);
+    this.#end = this.#begin + view.getUint32(12, true);
     this.#strings = header + view.getUint32(16, true);
     this.#stringsEnd = this.#strings + view.getUint32(20, true);
-    if (end > bytes.byteLength || this.#stringsEnd > bytes.byteLength) {
+    if (this.#end > bytes.byteLength || this.#stringsEnd > bytes.byteLength) {
       throw damaged('it is cut short');
     }
     if (bytes[this.#stringsEnd - 1] !== 0) throw damaged('its last name has no end');
-    for (let at = types; at < end; ) {
-      if (at + TYPE_BYTES > end) throw damaged('its last type is cut short');
-      this.#types.push(at);
-      const info = view.getUint32(at + 4, true);
-      at += TYPE_BYTES + extraBytes(kindOf(info), lengthOf(info));
-      if (at > end) throw damaged('its last type is cut short');
-    }
+  }
+
+  /** Where each type is, from the first id on that is not of the base; 0 is void. Few are ever looked at. */
+  get #types(): readonly number[] {
+    if (this.#index) return this.#index;
+    const types = this.#base ? [] : [0];
+    for (let at = this.#begin; at < this.#end; at = this.#next(at)) types.push(at);
+    this.#index = types;
+    return types;
+  }
+
+  /** Where the type after the one at a place is. */
+  #next(at: number): number {
+    if (at + TYPE_BYTES > this.#end) throw damaged('its last type is cut short');
+    const info = this.#view.getUint32(at + 4, true);
+    const next = at + TYPE_BYTES + extraBytes(kindOf(info), lengthOf(info));
+    if (next > this.#end) throw damaged('its last type is cut short');
+    return next;
+  }
+
+  /** The id of the first type that is not of the base. All types of the base have to be read for it. */
+  get #firstType(): number {
+    const base = this.#base;
+    return base ? base.#firstType + base.#types.length : 0;
   }
 
   /** The layout of `struct name`, or undefined when this BTF has none. */
@@ -132,35 +148,31 @@ export class Btf {
     const base = this.#base;
     if (!type && base) type = base.#find(KIND.struct, name);
     if (!type) return undefined;
-    for (const field of path.split('.')) {
-      type = type.of.#member(type, field);
-      if (!type) return false;
-    }
-    return true;
+    return type.of.#has(type, path.split('.'));
   }
 
-  /** The type of a field of a struct or union of this BTF. */
-  #member({ kind, length, data }: BtfType, wanted: string, depth = 0): BtfType | undefined {
+  /** Whether a struct or union of this BTF has a field at the end of a path. Few types are resolved for it. */
+  #has({ kind, length, data }: BtfType, path: readonly string[], depth = 0): boolean {
     checkDepth(depth);
-    if (kind !== KIND.struct && kind !== KIND.union) return undefined;
+    if (kind !== KIND.struct && kind !== KIND.union) return false;
+    const [wanted, ...rest] = path;
     for (let at = data; at < data + length * 12; at += 12) {
       const name = this.#string(this.#view.getUint32(at, true));
-      const type = this.#resolve(this.#view.getUint32(at + 4, true));
-      if (name === wanted) return type;
-      const inner = name === '' && type ? type.of.#member(type, wanted, depth + 1) : undefined;
-      if (inner) return inner;
+      if (name === wanted && rest.length === 0) return true;
+      if (name !== '' && name !== wanted) continue;
+      const member = this.#resolve(this.#view.getUint32(at + 4, true));
+      if (!member) continue;
+      if (member.of.#has(member, name === '' ? path : rest, depth + 1)) return true;
     }
-    return undefined;
+    return false;
   }
 
   #find(kind: number, name: string): BtfType | undefined {
-    const index = this.#types.findIndex(
-      (at) =>
-        at !== 0 &&
-        kindOf(this.#view.getUint32(at + 4, true)) === kind &&
-        this.#isNamed(this.#view.getUint32(at, true), name),
-    );
-    return index < 0 ? undefined : this.#type(this.#firstType + index);
+    for (let at = this.#begin; at < this.#end; at = this.#next(at)) {
+      const isWanted = kindOf(this.#view.getUint32(at + 4, true)) === kind;
+      if (isWanted && this.#isNamed(this.#view.getUint32(at, true), name)) return this.#typeAt(at);
+    }
+    return undefined;
   }
 
   /** @returns undefined for void, and for an id that there is not */
@@ -168,7 +180,10 @@ export class Btf {
     const base = this.#base;
     if (base && id < this.#firstType) return base.#type(id);
     const at = this.#types[id - this.#firstType];
-    if (!at) return undefined;
+    return at ? this.#typeAt(at) : undefined;
+  }
+
+  #typeAt(at: number): BtfType {
     const info = this.#view.getUint32(at + 4, true);
     return {
       of: this,

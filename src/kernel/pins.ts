@@ -15,7 +15,7 @@ import { closeFd, pause } from './os.ts';
 import { mapOf, PinDirectory } from './pins-directory.ts';
 import { type Description, type PinnedLink, Session } from './pins-session.ts';
 import { RingReader } from './ring.ts';
-import { imageTraits } from './traits.ts';
+import { imageHas } from './traits.ts';
 
 export const SHARED_MAPS = ['events', 'cpu_counters', 'calls', 'watched'] as const;
 const SESSION = 'session';
@@ -302,7 +302,7 @@ export function ownOrExplain(path: string, cpus: number): PinDirectory {
 
 /** @throws {UserProblem} */
 function checkKernel(): void {
-  if (imageTraits().linksCanBePinned !== false) return;
+  if (imageHas('linksCanBePinned') !== false) return;
   throw new UserProblem(
     'pin.unsupported-kernel',
     `probes cannot be pinned on this kernel: ${TRAITS.linksCanBePinned.otherwise}`,

@@ -31,7 +31,7 @@ import type { Candidate, Hook, ProbeModule, ProbePoint } from './probe-point.ts'
 import { PROBE_MODULES, PROBE_TABLE } from './probe-table.ts';
 import { isShortage } from './shortage.ts';
 import { naming } from './symbols.ts';
-import { HostTraits, imageTraits } from './traits.ts';
+import { HostTraits, RunningKernel } from './traits.ts';
 
 type State =
   | Attached
@@ -42,9 +42,10 @@ type State =
 
 export class Points {
   /** As the modules were when points were opened last. */
-  readonly traits: HostTraits;
+  readonly traits = new HostTraits();
   readonly #method: AttachMethod;
   readonly #pinned: PinnedPoints | undefined;
+  readonly #moduleBtf: boolean;
   readonly #states = new Map<PointName, State>();
   /** Which loading of each module was observed last. */
   readonly #loaded = new Map<ProbeModule, number>();
@@ -57,7 +58,7 @@ export class Points {
   constructor(method: AttachMethod, pinned: PinnedPoints | undefined, moduleBtf: boolean) {
     this.#method = method;
     this.#pinned = pinned;
-    this.traits = new HostTraits(moduleBtf);
+    this.#moduleBtf = moduleBtf;
   }
 
   /** Modules that have come or left, or are others than before. */
@@ -108,11 +109,12 @@ export class Points {
       const loading = loadingOf(module);
       if (loading !== undefined) this.#loaded.set(module, loading);
     }
-    this.traits.update(PROBE_MODULES.map(loadingOf));
+    const running = new RunningKernel(this.#moduleBtf);
+    this.traits.update(PROBE_MODULES.map(loadingOf), running);
     const units: Unit[] = [];
     // What a point uses, for later ones that depend on it; also of those not attached yet.
     const using = new Map<PointName, Candidate>();
-    const name = naming(imageTraits());
+    const name = naming(this.traits.values, () => running.symbols);
     const open = (module: ProbeModule, hook: Hook) => {
       // The kernel's own functions are there also when nothing yet needs them watched; and
       // 5.10 and 6.1 grant a probe in a module that is not there, and never run it.

@@ -204,8 +204,10 @@ const USED: Readonly<Record<string, typeof OF_ITS_OWN>> = {
 function traitsWith(functions: readonly string[]) {
   const derived = deriveTraits({
     unknown: () => undefined,
-    shows: (_module, evidence: Evidence) =>
-      evidence.kind === 'symbol' && functions.includes(evidence.name) === evidence.exists,
+    ways: [
+      (_module, evidence: Evidence) =>
+        evidence.kind === 'symbol' && functions.includes(evidence.name) === evidence.exists,
+    ],
   });
   return valuesOf(derived);
 }

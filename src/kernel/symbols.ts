@@ -5,7 +5,7 @@
 import { constants } from 'node:os';
 import type { Traits } from '../events/traits.ts';
 import { isInImage, isLoadedModule } from './kernel-modules.ts';
-import { KALLSYMS, KernelSymbols } from './kernel-symbols.ts';
+import { KALLSYMS, type KernelSymbols } from './kernel-symbols.ts';
 import { SystemError } from './os.ts';
 import type { Hook } from './probe-point.ts';
 import { PROBE_MODULES } from './probe-table.ts';
@@ -22,23 +22,20 @@ export const byName: Naming = (module, { symbol, core, of = module }) =>
 /**
  * What is quicker on this kernel. Addresses hold as long as the modules stay loaded; with a
  * module that is loaded again its points are opened again, so they are never kept.
+ * @param readSymbols gives undefined where they cannot be read
  */
-export function naming({ namesAreIndexed }: Pick<Traits, 'namesAreIndexed'>): Naming {
-  const name = namesAreIndexed ? byName : byAddressIfReadable();
+export function naming(
+  { namesAreIndexed }: Pick<Traits, 'namesAreIndexed'>,
+  readSymbols: () => KernelSymbols | undefined,
+): Naming {
+  const symbols = namesAreIndexed ? undefined : readSymbols();
+  const name = symbols ? byAddress(symbols) : byName;
   // What is built in is found where the kernel's own functions are.
   const builtIn = new Set<string>(PROBE_MODULES.filter((module) => isInImage(module)));
   return (module, hook) => {
     const isBuiltIn = hook.of ? !isLoadedModule(hook.of) : builtIn.has(module);
     return name(module, isBuiltIn ? { ...hook, core: true } : hook);
   };
-}
-
-function byAddressIfReadable(): Naming {
-  try {
-    return byAddress(KernelSymbols.read());
-  } catch {
-    return byName;
-  }
 }
 
 export function byAddress(symbols: KernelSymbols): Naming {

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { BtfWriter } from '../../test/kit/btf-writer.ts';
+import { BTF_KIND, BtfWriter } from '../../test/kit/btf-writer.ts';
 import { deriveTrait, type TraitName } from '../events/traits.ts';
 import { RunningKernel } from './traits.ts';
 
@@ -41,6 +41,7 @@ describe('the traits of a running kernel', () => {
       ['kvm', long, 0],
       ['open_count', long, 8],
     ]);
+    vfio.type(BTF_KIND.function, 'vfio_df_close', 0);
     write('sys/kernel/btf/vmlinux', vmlinux.bytes());
     write('sys/kernel/btf/vfio', vfio.bytes());
   };
@@ -96,6 +97,17 @@ describe('the traits of a running kernel', () => {
     ]);
     assert.deepEqual(derive('opensAreCounted', false), [false, 'vfio has no BTF that is used']);
     assert.deepEqual(derive('coreHoldsVm'), [false, 'struct vfio_device has no field put_kvm']);
+  });
+
+  it('read no symbols where BTF of the module decides', () => {
+    loaded('vfio');
+    btf();
+    const isOne = [true, 'vfio has the symbol vfio_df_close'];
+    assert.deepEqual(derive('opensAreOneFunction'), isOne);
+    assert.match(String(derive('vfioDeviceIsCounted')[1]), /^cannot read \/proc\/kallsyms: /);
+    // What the compiler has changed is not in BTF.
+    symbols('vfio_device_release');
+    assert.equal(derive('vfioDeviceIsCounted')[0], true);
   });
 
   it('of the kernel itself need no module', () => {

@@ -4,14 +4,14 @@ import { messageOf } from '../errors.ts';
 import {
   type DerivedTrait,
   deriveTrait,
-  deriveTraits,
   type Evidence,
   type KernelContents,
   NO_TRAITS,
+  TRAIT_NAMES,
   TRAITS,
   type TraitModule,
+  type TraitName,
   type Traits,
-  traitsOf,
   valuesOf,
 } from '../events/traits.ts';
 import { Btf } from './btf.ts';
@@ -22,9 +22,12 @@ const BTF = '/sys/kernel/btf';
 
 /** The running kernel. What it has is read when it is asked for, and once. */
 export class RunningKernel implements KernelContents {
+  /** BTF is small; the symbols of a module are among all that the kernel has. */
+  readonly ways = [this.#isDescribed.bind(this), this.#hasSymbol.bind(this)];
   readonly #moduleBtf: boolean;
   readonly #root: string;
-  #symbols: KernelSymbols | Error | undefined;
+  #symbols: KernelSymbols | undefined;
+  #problem: string | undefined;
   readonly #btf = new Map<TraitModule, Btf | undefined>();
 
   /** @param moduleBtf whether BTF of modules may be used */
@@ -33,40 +36,55 @@ export class RunningKernel implements KernelContents {
     this.#root = root;
   }
 
+  /** Why symbols could not be read. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** @returns undefined where they cannot be read */
+  get symbols(): KernelSymbols | undefined {
+    if (this.#symbols || this.#problem !== undefined) return this.#symbols;
+    try {
+      this.#symbols = KernelSymbols.read(this.#root);
+    } catch (error) {
+      this.#problem = `cannot read ${KALLSYMS}: ${messageOf(error)}`;
+    }
+    return this.#symbols;
+  }
+
   unknown(module: TraitModule): string | undefined {
     if (module === 'vmlinux') return undefined;
     const isThere = isLoadedModule(module, this.#root) || isInImage(module, this.#root);
-    if (!isThere || isInTransit(module, this.#root)) return `the module ${module} is not loaded`;
-    const symbols = this.#readSymbols();
-    return symbols instanceof Error ? messageOf(symbols) : undefined;
+    const isUsable = isThere && !isInTransit(module, this.#root);
+    return isUsable ? undefined : `the module ${module} is not loaded`;
   }
 
-  shows(module: TraitModule, evidence: Evidence): boolean {
+  #isDescribed(module: TraitModule, evidence: Evidence): boolean {
+    const btf = this.#btfOf(module);
     switch (evidence.kind) {
       case 'symbol':
-        return this.#hasSymbol(module, evidence.name) === evidence.exists;
+        // BTF of a module leaves out functions that the compiler has changed.
+        return (
+          (evidence.exists || module === 'vmlinux') &&
+          btf?.hasFunction(evidence.name) === evidence.exists
+        );
       case 'struct':
-        return this.#btfOf(module)?.hasStruct(evidence.name) === evidence.exists;
+        return btf?.hasStruct(evidence.name) === evidence.exists;
       case 'field':
-        return this.#btfOf(module)?.hasField(evidence.struct, evidence.path) === evidence.exists;
+        return btf?.hasField(evidence.struct, evidence.path) === evidence.exists;
       case 'noBtf':
-        return this.#btfOf(module) === undefined;
+        return btf === undefined;
     }
   }
 
-  /** @returns undefined where that cannot be read */
-  #hasSymbol(module: TraitModule, name: string): boolean | undefined {
-    // All names of the kernel are many, and its BTF is read anyway.
-    if (module === 'vmlinux') return this.#btfOf(module)?.hasFunction(name);
-    const symbols = this.#readSymbols();
-    if (symbols instanceof Error) return undefined;
+  #hasSymbol(module: TraitModule, evidence: Evidence): boolean {
+    if (evidence.kind !== 'symbol' || module === 'vmlinux') return false;
     const of = isInImage(module, this.#root) ? undefined : module;
-    return symbols.address(name, of) !== undefined;
-  }
-
-  #readSymbols(): KernelSymbols | Error {
-    this.#symbols ??= attempt(() => KernelSymbols.read(this.#root));
-    return this.#symbols;
+    const { symbols } = this;
+    return (
+      symbols !== undefined &&
+      (symbols.address(evidence.name, of) !== undefined) === evidence.exists
+    );
   }
 
   #btfOf(module: TraitModule): Btf | undefined {
@@ -96,41 +114,39 @@ function readBtf(file: string, base?: Btf): Btf | undefined {
 export class HostTraits {
   derived: readonly DerivedTrait[] = [];
   values: Traits = NO_TRAITS;
-  readonly #moduleBtf: boolean;
   #from: readonly (number | undefined)[] = [];
 
-  /** @param moduleBtf whether BTF of modules may be used */
-  constructor(moduleBtf: boolean) {
-    this.#moduleBtf = moduleBtf;
-  }
-
-  /** Reads all names of the kernel where that is needed. @param loading which loading of each module there is */
-  update(loading: readonly (number | undefined)[]): void {
+  /** @param loading which loading of each module there is */
+  update(loading: readonly (number | undefined)[], kernel: RunningKernel): void {
     const isSame = loading.every((one, i) => one === this.#from[i]);
     if (isSame && this.derived.length > 0) return;
     this.#from = loading;
-    this.derived = deriveTraits(new RunningKernel(this.#moduleBtf));
+    this.derived = derivedOn(kernel);
     this.values = valuesOf(this.derived);
   }
 }
 
-let ofImage: Traits | undefined;
-
-/** The traits of the running kernel itself, which no module changes; all others are undefined here. */
-export function imageTraits(): Traits {
-  if (!ofImage) {
-    const kernel = new RunningKernel(false);
-    ofImage = traitsOf((name) =>
-      TRAITS[name].module === 'vmlinux' ? deriveTrait(name, kernel).value : undefined,
-    );
-  }
-  return ofImage;
+/** What shows each trait of the running kernel. */
+export function derivedOn(kernel: RunningKernel): DerivedTrait[] {
+  return TRAIT_NAMES.map((name) => ofImage(kernel).get(name) ?? deriveTrait(name, kernel));
 }
 
-function attempt<T>(read: () => T): T | Error {
-  try {
-    return read();
-  } catch (error) {
-    return new Error(`cannot read ${KALLSYMS}: ${messageOf(error)}`, { cause: error });
-  }
+/** Of the kernel itself: no module changes them, so they are derived once. */
+let imageDerived: ReadonlyMap<TraitName, DerivedTrait> | undefined;
+
+function ofImage(kernel = new RunningKernel(false)): ReadonlyMap<TraitName, DerivedTrait> {
+  imageDerived ??= new Map(
+    TRAIT_NAMES.filter((name) => TRAITS[name].module === 'vmlinux').map((name) => [
+      name,
+      deriveTrait(name, kernel),
+    ]),
+  );
+  return imageDerived;
+}
+
+/** Whether the running kernel itself has a trait, whatever its modules are. */
+export function imageHas(
+  name: 'linksCanBePinned' | 'linksCountMisses' | 'namesAreIndexed',
+): boolean | undefined {
+  return ofImage().get(name)?.value;
 }
