@@ -52,6 +52,7 @@ export interface Layout {
 
 export class Btf {
   readonly #view: DataView;
+  readonly #bytes: Buffer;
   readonly #strings: number;
   readonly #stringsEnd: number;
   readonly #base: Btf | undefined;
@@ -71,6 +72,7 @@ export class Btf {
     this.#base = base;
     this.#firstString = base ? base.#firstString + base.#stringsEnd - base.#strings : 0;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const view = this.#view;
     if (bytes.byteLength < HEADER_BYTES || view.getUint16(0, true) !== MAGIC) {
       throw new Error('not BTF: the magic number is missing');
@@ -167,12 +169,36 @@ export class Btf {
     return false;
   }
 
+  /**
+   * A type begins with the offset of its name and with its kind. To search for these bytes is quicker than to
+   * walk over all types. Where a member has that name, the id of a type follows, which looks like no kind.
+   */
   #find(kind: number, name: string): BtfType | undefined {
-    for (let at = this.#begin; at < this.#end; at = this.#next(at)) {
-      const isWanted = kindOf(this.#view.getUint32(at + 4, true)) === kind;
-      if (isWanted && this.#isNamed(this.#view.getUint32(at, true), name)) return this.#typeAt(at);
+    const wanted = Buffer.alloc(4);
+    for (const offset of this.#offsetsOf(name)) {
+      wanted.writeUInt32LE(offset);
+      let at = this.#bytes.indexOf(wanted, this.#begin);
+      for (; at >= 0 && at + TYPE_BYTES <= this.#end; at = this.#bytes.indexOf(wanted, at + 1)) {
+        const isWord = (at - this.#begin) % 4 === 0;
+        if (!isWord || kindOf(this.#view.getUint32(at + 4, true)) !== kind) continue;
+        this.#next(at);
+        return this.#typeAt(at);
+      }
     }
     return undefined;
+  }
+
+  /** Where a name is among the names: a module may have one that its base has too. */
+  #offsetsOf(name: string): number[] {
+    const text = Buffer.from(`${name}\0`);
+    const offsets = this.#base ? this.#base.#offsetsOf(name) : [];
+    let at = this.#bytes.indexOf(text, this.#strings);
+    for (; at >= 0 && at < this.#stringsEnd; at = this.#bytes.indexOf(text, at + 1)) {
+      // Else it is the end of a longer name.
+      const isWhole = at === this.#strings || this.#bytes[at - 1] === 0;
+      if (isWhole) return [at - this.#strings + this.#firstString, ...offsets];
+    }
+    return offsets;
   }
 
   /** @returns undefined for void, and for an id that there is not */
@@ -228,17 +254,6 @@ export class Btf {
     const view = type.of.#view;
     const element = type.of.#resolve(view.getUint32(type.data, true));
     return this.#size(element, depth + 1) * view.getUint32(type.data + 8, true);
-  }
-
-  /** @param name of ASCII characters */
-  #isNamed(offset: number, name: string): boolean {
-    const base = this.#base;
-    if (base && offset < this.#firstString) return base.#isNamed(offset, name);
-    const start = this.#start(offset);
-    for (let i = 0; i < name.length; i++) {
-      if (this.#view.getUint8(start + i) !== name.charCodeAt(i)) return false;
-    }
-    return this.#view.getUint8(start + name.length) === 0;
   }
 
   #start(offset: number): number {
