@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url';
 import { Player } from '../../src/capture/player.ts';
 import { RecordingReader } from '../../src/capture/reader.ts';
 import type { Sink } from '../../src/engine/sink.ts';
-import { readMatrix, wholeKernels } from '../../test/lab/kernels.ts';
 import { loadConfig } from '../config/load.ts';
 import { IngestState } from '../runtime/ingest-state.ts';
 import { Pipeline } from '../runtime/pipeline.ts';
@@ -48,12 +47,6 @@ async function play(kernel: string) {
   reader.close();
   return { header, player, pipeline, illegal };
 }
-
-it('there is a recording of each kernel of the matrix on which everything can be run', () => {
-  const matrix = readMatrix();
-  const rows = wholeKernels(matrix).filter((id) => id in matrix.kernels);
-  assert.deepEqual(KERNELS.sort(), rows.sort());
-});
 
 /** A recording that vfioscope 0.1.0 made. */
 const OLD = 'format-1/6.12';

@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { basename } from 'node:path';
 import test from 'node:test';
 
 import { sourceLines } from './apt.ts';
 import { relocatedMakefile } from './headers.ts';
-import { chooseKernel, kernelIds, readMatrix, recipeHash, resolvePackages } from './kernels.ts';
+import {
+  chooseKernel,
+  kernelIds,
+  readMatrix,
+  recipeHash,
+  resolvePackages,
+  wholeKernels,
+} from './kernels.ts';
 
 const matrix = readMatrix();
 const entry = chooseKernel(matrix, '6.12').entry;
@@ -96,4 +105,12 @@ test('the headers no longer depend on where Debian installs them', () => {
     relocatedMakefile('include /usr/src/linux-headers-6.12-common/Makefile\n'),
     'include $(dir $(lastword $(MAKEFILE_LIST)))../linux-headers-6.12-common/Makefile\n',
   );
+});
+
+test('each row on which everything can be run has a recording', () => {
+  const names = readdirSync('test/recordings')
+    .filter((name) => name.endsWith('.vfr'))
+    .map((name) => basename(name, '.vfr'));
+  const rows = wholeKernels(matrix).filter((id) => id in matrix.kernels);
+  assert.deepEqual(names.sort(), rows.sort());
 });
