@@ -96,7 +96,7 @@ describe('the ways to find out', () => {
 describe('a backport', () => {
   it('of VFIO to an older kernel is taken for what it is', () => {
     const names = [
-      ...['vfio_df_open', 'vfio_df_close', 'vfio_device_get_kvm_safe', 'vfio_device_release'],
+      ...['vfio_df_open', 'vfio_df_close', 'vfio_device_get_kvm_safe', '_vfio_alloc_device'],
       ...['vfio_file_set_kvm', 'mdev_register_device'],
     ];
     const traits = valuesOf(deriveTraits(kernelWith(...names)));

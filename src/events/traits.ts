@@ -94,7 +94,8 @@ export const TRAITS = {
     otherwise: 'the file `remove` of an mdev is the last thing that a creation makes',
     // The device has the file as an attribute of its own, and it is made with the device.
     shownBy: [has('mdev_register_parent'), has('mdev_device_groups')],
-    refutedBy: [has('mdev_register_device')],
+    // A variable, which BTF does not have: RHEL 9.2 has it beside mdev_register_device().
+    refutedBy: [lacks('mdev_device_groups')],
   },
   coreHoldsVm: {
     module: 'vfio',
@@ -114,9 +115,10 @@ export const TRAITS = {
     module: 'vfio',
     statement: 'a driver allocates its vfio_device, and the last reference frees it',
     otherwise: 'a vfio_device lasts from its registration to the end of its unregistration',
-    // The class of the device points to it.
-    shownBy: [has('vfio_device_release')],
-    refutedBy: [lacks('vfio_device_release'), has('vfio_add_group_dev')],
+    // It is exported, and of the series that made drivers allocate a vfio_device: 6.1. vfio_device_release()
+    // shows nothing: in older kernels it frees what the registration has allocated.
+    shownBy: [has('_vfio_alloc_device')],
+    refutedBy: [lacks('_vfio_alloc_device')],
   },
   opensAreOneFunction: {
     module: 'vfio',

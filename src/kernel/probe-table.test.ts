@@ -360,6 +360,27 @@ describe('the choice on', () => {
     assert.match(reasons.get('vfio.cdev.bind') ?? '', /no function vfio_df_ioctl_bind_iommufd/);
   });
 
+  it('an old kernel is not to read the argument of a newer function of the same name', () => {
+    const { using } = chosen('5.10', [...KERNELS['5.10'], 'vfio_device_release']);
+    assert.equal(using.get('vfio.release')?.hooks.length, 0);
+  });
+
+  it('a kernel is to read the arguments that it passes to mdev_device_create', () => {
+    const program = (functions: readonly string[]) =>
+      chosen('', functions).using.get('mdev.create')?.hooks[0].program;
+    assert.equal(program(KERNELS['5.10']), 'kobject_create_begin');
+    assert.equal(program([...KERNELS['5.10'], 'mdev_match']), 'create_begin');
+    assert.equal(program(KERNELS['6.1']), 'create_begin');
+  });
+
+  it('a kernel that notifies drivers is not to claim that it does not', () => {
+    const without = ['vfio_add_group_dev', 'vfio_del_group_dev'];
+    const functions = KERNELS['5.10'].filter((symbol) => !without.includes(symbol));
+    const { using } = chosen('5.15', [...functions, 'vfio_register_notifier']);
+    assert.ok(using.has('vfio.group.set_kvm'));
+    assert.equal(using.has('vfio.group.notify'), false);
+  });
+
   it('a kernel with iommufd is to watch its mappings too, and those alone without containers', () => {
     const used = (functions: readonly string[]) => {
       const choice = chosen('6.12', functions).using.get('vfio.dma.map');

@@ -63,8 +63,13 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
         ...blocks,
         where: ['mdev.parent.register', 'mdev_register_parent'],
       }),
-      // The same name with other arguments.
+      // The same name with other arguments, until mdevs got a bus that matches no driver (5.14).
       spanned('mdev_device_create', 'kobject_create_begin', 'create_end', {
+        ...blocks,
+        where: ['mdev.parent.register', 'mdev_register_device'],
+        unless: 'mdevsStayUnbound',
+      }),
+      both('mdev_device_create', 'create', {
         ...blocks,
         where: ['mdev.parent.register', 'mdev_register_device'],
       }),
@@ -154,10 +159,11 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
     module: 'vfio',
     description: 'the last reference is gone and the vfio_device is freed',
     candidates: [
-      both('vfio_device_release', 'vdev_release', blocks),
+      // First: older kernels may have the other function as well, with another argument.
       inferred('vfio.unregister', 'this kernel frees it as the last step of unregistering it', {
         where: ['vfio.unregister', 'vfio_del_group_dev'],
       }),
+      both('vfio_device_release', 'vdev_release', blocks),
     ],
   },
   {
@@ -225,7 +231,7 @@ export const PROBE_TABLE: readonly ProbePoint[] = [
       inferred(
         'vfio.group.set_kvm',
         'this kernel does not notify drivers of the VM, but passes it at open',
-        {},
+        { unless: 'driversAreNotified' },
       ),
     ],
   },

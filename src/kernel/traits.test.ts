@@ -48,10 +48,10 @@ describe('the traits of a running kernel', () => {
 
   it('rest on the symbols of the module alone', () => {
     loaded('vfio');
-    symbols('vfio_device_release');
+    symbols('_vfio_alloc_device');
     assert.deepEqual(derive('vfioDeviceIsCounted'), [
       true,
-      'vfio has the symbol vfio_device_release',
+      'vfio has the symbol _vfio_alloc_device',
     ]);
     // The one of the kernel itself is another function.
     assert.equal(derive('opensAreOneFunction')[0], undefined);
@@ -59,7 +59,7 @@ describe('the traits of a running kernel', () => {
     assert.equal(derive('opensAreOneFunction')[0], true);
     assert.deepEqual(derive('vfioDeviceIsCounted'), [
       false,
-      'vfio has no symbol vfio_device_release',
+      'vfio has no symbol _vfio_alloc_device',
     ]);
   });
 
@@ -70,7 +70,7 @@ describe('the traits of a running kernel', () => {
   });
 
   it('are not known before the module is loaded, nor while it is being loaded', () => {
-    symbols('vfio_device_release');
+    symbols('_vfio_alloc_device');
     const unknown = [undefined, 'the module vfio is not loaded'];
     assert.deepEqual(derive('vfioDeviceIsCounted'), unknown);
     loaded('vfio');
@@ -106,7 +106,7 @@ describe('the traits of a running kernel', () => {
     assert.deepEqual(derive('opensAreOneFunction'), isOne);
     assert.match(String(derive('vfioDeviceIsCounted')[1]), /^cannot read \/proc\/kallsyms: /);
     // What the compiler has changed is not in BTF.
-    symbols('vfio_device_release');
+    symbols('_vfio_alloc_device');
     assert.equal(derive('vfioDeviceIsCounted')[0], true);
   });
 
