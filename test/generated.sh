@@ -14,6 +14,7 @@ for generator in \
   dashboards/alerts/generate.ts \
   dashboards/joins/generate.ts \
   test/generate/kernel-support.ts \
+  test/generate/other-kernels.ts \
   test/generate/rules.ts \
   test/generate/soak.ts; do
   node "$generator" "$@"

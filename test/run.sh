@@ -23,7 +23,7 @@ step 'the pictures of the dashboards'
 node dashboards/pictures/main.ts --check
 step 'unit tests and the lab, on this machine'
 # The lab boots a VM for some of its tests; two at a time are enough for two cores.
-node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'dashboards/**/*.test.ts' 'test/bench/**/*.test.ts' 'test/generate/*.test.ts' 'test/programs/*.test.ts' 'test/rules/*.test.ts' 'test/lifecycle/*.test.ts' 'test/check/*.test.ts' 'test/kit/*.test.ts' 'test/lab/**/*.test.ts'
+node --test --test-concurrency=2 'src/**/*.test.ts' 'agent/**/*.test.ts' 'dashboards/**/*.test.ts' 'test/bench/**/*.test.ts' 'test/generate/*.test.ts' 'test/programs/*.test.ts' 'test/rules/*.test.ts' 'test/lifecycle/*.test.ts' 'test/check/*.test.ts' 'test/kernel-sources/*.test.ts' 'test/kit/*.test.ts' 'test/lab/**/*.test.ts'
 
 # What needs no VM runs beside those tests that do, which must not wait for it.
 beside() {

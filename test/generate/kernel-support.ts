@@ -41,6 +41,7 @@ was found by running the agent on that kernel: \`npm run lab:matrix\` boots all 
 lifecycles and ordering violations on each, and compares what the agent reported with what was done.
 \`-iommufd\` is the same kernel with its own sources of VFIO built with iommufd and device cdevs, which Debian
 has switched off; there the steps of cdevs are performed.
+[Other kernels](other-kernels.md) were read, not run: some of RHEL, Ubuntu and openEuler.
 
 ${partialKernels()}
 
