@@ -28,6 +28,8 @@ export interface Options {
   readonly rules?: Evaluated;
   /** The metrics that are dropped after a scrape, as a regular expression. */
   readonly without?: string;
+  /** s of samples in a block, instead of two hours. */
+  readonly block?: number;
 }
 
 /** A series and its values, the latest last, without those that are not numbers. */
@@ -78,7 +80,7 @@ export class TimeSeries {
     interval: string,
     options: Options = {},
   ): Promise<TimeSeries> {
-    const { rules } = options;
+    const { rules, block } = options;
     const scrapes = { scrape_configs: [job(targets, interval, options)] };
     // programs: prometheus
     const daemon = await Daemon.start(PROMETHEUS, (home) => ({
@@ -86,9 +88,8 @@ export class TimeSeries {
       'storage.tsdb.path': `${home.directory}/data`,
       ...{ 'web.listen-address': home.address, 'log.level': 'warn' },
       'enable-feature': 'exemplar-storage',
-      // Tests request a snapshot of its memory.
-      'web.enable-admin-api': true,
       'web.enable-lifecycle': true,
+      ...(block ? { 'storage.tsdb.min-block-duration': `${block}s` } : {}),
     }));
     const database = new TimeSeries(daemon);
     if (!rules) return database;

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RECORDINGS } from '../../../dashboards/alerts/recording.ts';
 import { Fleet } from './fleet.ts';
+import { bytesOfSeries, type Head } from './head.ts';
 import { LIFETIME, SimulatedHost, VIOLATION_INTERVAL } from './host.ts';
 import { fleetQueries, raw } from './queries.ts';
 
@@ -44,6 +45,32 @@ describe('a simulated fleet', { timeout: 300_000 }, () => {
     );
     assert.ok(stalls > 0 && stalls < (3 * LIFETIME) / VIOLATION_INTERVAL, `${stalls}`);
     assert.equal(served.world.isUnverified, false);
+  });
+
+  it('dates what happens by the clock of its databases when its time is compressed', async () => {
+    const host = new SimulatedHost(DEVICES, 1, 15);
+    const began = Date.now() / 1000;
+    for (let second = 0; second < 150; second++) host.beat();
+    const at = Object.values(
+      await host.served.series('vfioscope_device_created_timestamp_seconds'),
+    );
+    assert.ok(at.length >= DEVICES);
+    // All were created when the host was, or in the ten seconds into which these beats were compressed.
+    for (const one of at) assert.ok(one > began - 60 && one < began + 11, `${one - began}`);
+  });
+});
+
+describe('the memory of series', () => {
+  const head = { live: 1000, resident: 0, blocks: 0 };
+  const before: Head = { ...head, past: 900, heap: 10e6 };
+  const after: Head = { ...head, past: 100, heap: 8e6, blocks: 1 };
+
+  it('is that which a block has freed for those of the past, and the rest for the live ones', () => {
+    assert.deepEqual(bytesOfSeries({ before, after }, 2e6), { live: 5750, past: 2500 });
+  });
+
+  it('is not known when a block has freed nothing', () => {
+    assert.equal(bytesOfSeries({ before: after, after: before }, 2e6), undefined);
   });
 });
 

@@ -16,13 +16,17 @@ export class Fleet {
     this.#processes = processes;
   }
 
-  /** Waits until all of them can be scraped. @param devices of each */
-  static async start(agents: number, devices: number): Promise<Fleet> {
+  /**
+   * Waits until all of them can be scraped.
+   * @param devices of each
+   * @param compression how many seconds they live in each real one
+   */
+  static async start(agents: number, devices: number, compression = 1): Promise<Fleet> {
     const processes: ChildProcess[] = [];
     const file = path.join(import.meta.dirname, 'hosts.ts');
     for (let first = 0; first < agents; first += HOSTS_OF_PROCESS) {
       const count = Math.min(HOSTS_OF_PROCESS, agents - first);
-      processes.push(fork(file, [count, devices, first + 1].map(String)));
+      processes.push(fork(file, [count, devices, first + 1, compression].map(String)));
     }
     const addresses = await Promise.all(
       processes.map(async (child) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The resources that a database uses, and its own metrics. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { TimeSeries } from '../../time-series.ts';
@@ -17,9 +17,10 @@ export interface Footprint {
 }
 
 export interface OnDisk {
-  /** Bytes of samples, and of the index to them. */
-  readonly chunks: number;
-  readonly index: number;
+  /** Bytes of a sample. */
+  readonly sample: number;
+  /** Bytes of the index to a series: in each block, or on each day. */
+  readonly series: number;
 }
 
 /** Sums over all labels of one of its own metrics. */
@@ -61,21 +62,35 @@ export function logBytes({
   return bytesIn(join(directory, 'data', 'wal'));
 }
 
-/** Bytes of a snapshot of all samples, as they would be stored. */
+/** What a block states about itself, in its meta.json. */
+interface Block {
+  readonly stats: { readonly numSamples: number; readonly numSeries: number };
+}
+
+/** The mean of the blocks that it has written; undefined if there is none. */
 export async function prometheusOnDisk({
-  url,
   daemons: [
     {
       home: { directory },
     },
   ],
-}: TimeSeries): Promise<OnDisk> {
-  const response = await fetch(`${url}/api/v1/admin/tsdb/snapshot`, { method: 'POST' });
-  const { data } = (await response.json()) as { data: { name: string } };
-  const snapshot = join(directory, 'data', 'snapshots', data.name);
+}: TimeSeries): Promise<OnDisk | undefined> {
+  const data = join(directory, 'data');
+  const blocks = readdirSync(data)
+    .map((name) => join(data, name))
+    .filter((block) => existsSync(join(block, 'meta.json')));
+  if (blocks.length === 0) return undefined;
+  const stats = blocks.map(
+    (block) => (JSON.parse(readFileSync(join(block, 'meta.json'), 'utf8')) as Block).stats,
+  );
+  const sum = (values: readonly number[]) => values.reduce((total, one) => total + one, 0);
   return {
-    chunks: bytesIn(snapshot, /chunks/),
-    index: bytesIn(snapshot, /index$/),
+    sample:
+      sum(blocks.map((block) => bytesIn(join(block, 'chunks')))) /
+      sum(stats.map(({ numSamples }) => numSamples)),
+    series:
+      sum(blocks.map((block) => statSync(join(block, 'index')).size)) /
+      sum(stats.map(({ numSeries }) => numSeries)),
   };
 }
 
@@ -92,13 +107,14 @@ export async function victoriaOnDisk(engine: TimeSeries): Promise<OnDisk> {
   await fetch(`${url}/internal/force_merge`);
   do await setTimeout(500);
   while ((await ownMetrics(engine))('vm_active_merges') > 0);
+  const { samples, series } = await victoriaFootprint(engine);
   return {
-    chunks: bytesIn(join(directory, 'data', 'data')),
-    index: bytesIn(join(directory, 'data', 'indexdb')),
+    sample: bytesIn(join(directory, 'data', 'data')) / samples,
+    series: bytesIn(join(directory, 'data', 'indexdb')) / series,
   };
 }
 
-async function ownMetrics({ url }: TimeSeries): Promise<OwnMetric> {
+export async function ownMetrics({ url }: TimeSeries): Promise<OwnMetric> {
   const text = await (await fetch(`${url}/metrics`)).text();
   return (name, matcher = '') => {
     const lines = text.split('\n').filter((line) => /^[\w:]+/.exec(line)?.[0] === name);
@@ -109,7 +125,7 @@ async function ownMetrics({ url }: TimeSeries): Promise<OwnMetric> {
   };
 }
 
-function resident(pid: number): number {
+export function resident(pid: number): number {
   const [, kibi] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kibi) * 1024;
 }

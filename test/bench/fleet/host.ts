@@ -56,10 +56,13 @@ export class SimulatedHost {
   readonly #hanging: Hanging[] = [];
   #pids = 2000;
 
-  /** @param seed hosts of different seeds do different things */
-  constructor(devices: number, seed: number) {
+  /**
+   * @param seed hosts of different seeds do different things
+   * @param compression how many seconds pass here in each real one
+   */
+  constructor(devices: number, seed: number, compression = 1) {
     this.#random = seeded(seed);
-    const booted = Date.now() / 1000 - SCENARIO_BEGINS;
+    const booted = Date.now() / 1000 - SCENARIO_BEGINS / compression;
     const instances = new Map(TYPES.map((type, i) => [type, i]));
     this.served = new Served({
       maxDevices: Math.max(1000, devices),
@@ -69,7 +72,7 @@ export class SimulatedHost {
         availableInstances: () => instances,
       },
       source: {
-        sinceEpoch: (at) => booted + at / SECOND,
+        sinceEpoch: (at) => booted + at / SECOND / compression,
         now: () => this.served.world.now,
         probes: () => PROBES,
         ruleStates: () => ACTIVE,

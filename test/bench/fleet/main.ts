@@ -10,6 +10,7 @@ import { alertRules, recordingRules } from '../../../dashboards/alerts/files.ts'
 import { TimeSeries } from '../../time-series.ts';
 import { table } from '../rounds.ts';
 import { INTERVAL, readArguments } from './arguments.ts';
+import { scrapeSizes } from './bandwidth.ts';
 import { ms, ROUNDS, showQueries, showRules } from './costs.ts';
 import { Fleet } from './fleet.ts';
 import {
@@ -21,6 +22,7 @@ import {
   victoriaFootprint,
   victoriaOnDisk,
 } from './footprint.ts';
+import { bytesOfSeries, HeadWatch, heapOfEmpty } from './head.ts';
 
 /** Series of single devices and VMs, as docs/fleet.md has it. */
 const PER_OBJECT = 'vfioscope_(device_(info|state|open_files|vm_info|.+_timestamp_seconds)|vm_.+)';
@@ -32,24 +34,29 @@ interface Engine {
   readonly name: string;
   readonly engine: TimeSeries;
   footprint(engine: TimeSeries): Promise<Footprint>;
-  onDisk(engine: TimeSeries): Promise<OnDisk>;
-  /** Before anything was scraped; at the first full scrape; at the end of the load. */
-  readonly idle: Footprint;
+  onDisk(engine: TimeSeries): Promise<OnDisk | undefined>;
+  /** Of a Prometheus. */
+  readonly head: HeadWatch | undefined;
+  /** At the first full scrape; at the end of the load. */
   first: Footprint;
   last: Footprint;
 }
 
-const { agents, devices, seconds, interval } = readArguments();
+const { agents, devices, compression, seconds, interval, block } = readArguments();
 const [load] = loadavg();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
-const fleet = await Fleet.start(agents, devices);
+const emptyHeap = await heapOfEmpty();
+const fleet = await Fleet.start(agents, devices, compression);
 const engines: Engine[] = [];
 try {
   await startEngines();
   await setTimeout(2 * interval * 1000);
   for (const one of engines) one.first = await one.footprint(one.engine);
   await setTimeout((seconds - 2 * interval) * 1000);
-  for (const one of engines) one.last = await one.footprint(one.engine);
+  for (const one of engines) {
+    one.last = await one.footprint(one.engine);
+    await one.head?.stop();
+  }
   await allScraped();
   await show();
 } finally {
@@ -66,8 +73,7 @@ async function allScraped(): Promise<void> {
 }
 
 async function startEngines(): Promise<void> {
-  // Rules are evaluated every minute, a smoke test's as much more often as it scrapes more often.
-  const scale = interval / INTERVAL;
+  const scale = 1 / compression;
   const recording = { 'recording.yml': recordingRules({ scale }) };
   const all = { 'alerts.yml': alertRules({ scale }), ...recording };
   const every = `${60 * scale}s`;
@@ -78,21 +84,22 @@ async function startEngines(): Promise<void> {
     engine: TimeSeries,
     { footprint, onDisk }: Pick<Engine, 'footprint' | 'onDisk'>,
   ) => {
-    const idle = await footprint(engine);
-    engines.push({ name, engine, footprint, onDisk, idle, first: idle, last: idle });
+    const first = await footprint(engine);
+    const head = footprint === prometheusFootprint ? new HeadWatch(engine, interval) : undefined;
+    engines.push({ name, engine, footprint, onDisk, head, first, last: first });
   };
   const ofPrometheus = { footprint: prometheusFootprint, onDisk: prometheusOnDisk };
   const ofVictoria = { footprint: victoriaFootprint, onDisk: victoriaOnDisk };
   await add(
     'Prometheus',
-    await TimeSeries.prometheus(targets, scrapes, { rules: { files: all, every } }),
+    await TimeSeries.prometheus(targets, scrapes, { rules: { files: all, every }, block }),
     ofPrometheus,
   );
   await add(
     LESS,
     await TimeSeries.prometheus(targets, scrapes, {
       rules: { files: all, every },
-      without: PER_OBJECT,
+      ...{ without: PER_OBJECT, block },
     }),
     ofPrometheus,
   );
@@ -107,11 +114,12 @@ async function startEngines(): Promise<void> {
 
 async function show(): Promise<void> {
   console.log(
-    `\n${agents} agents with ${devices} devices, scraped every ${interval} s for ${(seconds / 60).toFixed(1)} min`,
+    `\n${agents} agents with ${devices} devices, scraped every ${INTERVAL} s for ${((seconds * compression) / 3600).toFixed(1)} h, in a ${compression}th of that time`,
   );
   const columns = await Promise.all(engines.map(takes));
   table(columns[0].map(([what], row) => [what, ...columns.map((column) => column[row][1])]));
   const [{ engine }] = engines;
+  await showBandwidth();
   await showRules(engine);
   for (const { engine, name } of engines) {
     if (name !== LESS) await showQueries(name, engine, seconds, interval);
@@ -122,30 +130,54 @@ Medians of ${ROUNDS} rounds (least–most); the ratio is computed for each round
 ${cpu.model}, ${cpus().length} CPUs, load ${load.toFixed(1)} at the start; Node ${process.versions.node}.`);
 }
 
-/** The table of what an engine needs. */
+/** The table of what an engine needs; times are those of the hosts. */
 async function takes(one: Engine): Promise<(readonly [string, string])[]> {
-  const { name, engine, idle, first, last } = one;
-  const seconds = (last.at - first.at) / 1000;
+  const { name, engine, first, last, head } = one;
+  const lasted = ((last.at - first.at) / 1000) * compression;
   const value = async (expression: string) => (await engine.query(expression))[0]?.values[0] ?? 0;
-  const { chunks, index } = await one.onDisk(engine);
-  const hasLog = one.footprint === prometheusFootprint;
+  const kept = await one.onDisk(engine);
+  const block = head?.latest;
+  const each = block && bytesOfSeries(block, emptyHeap);
   const scrapes = ['quantile(0.5, ', 'max('].map((of) => value(`${of}scrape_duration_seconds)`));
   const [usual, longest] = await Promise.all(scrapes);
-  const churned = await value(`sum(rate(scrape_series_added[${Math.max(60, seconds - 60)}s]))`);
+  const added = await value(`sum(rate(scrape_series_added[${Math.floor(seconds / 2)}s]))`);
   return [
     ['', name],
-    ['series', `${last.series}`],
+    ['live series', `${await value('count({__name__!=""})')}`],
     ['of them recorded', `${await value('count({__name__=~".+:.+"})')}`],
-    ['new series/s while devices are created', churned.toFixed(1)],
-    ['samples/s', ((last.samples - first.samples) / seconds).toFixed(0)],
+    ['new series/s while devices are created', (added / compression).toFixed(2)],
+    ['series of the past before a block', number(block?.before.past)],
+    ['series of the past after it', number(block?.after.past)],
+    [
+      'heap, MiB: before, after it',
+      block ? `${mebi(block.before.heap)}, ${mebi(block.after.heap)}` : '–',
+    ],
+    ['bytes of a live series', number(each?.live)],
+    ['bytes of one of the past', number(each?.past)],
+    ['resident, MiB, at the end', mebi(last.resident)],
+    ['log on disk, MiB, at the end', head ? mebi(logBytes(engine)) : '–'],
+    ['samples/s', ((last.samples - first.samples) / lasted).toFixed(0)],
     ['scrape, ms: usual, longest', `${ms(usual)}, ${ms(longest)}`],
-    ['CPU, cores', ((last.cpu - first.cpu) / seconds).toFixed(2)],
-    ['resident, MiB', mebi(last.resident)],
-    ['bytes of it a series', ((last.resident - idle.resident) / last.series).toFixed(0)],
-    ['log on disk, bytes a sample', hasLog ? (logBytes(engine) / last.samples).toFixed(2) : '–'],
-    ['kept, bytes a sample', (chunks / last.samples).toFixed(2)],
-    ['index, bytes a series', (index / last.series).toFixed(0)],
+    ['CPU, cores', ((last.cpu - first.cpu) / lasted).toFixed(3)],
+    ['kept, bytes a sample', number(kept?.sample, 2)],
+    ['index, bytes a series', number(kept?.series)],
   ];
+}
+
+/** A figure that only some engines have. */
+function number(value: number | undefined, digits = 0): string {
+  return value === undefined ? '–' : value.toFixed(digits);
+}
+
+async function showBandwidth(): Promise<void> {
+  const { all, fewer } = await scrapeSizes(fleet.targets, PER_OBJECT);
+  console.log('\nBytes of a scrape');
+  table([
+    ['', 'compressed', 'plain'],
+    ...Object.entries({ 'all series': all, [LESS]: fewer }).map(([what, { compressed, plain }]) => [
+      ...[what, number(compressed), number(plain)],
+    ]),
+  ]);
 }
 
 function mebi(bytes: number): string {
