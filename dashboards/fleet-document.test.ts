@@ -19,8 +19,11 @@ import { build } from './board.ts';
 import { FLEET } from './boards/fleet.ts';
 
 const skip = lacks('prometheus', 'promtool');
+const skipPair = lacks('prometheus', 'prometheus-alertmanager');
 
 interface PrometheusConfig {
+  readonly global?: object;
+  readonly alerting?: { readonly alert_relabel_configs?: readonly object[] };
   readonly scrape_configs: readonly {
     readonly metrics_path?: string;
     readonly params?: { readonly 'match[]': readonly string[] };
@@ -34,7 +37,8 @@ const INTERVAL = '500ms';
 
 const text = readFileSync(new URL('../docs/fleet.md', import.meta.url), 'utf8');
 const blocks = [...text.matchAll(/```yaml\n(# prometheus\.yml.*?)```/gs)].map(([, block]) => block);
-const jobs = blocks.flatMap((block) => (parse(block) as PrometheusConfig).scrape_configs);
+const configs = blocks.map((block) => parse(block) as PrometheusConfig);
+const jobs = configs.flatMap(({ scrape_configs }) => scrape_configs);
 
 describe('the configuration in docs/fleet.md', () => {
   it('is accepted by Prometheus', { skip }, () => {
@@ -103,6 +107,54 @@ describe('the configuration in docs/fleet.md', () => {
       ...{ __name__: 'state:vfioscope_devices:sum', state: 'bound' },
       ...{ instance: 'kvm1:10055', job: 'vfioscope' },
     });
+  });
+
+  it('makes one alert of those of a pair', { timeout: SUITE_MS, skip: skipPair }, async () => {
+    const pair = configs.find(({ alerting }) => alerting);
+    assert.ok(pair?.global);
+    // programs: prometheus-alertmanager
+    const alertmanager = await Daemon.start('prometheus-alertmanager', (home) => ({
+      'config.file': home.file('config.yml', {
+        route: { receiver: 'a' },
+        receivers: [{ name: 'a' }],
+      }),
+      ...{ 'storage.path': `${home.directory}/data`, 'web.listen-address': home.address },
+      'cluster.listen-address': '',
+    }));
+    const rules = { groups: [{ name: 'a', rules: [{ alert: 'Always', expr: 'vector(1)' }] }] };
+    // programs: prometheus
+    const start = (replica: string) =>
+      Daemon.start('prometheus', (home) => ({
+        'config.file': home.file('config.yml', {
+          global: {
+            ...{ evaluation_interval: INTERVAL },
+            external_labels: { cluster: 'east', replica },
+          },
+          rule_files: [home.file('rules.yml', rules)],
+          alerting: {
+            ...pair.alerting,
+            alertmanagers: [{ static_configs: [{ targets: [alertmanager.address] }] }],
+          },
+        }),
+        // The first alert is sent before it has found the Alertmanager.
+        'rules.alert.resend-delay': '1s',
+        'storage.tsdb.path': `${home.directory}/data`,
+        'web.listen-address': home.address,
+      }));
+    const both = await Promise.all(['a', 'b'].map(start));
+    const own = async ({ url }: Daemon) => (await fetch(`${url}/metrics`)).text();
+    // Each of them has sent its alert.
+    for (const one of both) {
+      while (!/^prometheus_notifications_sent_total\{.*\} [1-9]/m.test(await own(one)))
+        await setTimeout(100);
+    }
+    const answer = await fetch(`${alertmanager.url}/api/v2/alerts`);
+    const alerts = (await answer.json()) as { labels: object }[];
+    for (const one of [...both, alertmanager]) await one.stop();
+    assert.deepEqual(
+      alerts.map(({ labels }) => labels),
+      [{ alertname: 'Always', cluster: 'east' }],
+    );
   });
 
   it('federates every series that the Fleet dashboard reads', () => {
