@@ -38,7 +38,7 @@ export function readArguments(): FleetArguments {
     const option = (value: string) => ({ type: 'string', default: value }) as const;
     const { values } = parseArgs({
       options: {
-        agents: option('20'),
+        agents: option('6'),
         devices: option('128'),
         hours: option('6'),
         compression: option('15'),

@@ -23,7 +23,9 @@ export interface Head {
 /** Go collects garbage when the heap has doubled: GOGC is 100 unless something else is requested. */
 const GROWTH = 2;
 
-export async function headOf(engine: TimeSeries): Promise<Head> {
+/** @returns undefined while a target cannot be scraped, because its series are not live then */
+export async function headOf(engine: TimeSeries): Promise<Head | undefined> {
+  if ((await engine.query('up == 0')).length > 0) return undefined;
   const [live] = await engine.query('count({__name__!=""})');
   const own = await ownMetrics(engine);
   const count = live?.values[0] ?? 0;
@@ -40,7 +42,7 @@ export async function headOf(engine: TimeSeries): Promise<Head> {
 export async function heapOfEmpty(): Promise<number> {
   const engine = await TimeSeries.prometheus([], '1s');
   try {
-    return (await headOf(engine)).heap;
+    return (await headOf(engine))?.heap ?? 0;
   } finally {
     await engine.stop();
   }
@@ -71,15 +73,20 @@ export class HeadWatch {
 
   async #watch(engine: TimeSeries, every: number): Promise<void> {
     const { signal } = this.#ended;
-    let before = await headOf(engine);
+    /** The latest two readings: when a block is written, the later one may have the memory that this took. */
+    const earlier: Head[] = [];
     while (!signal.aborted) {
       await setTimeout(every * 1000, undefined, { signal }).catch(() => undefined);
-      const after = await headOf(engine);
-      // The collection that follows a block is still to come at the first reading.
-      if (after.blocks > before.blocks) this.latest = { before, after };
-      else if (this.latest?.after.blocks === after.blocks && after.heap < this.latest.after.heap)
-        this.latest = { ...this.latest, after };
-      before = after;
+      const now = await headOf(engine);
+      if (!now) continue;
+      const [before = now, latest = now] = earlier;
+      const { latest: written } = this;
+      if (now.blocks > latest.blocks) this.latest = { before, after: now };
+      // The garbage of that is collected later.
+      else if (written?.after.blocks === now.blocks && now.heap < written.after.heap)
+        this.latest = { ...written, after: now };
+      earlier.push(now);
+      if (earlier.length > 2) earlier.shift();
     }
   }
 }

@@ -27,6 +27,9 @@ import { bytesOfSeries, HeadWatch, heapOfEmpty } from './head.ts';
 /** Series of single devices and VMs, as docs/fleet.md has it. */
 const PER_OBJECT = 'vfioscope_(device_(info|state|open_files|vm_info|.+_timestamp_seconds)|vm_.+)';
 
+/** How often the memory of a Prometheus is read while it fills a block. */
+const READINGS = 60;
+
 /** The Prometheus that drops them. */
 const LESS = 'without objects';
 
@@ -85,7 +88,8 @@ async function startEngines(): Promise<void> {
     { footprint, onDisk }: Pick<Engine, 'footprint' | 'onDisk'>,
   ) => {
     const first = await footprint(engine);
-    const head = footprint === prometheusFootprint ? new HeadWatch(engine, interval) : undefined;
+    const head =
+      footprint === prometheusFootprint ? new HeadWatch(engine, block / READINGS) : undefined;
     engines.push({ name, engine, footprint, onDisk, head, first, last: first });
   };
   const ofPrometheus = { footprint: prometheusFootprint, onDisk: prometheusOnDisk };
