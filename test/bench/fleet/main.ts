@@ -8,6 +8,7 @@ import { cpus, loadavg } from 'node:os';
 import { setTimeout } from 'node:timers/promises';
 import { alertRules, recordingRules } from '../../../dashboards/alerts/files.ts';
 import { TimeSeries } from '../../time-series.ts';
+import { until } from '../../until.ts';
 import { table } from '../rounds.ts';
 import { INTERVAL, readArguments } from './arguments.ts';
 import { scrapeSizes } from './bandwidth.ts';
@@ -67,11 +68,12 @@ try {
   fleet.stop();
 }
 
-/** @throws when fewer agents can be scraped than were requested */
+/** Waits until each engine can scrape all agents, which a busy machine may delay. @throws when that does not come */
 async function allScraped(): Promise<void> {
   for (const { name, engine } of engines) {
-    const up = (await engine.query('up == 1')).length;
-    if (up !== agents) throw new Error(`${name} can scrape ${up} of ${agents} agents`);
+    await until(`${name} can scrape all agents`, async () => {
+      return (await engine.query('up == 1')).length === agents;
+    });
   }
 }
 
@@ -144,6 +146,7 @@ async function takes(one: Engine): Promise<(readonly [string, string])[]> {
   const each = block && bytesOfSeries(block, emptyHeap);
   const scrapes = ['quantile(0.5, ', 'max('].map((of) => value(`${of}scrape_duration_seconds)`));
   const [usual, longest] = await Promise.all(scrapes);
+  const failed = 100 * (1 - (await value(`avg(avg_over_time(up[${Math.ceil(seconds)}s]))`)));
   const added = await value(`sum(rate(scrape_series_added[${Math.floor(seconds / 2)}s]))`);
   return [
     ['', name],
@@ -161,6 +164,7 @@ async function takes(one: Engine): Promise<(readonly [string, string])[]> {
     ['resident, MiB, at the end', mebi(last.resident)],
     ['log on disk, MiB, at the end', head ? mebi(logBytes(engine)) : '–'],
     ['samples/s', ((last.samples - first.samples) / lasted).toFixed(0)],
+    ['scrapes that failed, %', failed.toFixed(1)],
     ['scrape, ms: usual, longest', `${ms(usual)}, ${ms(longest)}`],
     ['CPU, cores', ((last.cpu - first.cpu) / lasted).toFixed(3)],
     ['kept, bytes a sample', number(kept?.sample, 2)],
