@@ -82,8 +82,8 @@ export class HeadWatch {
       const [before = now, latest = now] = earlier;
       const { latest: written } = this;
       if (now.blocks > latest.blocks) this.latest = { before, after: now };
-      // The garbage of that is collected later.
-      else if (written?.after.blocks === now.blocks && now.heap < written.after.heap)
+      // The series are forgotten after the block is written, and their memory is collected later still.
+      else if (written?.after.blocks === now.blocks && now.past < written.after.past)
         this.latest = { ...written, after: now };
       earlier.push(now);
       if (earlier.length > 2) earlier.shift();
