@@ -1,7 +1,18 @@
 /** Why a device cdev could not be bound to an iommufd: the errno together with how far the bind got. */
 
 import type { Cdev, Device, Group } from '../lifecycle/objects.ts';
-import { EACCES, EBADF, EBADFD, EBUSY, EFAULT, EINVAL, ENODEV, ENOMEM, EPERM } from './errno.ts';
+import {
+  E2BIG,
+  EACCES,
+  EBADF,
+  EBADFD,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  ENODEV,
+  ENOMEM,
+  EPERM,
+} from './errno.ts';
 import { driverOf } from './refusal.ts';
 import type { ObservedTransition, RuleContext } from './rule.ts';
 import { unviable, unviableWords } from './viability.ts';
@@ -31,6 +42,8 @@ function reasonOfRequest(errno: number, { isBound, binder }: Cdev): string {
       return 'because the descriptor that it passed for the iommufd is not one of /dev/iommu';
     case EACCES:
       return 'because the VF token that it passed, or did not pass, is not that of the physical function';
+    case E2BIG:
+      return 'because the request has parts that this kernel does not know';
     case EFAULT:
       return 'because memory that it passed to the kernel was not accessible';
     default:
@@ -50,17 +63,18 @@ function reasonInOpen(errno: number, cdev: Cdev, context: RuleContext): string {
       }
       return `because its IOMMU does not make its DMA coherent with the caches, or returned by ${driver}`;
     }
-    case EPERM:
-      return (
-        'because its interrupts are not isolated from those of other devices, which only the parameter ' +
-        `allow_unsafe_interrupts of iommufd permits, or returned by ${driver}`
-      );
-    case EBUSY: {
+    case EPERM: {
       const why = unviable(device.groupId, context);
-      return why
-        ? `because its group is in use otherwise: ${unviableWords(device.groupId, why).replace(/\.$/, '')}`
-        : `because something else controls the DMA of its group, or returned by ${driver}`;
+      if (why)
+        return `because its group is in use otherwise: ${unviableWords(device.groupId, why).replace(/\.$/, '')}`;
+      return (
+        'because another iommufd or a driver of the host controls a device of its group, or because its interrupts ' +
+        'are not isolated from those of other devices, which only the parameter allow_unsafe_interrupts of iommufd ' +
+        `permits, or returned by ${driver}`
+      );
     }
+    case EBUSY:
+      return `because its group is attached to an address space of something else, or returned by ${driver}`;
     case ENODEV:
       return `because the module of ${driver} is being unloaded, or by that driver`;
     case ENOMEM:

@@ -83,14 +83,19 @@ function whenItFires({ basis, blindSpot, ...rule }: Rule): string[] {
   ];
 }
 
+/** Points that only an open by a cdev, or only one by a group in a container, passes. */
+const ONE_WAY = /^vfio\.(cdev\.|group\.(unset_container|detach))/;
+
 /** What holds for devices that are opened by their cdev; nothing for a rule that is not about opens. */
 function byCdevWords({
   notByCdev,
   ...rule
 }: Parameters<typeof pointsNeeded>[0] & Pick<Rule, 'notByCdev'>): string[] {
   if (notByCdev) return [`Devices that are opened by their cdev: ${notByCdev}.`];
-  const isAboutOpens = pointsNeeded(rule).some((point) => point.startsWith('vfio.device.'));
-  return isAboutOpens
+  const points = pointsNeeded(rule);
+  // A rule about a step that only one of the two ways has.
+  if (points.some((point) => ONE_WAY.test(point))) return [];
+  return points.some((point) => point.startsWith('vfio.device.'))
     ? ['It holds for devices that are opened by their group and by their cdev alike.']
     : [];
 }

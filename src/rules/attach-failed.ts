@@ -86,11 +86,11 @@ function reasonOf(errno: number, device: Device): string {
   const driver = `its driver${inParens(driverOf(device))}`;
   switch (errno) {
     case ENOENT:
-      return 'because the iommufd has no object of the id that was passed';
+      return 'because the iommufd has no object of the id that was passed, or one of another type';
     case EINVAL:
       return (
-        'because the object of the id that was passed is neither an address space nor a page table, or ' +
-        'does not fit the IOMMU of the device'
+        'because the object of the id that was passed is neither an address space nor a page table, does ' +
+        'not fit the IOMMU of the device, or another device of its group is attached to another page table'
       );
     case EADDRINUSE:
       return 'because something is mapped there where the device or its interrupts need the addresses';
