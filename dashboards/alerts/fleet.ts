@@ -27,7 +27,7 @@ export const FLEET: AlertGroup = {
   title: 'The fleet',
   description:
     'What concerns many hosts of a cluster at once. The notification about a single host is then one of ' +
-    'thousands: [inhibition](#set-up) leaves it out.',
+    'thousands: [inhibition](#set-up) leaves out those that VfioscopeFleetViolation stands for.',
   alerts: [
     {
       name: 'VfioscopeFleetDown',

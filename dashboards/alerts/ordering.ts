@@ -79,7 +79,8 @@ const ALERTS: readonly Alert[] = [
     description: `A device or VM was handled in an order that can crash the kernel: {{ $labels.rule }} on {{ $labels.instance }}${CRITICAL_OBJECT}. Do not close, remove or unload anything there before you have read the evidence.${EVIDENCE}`,
     runbook: {
       firstDo:
-        'Save the evidence (`curl …/api/v1/violations/ID > evidence.json`), then migrate or save the ' +
+        'Save the evidence (`curl -sS ' +
+        `'${API}/api/v1/violations?severity=critical' > evidence.json\`), then migrate or save the ` +
         'other guests of the host.',
       firstDont:
         'Do not close, remove or unload anything, and do not stop the VM: the last close is what ' +
@@ -201,7 +202,9 @@ const ALERTS: readonly Alert[] = [
         },
       ],
       fix:
-        'If it was booted again, the alert ends with the first scrape. Report the violation to the vendor of ' +
+        'If it was booted again, the alert ends with the first scrape. The agent has forgotten the violation then: ' +
+        'its evidence is in the log of the previous boot (`journalctl -b -1 -u vfioscope`), and in the log records ' +
+        'that a collector received. Report it to the vendor of ' +
         'the driver, with the crash dump. If only the agent is gone, start it: the kernel is still at risk.',
       why: 'The agent of a host cannot be scraped any more, after a violation that may crash its kernel.',
       falsePositives:
@@ -546,6 +549,6 @@ export const ORDERING: AlertGroup = {
   title: 'Ordering violations',
   description:
     'One alert for each class of [rules](rules/README.md) that need the same response. One-shot ' +
-    'violations are never resolved, so their alerts fire for 15 minutes; only VfioscopeMemoryAtRisk stays, until the next boot.',
+    'violations are never resolved, so their alerts fire for 15 minutes; VfioscopeMemoryAtRisk and VfioscopeDmaAtRisk stay until the next boot.',
   alerts: ALERTS,
 };

@@ -55,6 +55,7 @@ const ALERTS: readonly Alert[] = [
         openFiles(
           'The same without the agent: which processes have a VFIO device open (`anon_inode:[vfio-device]`).',
           'anon_inode:*vfio*',
+          '/dev/vfio/devices/*',
         ),
         stacks(
           'The blocked task: a thread below `vfio_unregister_group_dev`.',

@@ -97,7 +97,7 @@ otel:
   OTEL_EXPORTER_OTLP_ENDPOINT: http://collector.example:4318
   OTEL_METRICS_EXPORTER: otlp
   OTEL_METRIC_EXPORT_INTERVAL: 60000
-  OTEL_RESOURCE_ATTRIBUTES: service.instance.id=host1
+  OTEL_RESOURCE_ATTRIBUTES: service.instance.id=host1:10055
 \`\`\`
 
 They are sent only if \`OTEL_METRICS_EXPORTER\` is \`otlp\` or there is an \`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT\`: an
