@@ -6,10 +6,10 @@ import { both, type Candidate, inferred, of, type ProbePoint, single } from './p
 
 const blocks = { blocks: true };
 
-const NO_CDEVS = inferred('vfio.register', 'this kernel was built without device cdevs', {
+const NO_CDEVS = inferred('vfio.register', 'this kernel has no device cdevs', {
   unless: 'devicesHaveCdevs',
 });
-const NO_IOMMUFD = inferred('vfio.register', 'this kernel was built without iommufd', {
+const NO_IOMMUFD = inferred('vfio.register', 'this kernel has no iommufd', {
   unless: 'vfioUsesIommufd',
 });
 

@@ -51,7 +51,7 @@ ${table(
     ['package tested', ...columns.map((kernel) => code(supports.get(kernel)?.release ?? ''))],
     ['BTF of modules', ...columns.map((kernel) => (kernel === '5.10' ? 'none' : 'yes'))],
     [
-      'points watched',
+      'points watched, or impossible there',
       ...columns.map((kernel) => count(supports.get(kernel)?.points ?? [], isWatched)),
     ],
     [
