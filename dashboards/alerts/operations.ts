@@ -91,7 +91,7 @@ export const OPERATIONS: AlertGroup = {
         confirm: [
           {
             shows: 'Which VMs, who created them, and what holds them.',
-            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.state == "zombie") | {id, quality, createdBy, fdClosed, usersCount, devices, holders}'`,
+            command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.state == "zombie") | {id, name, uuid, systemdUnit, quality, createdBy, fdClosed, usersCount, devices, holders}'`,
             nothing: 'the VM was freed meanwhile',
           },
           VMS_WITHOUT_PROCESS,

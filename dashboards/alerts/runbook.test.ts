@@ -120,6 +120,13 @@ describe('the jq filters of runbooks', () => {
       scenario.createFails(parent, EIO);
       scenario.createBegins(parent);
     });
+    // The host answers later than a scenario ends.
+    for (const vm of served.world.vms) {
+      vm.identity = {
+        ...{ commandLine: 'read', name: 'web-3', uuid: '4dea22b3-1d52-d8f3-2516-782e98ab3fa0' },
+        group: { path: '/vmm.service', unit: 'vmm.service' },
+      };
+    }
   });
   after(() => served.server.close());
 

@@ -256,7 +256,7 @@ const ALERTS: readonly Alert[] = [
         violations([...VM_LEAKS, ...VM_LEAKS_ONE_SHOT], 'open', 'happened'),
         {
           shows: 'VMs without a file descriptor, their references and their holders.',
-          command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.fdClosed) | {id, createdBy, usersCount, devices, holders}'`,
+          command: `curl -sS ${API}/api/v1/vms | jq '.vms[] | select(.fdClosed) | {id, name, uuid, systemdUnit, createdBy, usersCount, devices, holders}'`,
           nothing: 'the VM was freed meanwhile',
         },
         VMS_WITHOUT_PROCESS,
