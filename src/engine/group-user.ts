@@ -1,8 +1,10 @@
 /** Who has a VFIO group open: only one process at a time can. */
 import type { FileOwner } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
-import type { Group } from '../lifecycle/objects.ts';
+import type { Device, Group } from '../lifecycle/objects.ts';
+import type { ObjectMemory } from './memory.ts';
 import type { RuleContext } from './rule.ts';
+import { reportAnswered } from './waiting.ts';
 import { hadIt, openerWords, seconds, who } from './words.ts';
 
 /** How many processes and how many devices are named. */
@@ -29,7 +31,7 @@ export function busyGroup(group: Group, task: Task, at: number): BusyGroup {
 }
 
 /** The processes that have its file open. @returns undefined when that is not known; false while it may become known */
-export function usersOf(
+function usersOf(
   { id, at }: BusyGroup,
   { host, now, thresholds }: Pick<RuleContext, 'host' | 'now' | 'thresholds'>,
 ): readonly FileOwner[] | undefined | false {
@@ -37,6 +39,36 @@ export function usersOf(
   const owners = host.fileOwners(at);
   if (!owners) return now - at < thresholds.grace ? false : undefined;
   return owners.filter(({ groupFiles }) => groupFiles.some(({ group }) => group === id));
+}
+
+/** How many refusals of one device wait for the answer of /proc; more are reported without it. */
+const MOST_WAITING = 16;
+
+/** Refusals of a device of which /proc has not shown yet who has its group open. */
+export type BusyGroups = ObjectMemory<Device, BusyGroup[]>;
+
+/** Reports a refusal, or lets it wait until {@link reportKnownUsers} finds that /proc has answered. */
+export function reportBusyGroup(
+  device: Device,
+  busy: BusyGroup,
+  groups: BusyGroups,
+  context: RuleContext,
+  report: (busy: BusyGroup, device: Device) => void,
+): void {
+  const waiting = groups.of(device);
+  // A snapshot may have delayed the close of the group, which is only known while it runs.
+  const mayWait = waiting.length < MOST_WAITING && !context.world.snapshot;
+  if (mayWait && usersOf(busy, context) === false) waiting.push(busy);
+  else report(busy, device);
+}
+
+/** At each tick: reports the refusals about which /proc has answered. */
+export function reportKnownUsers(
+  groups: BusyGroups,
+  context: RuleContext,
+  report: (busy: BusyGroup, device: Device) => void,
+): void {
+  reportAnswered(groups, (busy) => usersOf(busy, context) === false, report);
 }
 
 /** Who has the group open, since when, and whether a device of it is open; follows "because". */

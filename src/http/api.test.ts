@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Json, Served, stalled, UUID } from '../../test/kit/served.ts';
-import { bindCdev, openCdev } from '../scenario/cdev.ts';
+import { bindCdev, bindCdevFails, openCdev } from '../scenario/cdev.ts';
 import { LINUX_6_12 } from '../scenario/kernels.ts';
 
 const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
@@ -41,7 +41,7 @@ describe('/api/v1/devices', () => {
         { pid: 800, comm: 'qemu' },
       ];
       const cdev = openCdev(scenario, device, { as: shim });
-      bindCdev(scenario, cdev, { as: qemu, error: 16 });
+      bindCdevFails(scenario, cdev, 16, { as: qemu, at: 'group' });
       bindCdev(scenario, cdev, { as: qemu });
     });
     const { body } = await runner.get<{ device: Json }>(`/api/v1/devices/${UUID}`);

@@ -113,7 +113,6 @@ export const CDEV_HANDLERS: Handlers = {
     if (!cdev) return;
     if (event.ret < 0) {
       cdev.bindError = -event.ret;
-      cdev.bindFailedAt = event.time;
       return;
     }
     cdev.state = next(CDEV, cdev.state, 'bound', cdev, transition);
@@ -137,7 +136,6 @@ export const CDEV_HANDLERS: Handlers = {
     if (!cdev) return;
     if (event.ret < 0) {
       cdev.attachError = -event.ret;
-      cdev.attachFailedAt = event.time;
       return;
     }
     cdev.state = next(CDEV, cdev.state, 'attached', cdev, transition);

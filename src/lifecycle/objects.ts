@@ -369,13 +369,11 @@ export class Cdev extends TrackedObject {
   /** The task that bound it; undefined also where that was not observed. */
   binder: Task | undefined;
   boundAt = 0;
-  /** The errno of the latest bind that failed, and when it failed. */
+  /** The errno of the latest bind that failed. */
   bindError = 0;
-  bindFailedAt = 0;
   attachedAt = 0;
-  /** The errno of the latest attach that failed, and when it failed. */
+  /** The errno of the latest attach that failed. */
   attachError = 0;
-  attachFailedAt = 0;
   /** The VM that kvm-vfio has set for it, which its device captures when it is bound. */
   vm: Vm | undefined;
   /** When its VM was last set or cleared; 0 if that was not observed. */

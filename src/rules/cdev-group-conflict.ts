@@ -1,17 +1,19 @@
 import { boundCdev, boundDeviceOf, cdevWords } from '../engine/cdev-bind.ts';
 import { EBUSY } from '../engine/errno.ts';
-import { type BusyGroup, busyGroup, usersOf, userWords } from '../engine/group-user.ts';
+import {
+  type BusyGroup,
+  busyGroup,
+  reportBusyGroup,
+  reportKnownUsers,
+  userWords,
+} from '../engine/group-user.ts';
 import type { MemoryDeclaration } from '../engine/memory.ts';
 import type { Rule, RuleContext } from '../engine/rule.ts';
-import { reportAnswered } from '../engine/waiting.ts';
 import { deviceWords, seconds, who } from '../engine/words.ts';
 import { taskOf } from '../events/task.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import { bindCdev, bindCdevFails, closeCdev, openCdev } from '../scenario/cdev.ts';
 import { closeGroup, openGroup } from '../scenario/vfio.ts';
-
-/** How many refusals of one device wait for the answer of /proc; more are reported without it. */
-const MOST_WAITING = 16;
 
 export const cdevGroupConflict: Rule = {
   id: 'cdev-group-conflict',
@@ -41,11 +43,7 @@ export const cdevGroupConflict: Rule = {
     'vfio.cdev.block_group:end'({ event, device, group }, context) {
       if (event.ret !== -EBUSY || !device || !group) return;
       const busy = busyGroup(group, taskOf(event), event.time);
-      const waiting = context.memory(WAITING).of(device);
-      // A snapshot may have delayed the close of the group, which is only known while it runs.
-      const mayWait = waiting.length < MOST_WAITING && !context.world.snapshot;
-      if (mayWait && usersOf(busy, context) === false) waiting.push(busy);
-      else reportGroup(device, busy, context);
+      reportBusyGroup(device, busy, context.memory(WAITING), context, reporter(context));
     },
     'vfio.group.open:end'({ event, group }, { now, report }) {
       const device = event.ret === -EBUSY && group ? boundDeviceOf(group) : undefined;
@@ -66,11 +64,7 @@ export const cdevGroupConflict: Rule = {
     },
   },
   onClock(context) {
-    reportAnswered(
-      context.memory(WAITING),
-      (busy) => usersOf(busy, context) === false,
-      (busy, device) => reportGroup(device, busy, context),
-    );
+    reportKnownUsers(context.memory(WAITING), context, reporter(context));
   },
   examples: {
     fires: [
@@ -129,15 +123,17 @@ export const cdevGroupConflict: Rule = {
 /** Binds that failed because of a group, of which /proc has not shown yet who has it open. */
 const WAITING: MemoryDeclaration<Device, BusyGroup[]> = { initial: () => [] };
 
-function reportGroup(device: Device, busy: BusyGroup, context: RuleContext): void {
-  const { id, task } = busy;
-  context.report({
-    device,
-    task,
-    sameAs: `cdev of ${device.name}`,
-    stillOpen: true,
-    message:
-      `${who(task)} could not bind ${deviceWords(device)} to an iommufd: EBUSY, as long as its group ${id} ` +
-      `is open: ${userWords(busy, context)}.`,
-  });
+function reporter(context: RuleContext) {
+  return (busy: BusyGroup, device: Device): void => {
+    const { id, task } = busy;
+    context.report({
+      device,
+      task,
+      sameAs: `cdev of ${device.name}`,
+      stillOpen: true,
+      message:
+        `${who(task)} could not bind ${deviceWords(device)} to an iommufd: EBUSY, as long as its group ${id} ` +
+        `is open: ${userWords(busy, context)}.`,
+    });
+  };
 }

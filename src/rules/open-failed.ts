@@ -11,21 +11,23 @@ import {
   ESRCH,
   errnoName,
 } from '../engine/errno.ts';
-import { type BusyGroup, busyGroup, usersOf, userWords } from '../engine/group-user.ts';
+import {
+  type BusyGroup,
+  busyGroup,
+  reportBusyGroup,
+  reportKnownUsers,
+  userWords,
+} from '../engine/group-user.ts';
 import type { MemoryDeclaration } from '../engine/memory.ts';
 import { NEEDS_RAW_IO, whyRefused } from '../engine/open-refusal.ts';
 import { refusalOf } from '../engine/refusal.ts';
 import type { Rule, RuleContext } from '../engine/rule.ts';
 import { siblingsWords } from '../engine/siblings.ts';
-import { reportAnswered } from '../engine/waiting.ts';
 import { seconds, who } from '../engine/words.ts';
 import { type Task, taskOf } from '../events/task.ts';
 import type { Device } from '../lifecycle/objects.ts';
 import { groupHas, openGroup } from '../scenario/vfio.ts';
 import { SECOND } from '../units.ts';
-
-/** How many refusals of one group wait for the answer of /proc; more are reported without it. */
-const MOST_WAITING = 16;
 
 export const openFailed: Rule = {
   id: 'open-failed',
@@ -81,19 +83,11 @@ export const openFailed: Rule = {
         return;
       }
       const busy = busyGroup(group, task, event.time);
-      const waiting = context.memory(WAITING).of(device);
-      // A snapshot may have delayed the close of the group, which is only known while it runs.
-      const mayWait = waiting.length < MOST_WAITING && !context.world.snapshot;
-      if (mayWait && usersOf(busy, context) === false) waiting.push(busy);
-      else reportBusy(device, busy, context);
+      reportBusyGroup(device, busy, context.memory(WAITING), context, reporter(context));
     },
   },
   onClock(context) {
-    reportAnswered(
-      context.memory(WAITING),
-      (busy) => usersOf(busy, context) === false,
-      (busy, device) => reportBusy(device, busy, context),
-    );
+    reportKnownUsers(context.memory(WAITING), context, reporter(context));
   },
   examples: {
     fires: [
@@ -270,10 +264,12 @@ function afterLong(duration: number): string {
 /** Groups that could not be opened, of which /proc has not shown yet who has them open. */
 const WAITING: MemoryDeclaration<Device, BusyGroup[]> = { initial: () => [] };
 
-function reportBusy(device: Device, busy: BusyGroup, context: RuleContext): void {
-  const { id, task } = busy;
-  const why = `because ${userWords(busy, context)}`;
-  reportGroup({ id, task, device, errno: EBUSY, why }, context);
+function reporter(context: RuleContext) {
+  return (busy: BusyGroup, device: Device): void => {
+    const { id, task } = busy;
+    const why = `because ${userWords(busy, context)}`;
+    reportGroup({ id, task, device, errno: EBUSY, why }, context);
+  };
 }
 
 function reportGroup(

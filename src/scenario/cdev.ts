@@ -52,18 +52,17 @@ export function setCdevKvm(
   scenario.event('vfio.cdev.set_kvm:begin', as, { ...plainVfio(device), file: key, ...kvm });
 }
 
-/** @param options error: because the group of the device is open */
 export function bindCdev(
   scenario: Scenario,
   cdev: ScenarioCdev,
-  { as = cdev.opener, error = 0 }: Options = {},
+  { as = cdev.opener }: Options = {},
 ): void {
   const { device, key: file } = cdev;
   scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
   scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
-  scenario.event('vfio.cdev.block_group:end', as, { ...plainVfio(device), ret: -error });
-  if (!error) cdev.opening = scenario.bindCdev(device, as, file);
-  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ret: -error });
+  scenario.event('vfio.cdev.block_group:end', as, plainVfio(device));
+  cdev.opening = scenario.bindCdev(device, as, file);
+  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file });
 }
 
 export function attachCdev(

@@ -5,7 +5,7 @@ import { ScenarioRunner } from '../../test/kit/scenario-runner.ts';
 import { RULES } from '../catalogue.ts';
 import type { Host, WaitingTask } from '../events/host.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
-import { attachCdev, bindCdev, closeCdev, openCdev } from '../scenario/cdev.ts';
+import { attachCdev, bindCdev, bindCdevFails, closeCdev, openCdev } from '../scenario/cdev.ts';
 import { LINUX_6_12 } from '../scenario/kernels.ts';
 import type { ScenarioParent } from '../scenario/types.ts';
 import { LifecycleLog } from './lifecycle-log.ts';
@@ -166,7 +166,7 @@ describe('the log of a lifecycle', () => {
       const device = scenario.create(scenario.parent());
       closeCdev(scenario, openCdev(scenario, device));
       const cdev = openCdev(scenario, device, { as: SHIM });
-      bindCdev(scenario, cdev, { error: 16 });
+      bindCdevFails(scenario, cdev, 16, { at: 'group' });
       bindCdev(scenario, cdev, { as: { pid: 800, comm: 'qemu' } });
       attachCdev(scenario, cdev, { error: 2 });
       attachCdev(scenario, cdev);

@@ -2,7 +2,7 @@
  * A scenario in which every device is opened by its cdev, bound to an iommufd, where it would be opened by its
  * group: so that the examples of rules can be played on both paths.
  */
-import { closeCdev, openCdev, type ScenarioCdev, setCdevKvm } from '../../src/scenario/cdev.ts';
+import { openCdev, type ScenarioCdev, setCdevKvm } from '../../src/scenario/cdev.ts';
 import { namedVfio, plainVfio } from '../../src/scenario/fields.ts';
 import { Scenario } from '../../src/scenario/scenario.ts';
 import type { Actor, Opening, ScenarioDevice, ScenarioVm } from '../../src/scenario/types.ts';
@@ -62,11 +62,6 @@ export class CdevScenario extends Scenario {
 
   override getFdFails(): void {
     throw new NotByCdev('a cdev has no request for a device');
-  }
-
-  /** Whoever has a cdev open that was not bound closes it. */
-  closeUnbound(): void {
-    for (const cdev of this.#cdevs.values()) if (!cdev.opening) closeCdev(this, cdev);
   }
 
   #cdevOf(device: ScenarioDevice, as: Actor): ScenarioCdev {

@@ -4,6 +4,7 @@ import type { Cdev, Device } from '../../src/lifecycle/objects.ts';
 import {
   attachCdev,
   bindCdev,
+  bindCdevFails,
   closeCdev,
   detachCdev,
   openCdev,
@@ -87,7 +88,7 @@ describe('the lifecycle of a device cdev', () => {
     const { runner, made, device } = created();
     const file = runner.run((scenario) => openCdev(scenario, made));
     const cdev = onlyCdev(device);
-    runner.run((scenario) => bindCdev(scenario, file, { error: EBUSY }));
+    runner.run((scenario) => bindCdevFails(scenario, file, EBUSY, { at: 'group' }));
     assert.deepEqual([cdev.state, cdev.bindError, cdev.binder], ['unbound', EBUSY, undefined]);
     runner.run((scenario) => bindCdev(scenario, file));
     runner.run((scenario) => attachCdev(scenario, file, { error: ENOENT }));
