@@ -121,6 +121,7 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await refused(vmm, 'cdev attach c 4711', 'ENOENT');
     await run(vmm, 'kvmvfio del k c', 'send c to-heir', 'close c');
     await run(heir, 'receive to-heir c');
+    await agent.evaluated();
     assert.equal((await untilCdevIs(agent, uuid, 'bound')).attachError, 'ENOENT');
     await run(heir, 'close c');
     await agent.until('it is closed', async () => (await cdevsOf(agent, uuid)).length === 0);
@@ -279,6 +280,8 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await refused(vmm, `group open g ${uuid}`, 'EBUSY');
     await run(vmm, 'close c', `group open g ${uuid}`, `cdev open c ${uuid}`);
     await refused(vmm, 'cdev bind c i', 'EBUSY');
+    // The cdev is unbound before the bind as well as after it.
+    await agent.evaluated();
     assert.equal((await untilCdevIs(agent, uuid, 'unbound')).bindError, 'EBUSY');
     await agent.logged('cdev.bind_failed');
     await run(vmm, 'quit');
