@@ -5,7 +5,7 @@ import {
   type ValueMapping,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Severity } from '../src/engine/rule.ts';
-import type { ParentState, ShownDeviceState, VmState } from '../src/lifecycle/objects.ts';
+import type { ParentState, ShownDeviceState, VmState } from '../src/lifecycle/states.ts';
 
 /** Grafana's named colours, which follow its theme, or a fixed colour. */
 export type Colour = 'blue' | 'green' | 'orange' | 'purple' | 'red' | 'yellow' | `#${string}`;

@@ -14,8 +14,9 @@ import {
 } from '../../src/engine/words.ts';
 import type { Host } from '../../src/events/host.ts';
 import { Views } from '../../src/http/views.ts';
-import type { Device, Quality, TrackedObject, Vm } from '../../src/lifecycle/objects.ts';
+import type { Device, Vm } from '../../src/lifecycle/objects.ts';
 import type { Timeline, TimelineEntry } from '../../src/lifecycle/timeline.ts';
+import type { Quality, TrackedObject } from '../../src/lifecycle/tracked-object.ts';
 import { plain } from '../../src/plain.ts';
 import { problemData } from '../../src/problem.ts';
 import { SECOND } from '../../src/units.ts';

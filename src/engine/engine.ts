@@ -2,7 +2,8 @@
 
 import type { Host } from '../events/host.ts';
 import { type EventKind, KIND_COUNT, kindIndexOf } from '../events/points.ts';
-import type { Device, Quality, TrackedObject, Vm } from '../lifecycle/objects.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
+import type { Quality, TrackedObject } from '../lifecycle/tracked-object.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import type { Snapshot, World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';

@@ -1,6 +1,7 @@
 /** What one rule has found: its violations while they may still repeat or end. */
-import type { TrackedObject } from '../lifecycle/objects.ts';
+
 import { Device, Parent, Vm } from '../lifecycle/objects.ts';
+import type { TrackedObject } from '../lifecycle/tracked-object.ts';
 import { SECOND } from '../units.ts';
 import type { Finding, Rule } from './rule.ts';
 import type { Violation } from './violation.ts';

@@ -2,7 +2,7 @@
  * What rules remember of tracked objects. Rules are stateless and only read the world; what a rule
  * has to keep between two calls is kept by the engine, by rule and object, and dropped with the object.
  */
-import type { TrackedObject } from '../lifecycle/objects.ts';
+import type { TrackedObject } from '../lifecycle/tracked-object.ts';
 
 /**
  * Declares a memory, as a constant of the rule's file: the declaration is the key under which each

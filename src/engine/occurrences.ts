@@ -1,7 +1,8 @@
 /** What is said of one occurrence of a violation: the objects, the process, the quality, the evidence. */
 import type { Host } from '../events/host.ts';
-import type { Device, Quality, Vm } from '../lifecycle/objects.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
 import type { TimelineEntry } from '../lifecycle/timeline.ts';
+import type { Quality } from '../lifecycle/tracked-object.ts';
 import type { World } from '../lifecycle/world.ts';
 import type { Attributor } from './attribution.ts';
 import { kernelLines } from './kernel-lines.ts';

@@ -7,7 +7,7 @@ import type { BlockedTask, Host } from '../events/host.ts';
 import type { EventKind, PointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
 import type { Call } from '../lifecycle/calls.ts';
-import { Group, type TrackedObject, type Vm } from '../lifecycle/objects.ts';
+import { Group, type Vm } from '../lifecycle/objects.ts';
 import {
   inProgress,
   isPart,
@@ -15,6 +15,7 @@ import {
   type OperationName,
   operationAt,
 } from '../lifecycle/operations.ts';
+import type { TrackedObject } from '../lifecycle/tracked-object.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 import { objectsOf } from './call-objects.ts';

@@ -2,8 +2,8 @@
 
 import type { BlockedTask, ControlGroup, MissingTasks } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
-import type { Quality } from '../lifecycle/objects.ts';
 import type { TimelineEntry } from '../lifecycle/timeline.ts';
+import type { Quality } from '../lifecycle/tracked-object.ts';
 import type { Severity } from './severity.ts';
 
 export interface Violation extends Occurrence, Attribution {

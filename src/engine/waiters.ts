@@ -4,7 +4,7 @@
  * about which object a task's call is. The host is asked only while such a call is a violation.
  */
 import type { BlockedTask, Host, WaitingTask, WaitingTasks } from '../events/host.ts';
-import type { TrackedObject } from '../lifecycle/objects.ts';
+import type { TrackedObject } from '../lifecycle/tracked-object.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 import { objectsOf } from './call-objects.ts';

@@ -1,5 +1,5 @@
 /** What a rule reports only when the host has answered, which takes a while. */
-import type { TrackedObject } from '../lifecycle/objects.ts';
+import type { TrackedObject } from '../lifecycle/tracked-object.ts';
 import type { ObjectMemory } from './memory.ts';
 
 /**

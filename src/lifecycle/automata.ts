@@ -13,7 +13,7 @@ import type {
   ParentState,
   VfioState,
   VmState,
-} from './objects.ts';
+} from './states.ts';
 
 export type AutomatonName = 'parent' | 'device' | 'vfio' | 'open' | 'cdev' | 'vm';
 

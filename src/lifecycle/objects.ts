@@ -1,137 +1,21 @@
 /**
  * The five kinds of tracked object (parent, device, open, cdev, VM), and groups, as plain state.
- *
- * A tracked object stands for one kernel object from its creation to its end: when the kernel reuses
- * an address or a name, that is a new tracked object. Times are ns on the boot-time clock; 0 means
+ * Times are ns on the boot-time clock; 0 means
  * that it has not happened or was not observed.
  */
 import type { PciFunction, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
+import type {
+  CdevState,
+  DeviceState,
+  KnownBy,
+  OpenState,
+  ParentState,
+  VfioState,
+  VmState,
+} from './states.ts';
 import { Timeline } from './timeline.ts';
-
-/**
- * How complete the history of an object is. observed: all of it was observed. partial: part of it is
- * missing, and a host snapshot or a later event has confirmed the state. unverified: events were lost,
- * and no host snapshot has been taken since.
- */
-export type Quality = 'observed' | 'partial' | 'unverified';
-
-export type ParentState = 'registering' | 'registered' | 'unregistering' | 'gone';
-
-/**
- * creating: the write to `create` has not returned. bound: usable, and no file of it is open. open: at
- * least one file of it is open. removing: it is being removed, perhaps waiting for its users. unbound:
- * it is on its bus without a driver. released: it is freed. failed: its creation failed.
- */
-export type DeviceState =
-  | 'creating'
-  | 'bound'
-  | 'open'
-  | 'removing'
-  | 'unbound'
-  | 'released'
-  | 'failed';
-
-/**
- * The state of a device as it is shown. opening: no file of it is open yet, and an open is in progress.
- * closing: its last file is being closed. binding: its driver is setting it up, outside of a creation.
- * removed: its removal has returned, or its creation has failed, but something keeps it from being freed.
- */
-export type ShownDeviceState = DeviceState | 'opening' | 'closing' | 'binding' | 'removed';
-
-/**
- * The state of a device in the VFIO core. none: it has no vfio_device yet. initialised: its vfio_device
- * exists. unregistering: its unregistration has begun, and may be waiting for users. released: its
- * vfio_device is freed.
- */
-export type VfioState =
-  | 'none'
-  | 'initialised'
-  | 'registered'
-  | 'unregistering'
-  | 'unregistered'
-  | 'released';
-
-/**
- * How a removal or an unregistration is known: from its begin, from the stack of the thread that is in it, or
- * only because that thread can be in no other.
- */
-export type KnownBy = 'begin' | 'stack' | 'elimination';
-
-export type OpenState = 'opening' | 'open' | 'closing' | 'closed' | 'failed';
-
-/**
- * unbound: it keeps its device registered, which is not open by it. bound: it is bound to an iommufd context,
- * and the device is open. attached: the device is also attached to an address space, and can do DMA.
- */
-export type CdevState =
-  | 'opening'
-  | 'unbound'
-  | 'bound'
-  | 'attached'
-  | 'closing'
-  | 'closed'
-  | 'failed';
-
-/**
- * zombie: its last file descriptor is closed, but something still holds a reference on it. destroying: its
- * last reference is put, and KVM tears it down. destroyed: it ended, if only because KVM was unloaded.
- */
-export type VmState = 'creating' | 'running' | 'zombie' | 'destroying' | 'destroyed' | 'failed';
-
-let serials = 0;
-
-/** What parents, devices, opens and VMs have in common. */
-export abstract class TrackedObject {
-  /** Unique within this agent process; part of the ids in logs and API. */
-  readonly serial = ++serials;
-  /** Part of its history is missing: it existed before the agent, or events about it were lost. */
-  adopted: boolean;
-  /** When it was first observed. */
-  readonly firstSeen: number;
-  /** `World.losses` when it began, or when its state was last confirmed. More losses make it unverified. */
-  lossesBefore: number;
-  /** The number of the host snapshot that last found it, 0 for none; see `Snapshot.number`. */
-  foundBy = 0;
-  /** `World.losses` when it ended, -1 before that. Later losses do not concern it. */
-  lossesAtEnd = -1;
-  keyLow = 0;
-  keyHigh = 0;
-  /** Its slot among the live objects of its kind, see live-list.ts. */
-  liveIndex = -1;
-  /** Its name in the kernel, such as the UUID of an mdev; empty for objects without one. */
-  name = '';
-
-  /**
-   * Whether its key is unknown or may be wrong. A host snapshot finds objects by their names, so after
-   * a loss the object that it found may be a successor of the same name with another key.
-   */
-  get isKeyUnsure(): boolean {
-    return (this.keyLow === 0 && this.keyHigh === 0) || (this.adopted && this.foundBy > 0);
-  }
-
-  /** Whether it has ended. */
-  abstract get isOver(): boolean;
-
-  /** When its lifecycle began, as far as that was observed: else, when it was first observed. */
-  get began(): number {
-    return this.firstSeen;
-  }
-
-  /** Enters its final state because its end was missed. */
-  abstract endUnobserved(): void;
-
-  /** Whether a new object of the same name means that this one has ended. */
-  isReplacedBy(_namesake: this): boolean {
-    return false;
-  }
-
-  constructor(firstSeen: number, adopted: boolean, lossesBefore: number) {
-    this.firstSeen = firstSeen;
-    this.adopted = adopted;
-    this.lossesBefore = lossesBefore;
-  }
-}
+import { TrackedObject } from './tracked-object.ts';
 
 export class Parent extends TrackedObject {
   readonly timeline = new Timeline();

@@ -8,7 +8,8 @@
 import { POINT_NAMES, POINTS, type PointName } from '../events/points.ts';
 import { POINT_LIMIT } from '../events/wire.gen.ts';
 import type { Call } from './calls.ts';
-import type { Device, ShownDeviceState } from './objects.ts';
+import type { Device } from './objects.ts';
+import type { ShownDeviceState } from './states.ts';
 import type { World } from './world.ts';
 
 export type OperationName =

@@ -1,7 +1,8 @@
 /** What a host snapshot means for one tracked object: its state is confirmed, or it has ended. */
 import type { EventCursor } from '../events/cursor.ts';
 import { endOpen } from './associate.ts';
-import { type Cdev, Device, type Open, type Parent, type TrackedObject } from './objects.ts';
+import { type Cdev, Device, type Open, type Parent } from './objects.ts';
+import type { TrackedObject } from './tracked-object.ts';
 import type { Snapshot, World } from './world.ts';
 
 /** A device that existed before the agent; the record describes it. */

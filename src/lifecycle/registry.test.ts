@@ -3,8 +3,8 @@ import { describe, it } from 'node:test';
 import { EventCursor } from '../events/cursor.ts';
 import { encodeRecord } from '../events/encoder.ts';
 import { EVENT, POINT } from '../events/wire.gen.ts';
-import { TrackedObject } from './objects.ts';
 import { EndedObjects, Registry, type RegistryOptions } from './registry.ts';
+import { TrackedObject } from './tracked-object.ts';
 
 const KEY_DEV = EVENT.dev >> 2;
 

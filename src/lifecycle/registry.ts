@@ -10,7 +10,7 @@
 import type { EventCursor } from '../events/cursor.ts';
 import { KeyTable } from './key-table.ts';
 import { LiveList } from './live-list.ts';
-import type { TrackedObject } from './objects.ts';
+import type { TrackedObject } from './tracked-object.ts';
 
 /** After so many deletions, and two for each name that is left, the map of names is made again. */
 const MOST_DELETED_NAMES = 64;

@@ -6,9 +6,10 @@ import type { EventCursor } from '../events/cursor.ts';
 import { taskOf } from '../events/task.ts';
 import { DEVICE_STATE } from '../events/wire.gen.ts';
 import type { Handlers } from './handler.ts';
-import { type Device, type KnownBy, Parent } from './objects.ts';
+import { type Device, Parent } from './objects.ts';
 import { inProgress } from './operations.ts';
 import { addDevice, adoptDevice, confirm } from './reconcile.ts';
+import type { KnownBy } from './states.ts';
 import type { World } from './world.ts';
 
 function knownBy({ deviceState }: EventCursor): KnownBy {

@@ -13,11 +13,10 @@ import {
   type Mapper,
   type Open,
   type Parent,
-  type Quality,
-  type TrackedObject,
   type Vm,
 } from './objects.ts';
 import { Registry } from './registry.ts';
+import type { Quality, TrackedObject } from './tracked-object.ts';
 
 /** A host snapshot in progress: its begin has been processed, and its end has not. */
 export interface Snapshot {

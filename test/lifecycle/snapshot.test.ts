@@ -4,7 +4,8 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import type { PointName } from '../../src/events/points.ts';
 import { COVERED, DEVICE_STATE } from '../../src/events/wire.gen.ts';
-import type { Device, TrackedObject } from '../../src/lifecycle/objects.ts';
+import type { Device } from '../../src/lifecycle/objects.ts';
+import type { TrackedObject } from '../../src/lifecycle/tracked-object.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
   ALL_COVERED,

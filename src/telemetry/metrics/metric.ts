@@ -1,7 +1,8 @@
 /** What a metric is: one row, from which /metrics and docs/metrics.md are made. */
 
 import type { Violation } from '../../engine/violation.ts';
-import type { Device, ShownDeviceState, Vm } from '../../lifecycle/objects.ts';
+import type { Device, Vm } from '../../lifecycle/objects.ts';
+import type { ShownDeviceState } from '../../lifecycle/states.ts';
 import type { Durations } from '../durations.ts';
 import type { SnapshotCounts } from '../snapshot-counts.ts';
 import type { RaisedExemplars } from './exemplars.ts';

@@ -3,7 +3,7 @@
 import type { Severity } from '../../../src/engine/rule.ts';
 import type { Waiter } from '../../../src/engine/violation.ts';
 import type { EventKind } from '../../../src/events/points.ts';
-import type { Quality } from '../../../src/lifecycle/objects.ts';
+import type { Quality } from '../../../src/lifecycle/tracked-object.ts';
 
 /** What a violation is about. */
 export type Subject =
