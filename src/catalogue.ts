@@ -25,6 +25,7 @@ import { foreignOpener } from './rules/foreign-opener.ts';
 import { groupClosedWithOpenDevice } from './rules/group-closed-with-open-device.ts';
 import { groupNotViable } from './rules/group-not-viable.ts';
 import { instancesExhausted } from './rules/instances-exhausted.ts';
+import { iommufdReleasedWhileBound } from './rules/iommufd-released-while-bound.ts';
 import { kvmCaptureRefused } from './rules/kvm-capture-refused.ts';
 import { kvmChangedWhileOpen } from './rules/kvm-changed-while-open.ts';
 import { kvmClearedWhileOpen } from './rules/kvm-cleared-while-open.ts';
@@ -142,7 +143,14 @@ export const TOPICS: readonly Topic[] = [
   },
   {
     title: 'Device cdevs and iommufd',
-    rules: [cdevNeverBound, bindRefused, cdevGroupConflict, attachFailed, kvmSetAfterBind],
+    rules: [
+      cdevNeverBound,
+      bindRefused,
+      cdevGroupConflict,
+      attachFailed,
+      kvmSetAfterBind,
+      iommufdReleasedWhileBound,
+    ],
   },
   {
     title: 'Operation',

@@ -96,6 +96,7 @@ const ALERTS: readonly Alert[] = [
         ...['remove-order-violated', 'duplicate-uuid-live', 'removed-while-open', 'orphan-child'],
         ...['child-outlives-parent', 'driver-gone-before-parent', 'vfio-double-init'],
         ...['vfio-put-unbalanced', 'kvm-destroyed-while-captured', 'kvm-ref-underflow'],
+        'iommufd-released-while-bound',
         ...['open-during-unregister', 'remove-races-parent-unregister'],
         'create-races-parent-unregister',
       ],

@@ -17,6 +17,7 @@ import {
   DEFAULT_THRESHOLDS,
   type DriverKnowledge,
   type Finding,
+  isPossible,
   type Rule,
   type RuleContext,
   SEVERITIES,
@@ -86,6 +87,7 @@ export class RuleEngine {
   #active: Installed[] = [];
   /** Of the active rules, by kindIndex(). */
   #listeners: Listener[][] = [];
+  readonly #host: Host;
   readonly #store: ViolationStore;
   readonly #world: World;
   readonly #attributor: Attributor;
@@ -105,6 +107,7 @@ export class RuleEngine {
   constructor(world: World, options: EngineOptions) {
     this.#world = world;
     this.rules = options.rules;
+    this.#host = options.host;
     this.#store = new ViolationStore(options.limit ?? 1000);
     this.#run = options.run === undefined ? '' : `-${options.run}`;
     this.#sinks = options.sinks ?? [];
@@ -114,6 +117,11 @@ export class RuleEngine {
     this.#occurrences = new Occurrences(world, options.host, this.#attributor, traceIdOf);
     this.#installed = options.rules.map((rule) => this.#install(rule, options));
     this.activate(() => true);
+  }
+
+  /** The rules of what can happen on this kernel, or may, where a trait that decides it is not known. */
+  possible(): readonly Rule[] {
+    return this.rules.filter((rule) => isPossible(rule, this.#host.traits) !== false);
   }
 
   /** From now on only these rules run: the others lack a point that they need. */

@@ -5,7 +5,7 @@ import type { Traits } from '../events/traits.ts';
 import { Dispatcher } from '../lifecycle/dispatcher.ts';
 import type { Transition } from '../lifecycle/transition.ts';
 import { World } from '../lifecycle/world.ts';
-import { LINUX_5_10, LINUX_6_1, LINUX_6_12 } from '../scenario/kernels.ts';
+import { LINUX_5_10, LINUX_6_1, LINUX_6_12, WITH_IOMMUFD } from '../scenario/kernels.ts';
 import { Scenario } from '../scenario/scenario.ts';
 import type { Step } from '../scenario/types.ts';
 import { RuleEngine } from './engine.ts';
@@ -25,8 +25,11 @@ export interface Witness extends Sink {
   step(step: Step, transition: Transition | undefined): void;
 }
 
-/** The kernel that scenarios reproduce, and older ones for what cannot happen there any more. */
-const KERNELS: readonly Traits[] = [LINUX_6_12, LINUX_6_1, LINUX_5_10];
+/**
+ * The kernel that scenarios reproduce, older ones for what cannot happen there any more, and one with iommufd for what
+ * happens only there.
+ */
+const KERNELS: readonly Traits[] = [LINUX_6_12, LINUX_6_1, LINUX_5_10, WITH_IOMMUFD];
 
 /** The answer of a parent about which the scenario says nothing. */
 const NO_OFFER: ReadonlyMap<string, number> = new Map();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { type Json, Served, stalled, UUID } from '../../test/kit/served.ts';
-import { bindCdev, bindCdevFails, openCdev } from '../scenario/cdev.ts';
+import { bindCdev, bindCdevFails, openCdev, openIommufd } from '../scenario/cdev.ts';
 import { LINUX_6_12 } from '../scenario/kernels.ts';
 
 const QEMU = { pid: 600, tid: 600, comm: 'qemu', uid: 0 };
@@ -42,12 +42,15 @@ describe('/api/v1/devices', () => {
       ];
       const cdev = openCdev(scenario, device, { as: shim });
       bindCdevFails(scenario, cdev, 16, { as: qemu, at: 'group' });
-      bindCdev(scenario, cdev, { as: qemu });
+      bindCdev(scenario, cdev, { as: qemu, iommufd: openIommufd(scenario, { as: shim }) });
     });
     const { body } = await runner.get<{ device: Json }>(`/api/v1/devices/${UUID}`);
     const [cdev, ...others] = body.device.cdevs as Json[];
     assert.deepEqual(others, []);
     const { name, state, quality, openedBy, boundBy, bindError, attached } = cdev;
+    const iommufd = cdev.iommufd as Json;
+    assert.match(String(iommufd.id), /^iommufd-\d+$/);
+    assert.deepEqual(iommufd.openedBy, { pid: 700, tid: 700, comm: 'shim', uid: 0 });
     assert.deepEqual(
       { name, state, quality, openedBy, boundBy, bindError, attached },
       {

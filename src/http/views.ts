@@ -19,6 +19,7 @@ import type { Host, PciFunction } from '../events/host.ts';
 import { pointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
 import { FLAG } from '../events/wire.gen.ts';
+import type { IommufdContext } from '../lifecycle/iommufd-context.ts';
 import type { Cdev, Device, Open, Parent, Vm } from '../lifecycle/objects.ts';
 import { deviceOfCall, inProgress, OPERATIONS, shownStates } from '../lifecycle/operations.ts';
 import type { Timeline, TimelineEntry } from '../lifecycle/timeline.ts';
@@ -243,12 +244,17 @@ export class Views {
       openedBy: this.#task(opener),
       opened: this.time(cdev.openedAt),
       boundBy: this.#task(binder),
+      iommufd: cdev.iommufd && this.#iommufd(cdev.iommufd),
       bound: this.time(cdev.boundAt),
       attached: this.time(cdev.attachedAt),
       bindError: bindError ? errnoName(bindError) : undefined,
       attachError: attachError ? errnoName(attachError) : undefined,
       vm: vm && vmId(vm),
     };
+  }
+
+  #iommufd({ serial, opener, openedAt }: IommufdContext) {
+    return { id: `iommufd-${serial}`, openedBy: this.#task(opener), opened: this.time(openedAt) };
   }
 
   #timeline(timeline: Timeline) {

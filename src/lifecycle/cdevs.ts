@@ -10,6 +10,7 @@ import { taskOf } from '../events/task.ts';
 import { EVENT } from '../events/wire.gen.ts';
 import { CDEV } from './automata.ts';
 import type { Handlers } from './handler.ts';
+import { contextOf } from './iommufds.ts';
 import { vmOf } from './kvm.ts';
 import { Cdev, type Device } from './objects.ts';
 import { next } from './step.ts';
@@ -118,6 +119,8 @@ export const CDEV_HANDLERS: Handlers = {
     cdev.state = next(CDEV, cdev.state, 'bound', cdev, transition);
     cdev.binder = taskOf(event);
     cdev.boundAt = event.time;
+    cdev.iommufd = contextOf(world, event);
+    transition.iommufd = cdev.iommufd;
   },
 
   'vfio.cdev.block_group:begin': blockGroup,

@@ -18,6 +18,7 @@ import { CDEV_HANDLERS } from './cdevs.ts';
 import { DMA_HANDLERS } from './dma.ts';
 import { GROUP_HANDLERS } from './groups.ts';
 import type { Handler } from './handler.ts';
+import { IOMMUFD_HANDLERS } from './iommufds.ts';
 import { KVM_HANDLERS } from './kvm.ts';
 import { MDEV_HANDLERS } from './mdev.ts';
 import { MODULE_HANDLERS } from './modules.ts';
@@ -36,6 +37,7 @@ for (const [name, handler] of Object.entries({
   ...GROUP_HANDLERS,
   ...OPEN_HANDLERS,
   ...CDEV_HANDLERS,
+  ...IOMMUFD_HANDLERS,
   ...DMA_HANDLERS,
   ...KVM_HANDLERS,
   ...MODULE_HANDLERS,

@@ -5,6 +5,7 @@
  */
 import type { PciFunction, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
+import type { IommufdContext } from './iommufd-context.ts';
 import type {
   CdevState,
   DeviceState,
@@ -253,6 +254,8 @@ export class Cdev extends TrackedObject {
   /** The task that bound it; undefined also where that was not observed. */
   binder: Task | undefined;
   boundAt = 0;
+  /** The context that it is bound to, or was until its close began; undefined also where that was not observed. */
+  iommufd: IommufdContext | undefined;
   /** The errno of the latest bind that failed. */
   bindError = 0;
   attachedAt = 0;

@@ -20,6 +20,8 @@ import {
 } from './associate.ts';
 import { addCdev } from './cdevs.ts';
 import type { Handlers } from './handler.ts';
+import { IommufdContext } from './iommufd-context.ts';
+import { contextOf, KEY_CONTEXT } from './iommufds.ts';
 import { KeyTable } from './key-table.ts';
 import { vmOf } from './kvm.ts';
 import { Cdev, type Device, Open, Parent, Vm } from './objects.ts';
@@ -36,6 +38,7 @@ import {
 } from './reconcile.ts';
 import { endSnapshot } from './sweep.ts';
 import { TEARDOWN_HANDLERS } from './teardowns.ts';
+import type { TrackedObject } from './tracked-object.ts';
 import type { Transition } from './transition.ts';
 import { deviceOf } from './vfio.ts';
 import type { Snapshot, World } from './world.ts';
@@ -137,13 +140,15 @@ function reconcileHeldVm(world: World, snapshot: Snapshot, open: Open, event: Ev
 function hasEnded(snapshot: Snapshot, event: EventCursor, key: number): boolean {
   const object = snapshot.endedKeys.find(event.u32, event.word + key);
   if (!object) return false;
-  const at =
-    object instanceof Open || object instanceof Cdev
-      ? object.closeBegan
-      : object instanceof Vm
-        ? object.destroyBegan
-        : 0;
+  const at = endBegan(object);
   return at === 0 || event.time <= at;
+}
+
+/** When an object began to end, 0 if that was not observed. */
+function endBegan(object: TrackedObject): number {
+  if (object instanceof Vm) return object.destroyBegan;
+  if (object instanceof IommufdContext) return object.closedAt;
+  return object instanceof Open || object instanceof Cdev ? object.closeBegan : 0;
 }
 
 function findOpen(world: World, snapshot: Snapshot, event: EventCursor): Open | undefined {
@@ -250,10 +255,20 @@ function foundCdev(world: World, event: EventCursor, transition: Transition): vo
   const mayBeStale = cdev.state === 'opening' || mayHaveMissedEvents(cdev, snapshot);
   if (mayBeStale && event.time >= cdevChangedAt(cdev)) cdev.state = foundState(event);
   if (cdev.fd < 0 && cdev.opener.pid === event.pid) cdev.fd = event.fd;
+  if (cdev.isBound) cdev.iommufd = foundContext(world, event);
   confirm(cdev, snapshot);
   confirm(cdev.device, snapshot);
   transition.device = cdev.device;
   transition.cdev = cdev;
+}
+
+/** The context that a process has open, or that a device is bound to. */
+function foundContext(world: World, event: EventCursor): IommufdContext | undefined {
+  const { snapshot } = world;
+  if (!snapshot || hasEnded(snapshot, event, KEY_CONTEXT)) return undefined;
+  const context = contextOf(world, event);
+  if (context) confirm(context, snapshot);
+  return context;
 }
 
 function foundState({ deviceState }: EventCursor): Cdev['state'] {
@@ -345,6 +360,12 @@ export const SNAPSHOT_HANDLERS: Handlers = {
   'snapshot.cdev:begin'(world, event, transition) {
     foundCdev(world, event, transition);
     if (event.deviceState & DEVICE_STATE.BOUND) foundOpen(world, event, transition);
+  },
+  'snapshot.iommufd:begin'(world, event, transition) {
+    const context = foundContext(world, event);
+    if (!context) return;
+    context.opener ??= taskOf(event);
+    transition.iommufd = context;
   },
   'snapshot.group:begin'(world, event, transition) {
     const group = world.groups.get(event.groupId);

@@ -79,6 +79,13 @@ function hasNoFile(vm: Vm, snapshot: Snapshot): boolean {
   return isSought && !snapshot.vmsWithFd.has(vm);
 }
 
+/** A device that is bound to a context is found with it, so one that is not found has no user. */
+function sweepContexts(world: World, snapshot: Snapshot): void {
+  for (const context of world.iommufds) {
+    if (mayHaveEnded(context, snapshot)) world.iommufds.supersede(context);
+  }
+}
+
 function sweepOpens(world: World, snapshot: Snapshot, event: EventCursor): void {
   for (const device of world.devices) {
     const isChecked = snapshot.checked.has(device) || mayHaveEnded(device, snapshot);
@@ -171,7 +178,10 @@ function reconcileGroupVms(world: World, snapshot: Snapshot): void {
 export function endSnapshot(world: World, event: EventCursor): void {
   const { snapshot } = world;
   if (!snapshot) return;
-  if (event.covered & COVERED.FILES) sweepOpens(world, snapshot, event);
+  if (event.covered & COVERED.FILES) {
+    sweepOpens(world, snapshot, event);
+    sweepContexts(world, snapshot);
+  }
   if (event.covered & COVERED.SYSFS) sweepDevices(world, snapshot, event);
   if (event.covered & COVERED.NO_KVM) endVmsWithoutKvm(world, snapshot.began);
   reconcileGroupVms(world, snapshot);

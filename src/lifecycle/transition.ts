@@ -7,6 +7,7 @@
 import type { EventCursor } from '../events/cursor.ts';
 import type { AutomatonName } from './automata.ts';
 import type { Call } from './calls.ts';
+import type { IommufdContext } from './iommufd-context.ts';
 import type { Cdev, Device, Group, Open, OpenRequest, Parent, Vm } from './objects.ts';
 
 /** A step of an object that is not in the table of its automaton. */
@@ -25,6 +26,7 @@ export class Transition {
   device: Device | undefined;
   open: Open | undefined;
   cdev: Cdev | undefined;
+  iommufd: IommufdContext | undefined;
   vm: Vm | undefined;
   /** The VM that was set for the group before this event. */
   vmBefore: Vm | undefined;
@@ -48,6 +50,7 @@ export class Transition {
     this.device = undefined;
     this.open = undefined;
     this.cdev = undefined;
+    this.iommufd = undefined;
     this.vm = undefined;
     this.vmBefore = undefined;
     this.group = undefined;

@@ -5,6 +5,7 @@
 import type { EventCursor } from '../events/cursor.ts';
 import { POINT } from '../events/wire.gen.ts';
 import { Calls } from './calls.ts';
+import type { IommufdContext } from './iommufd-context.ts';
 import { KeyTable } from './key-table.ts';
 import {
   type Cdev,
@@ -36,7 +37,7 @@ export interface Snapshot {
   readonly delayedCloses: Set<Device>;
   /** The names of devices and parents that ended since it began, which its records must not adopt again. */
   readonly endedNames: Set<string>;
-  /** Opens, cdevs and VMs that ended since it began, by key, for the same reason. */
+  /** Opens, cdevs, iommufd contexts and VMs that ended since it began, by key, for the same reason. */
   readonly endedKeys: KeyTable<TrackedObject>;
   /** The threads that created the VMs that ended since it began; debugfs lists VMs by thread. */
   readonly endedCreators: Set<number>;
@@ -71,6 +72,7 @@ export class World {
   readonly devices: Registry<Device>;
   readonly opens: Registry<Open>;
   readonly cdevs: Registry<Cdev>;
+  readonly iommufds: Registry<IommufdContext>;
   readonly vms: Registry<Vm>;
   readonly groups = new Map<number, Group>();
   readonly calls = new Calls();
@@ -131,6 +133,9 @@ export class World {
         const index = cdevs.indexOf(cdev);
         if (index >= 0) cdevs.splice(index, 1);
       },
+    });
+    this.iommufds = new Registry({
+      onEnd: (context) => this.snapshot?.endedKeys.set(context.keyLow, context.keyHigh, context),
     });
     this.vms = new Registry({
       keepEnded: endedObjects,

@@ -52,17 +52,41 @@ export function setCdevKvm(
   scenario.event('vfio.cdev.set_kvm:begin', as, { ...plainVfio(device), file: key, ...kvm });
 }
 
+/** An iommufd context, by its key. */
+export type ScenarioIommufd = number;
+
+/** A process opens /dev/iommu. */
+export function openIommufd(
+  scenario: Scenario,
+  { as = VMM }: { as?: Actor } = {},
+): ScenarioIommufd {
+  const parent = scenario.newFile();
+  scenario.event('iommufd.open:begin', as, { groupId: -1 });
+  scenario.event('iommufd.open:end', as, { groupId: -1, parent });
+  return parent;
+}
+
+/** The last reference on its file is put. */
+export function closeIommufd(
+  scenario: Scenario,
+  parent: ScenarioIommufd,
+  { as = VMM }: { as?: Actor } = {},
+): void {
+  scenario.event('iommufd.close:begin', as, { groupId: -1, parent });
+}
+
 export function bindCdev(
   scenario: Scenario,
   cdev: ScenarioCdev,
-  { as = cdev.opener }: Options = {},
+  { as = cdev.opener, iommufd }: { as?: Actor; iommufd?: ScenarioIommufd } = {},
 ): void {
   const { device, key: file } = cdev;
   scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
   scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
   scenario.event('vfio.cdev.block_group:end', as, plainVfio(device));
   cdev.opening = scenario.bindCdev(device, as, file);
-  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file });
+  const context = iommufd === undefined ? {} : { parent: iommufd };
+  scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ...context });
 }
 
 export function attachCdev(

@@ -24,6 +24,7 @@ const STEPS = [
   ...['iommufd.open', 'iommufd.close'],
 ];
 const MTTY = '/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create';
+const CONTEXTS = 'vfioscope_iommufd_contexts';
 /** Longer than rules wait for a state to settle, s. */
 const SETTLING = 3;
 
@@ -35,6 +36,7 @@ interface ApiCdev {
   readonly bindError?: string;
   readonly attachError?: string;
   readonly vm?: string;
+  readonly iommufd?: { readonly id: string; readonly openedBy?: { readonly comm: string } };
 }
 
 describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
@@ -112,6 +114,7 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await run(vmm, 'receive to-vmm c', 'kvmvfio add k c', 'cdev bind c i');
     const bound = await untilCdevIs(agent, uuid, 'bound');
     assert.deepEqual([bound.openedBy?.comm, bound.boundBy?.pid], ['kata-shim', pid]);
+    assert.equal(bound.iommufd?.openedBy?.comm, 'qemu-cdev');
     assert.equal((await device())?.state, 'open');
     assert.ok((await device())?.vm && bound.vm, 'device and cdev have the VM');
     await run(vmm, 'cdev attach c 1');
@@ -123,9 +126,12 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await run(heir, 'receive to-heir c');
     await agent.evaluated();
     assert.equal((await untilCdevIs(agent, uuid, 'bound')).attachError, 'ENOENT');
+    await run(vmm, 'close i');
+    assert.equal(await agent.metric(CONTEXTS), 1, 'the device keeps its context');
     await run(heir, 'close c');
+    await agent.until('the context is gone', async () => (await agent.metric(CONTEXTS)) === 0);
     await agent.until('it is closed', async () => (await cdevsOf(agent, uuid)).length === 0);
-    await run(vmm, 'close i', 'close k', 'close v', 'quit');
+    await run(vmm, 'close k', 'close v', 'quit');
     await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
     await agent.until('it is gone', async () => (await device()) === undefined);
     await agent.evaluated(SETTLING);
@@ -185,6 +191,9 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     ]);
     const files = 'vfioscope_events_total{point="snapshot.iommufd"';
     assert.ok((await agent.metric(files)) > 0, 'the context was found');
+    assert.equal(await agent.metric(CONTEXTS), 1);
+    const [, bound] = await Promise.all(uuids.map((uuid) => cdevsOf(agent, uuid)));
+    assert.equal(bound[0].iommufd?.openedBy?.comm, 'qemu-late');
     await vmm.kill();
     for (const uuid of uuids) await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
     await agent.until('all are gone', async () => (await agent.devices()).length === 0);

@@ -86,6 +86,16 @@ export const HOST: MetricGroup = {
       },
     },
     {
+      name: 'vfioscope_iommufd_contexts',
+      type: 'gauge',
+      labels: [],
+      help: 'iommufd contexts (open /dev/iommu), also those that only a bound device still holds',
+      query: 'vfioscope_iommufd_contexts',
+      collect({ source }, samples) {
+        samples.show(source.world.iommufds.size);
+      },
+    },
+    {
       name: 'vfioscope_cdevs',
       type: 'gauge',
       labels: ['state'],

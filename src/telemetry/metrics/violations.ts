@@ -11,12 +11,15 @@ export const VIOLATIONS: MetricGroup = {
       name: 'vfioscope_violations_total',
       type: 'counter',
       labels: ['rule', 'severity'],
-      help: 'Occurrences of violations: a one-shot one each time, an ongoing one when it begins, and each again when its severity rises',
+      help: 'Occurrences of violations: a one-shot one each time, an ongoing one when it begins, and each again when its severity rises; 0 for each rule that can fire on this kernel',
       query:
         'sum by (instance, rule) (increase(vfioscope_violations_total{severity="critical"}[10m])) > 0',
       collect({ source, raised }, samples) {
+        const possible = new Set(source.rules.possible().map(({ id }) => id));
         for (const [key, count] of source.rules.occurred) {
-          samples.show(count, key.split(' '), raised.of(key));
+          const [rule, severity] = key.split(' ');
+          if (count === 0 && !possible.has(rule)) continue;
+          samples.show(count, [rule, severity], raised.of(key));
         }
       },
     },
@@ -64,11 +67,11 @@ export const VIOLATIONS: MetricGroup = {
       name: 'vfioscope_violations_open',
       type: 'gauge',
       labels: ['rule', 'severity'],
-      help: 'Ongoing violations that are not resolved; 0 for each rule at its least severity',
+      help: 'Ongoing violations that are not resolved; 0 for each rule that can fire on this kernel, at its least severity',
       query: 'sum by (instance, rule, severity) (vfioscope_violations_open) > 0',
       collect({ source }, samples) {
         const open = tally(source.rules.open(), (v) => `${v.rule}\0${v.severity}`);
-        const none = source.rules.rules.map(({ id, severity }) => `${id}\0${severity}`);
+        const none = source.rules.possible().map(({ id, severity }) => `${id}\0${severity}`);
         for (const { labels, count } of withZeros(open, none)) samples.show(count, labels);
       },
     },
