@@ -68,9 +68,15 @@ export const AGENT: AlertGroup = {
       },
       fires: {
         title: 'the agent does not answer for a quarter of an hour',
-        series: ['up 1x10 0x20'],
+        series: ['up 1x10 0x20', 'up{instance="host2:10055"} 1x30'],
         at: 25,
         labels: {},
+        text: {
+          summary: 'vfioscope on host1:10055 cannot be scraped',
+          description:
+            'More than half of the scrapes of vfioscope on host1:10055 have failed for ten minutes. Devices and VMs on that host are not observed, and alerts about them have cleared for that reason only.',
+          runbook_url: 'http://host2:10055/docs/runbooks/VfioscopeAgentDown',
+        },
       },
       doesNotFire: { title: 'the agent is upgraded', series: ['up 1x10 0x3 1x20'], at: 20 },
       also: [
@@ -131,6 +137,12 @@ export const AGENT: AlertGroup = {
         series: ['up{job="node"} 1x60'],
         at: 30,
         labels: { job: 'vfioscope' },
+        text: {
+          summary: 'Prometheus has no target of the job vfioscope',
+          description:
+            'Prometheus scrapes no host for vfioscope, so no alert about devices and VMs can fire on any host.',
+          runbook_url: 'docs/runbooks/VfioscopeAgentsAbsent.md',
+        },
       },
       doesNotFire: { title: 'a target of the job exists', series: ['up 1x60'], at: 30 },
     },

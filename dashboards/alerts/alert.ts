@@ -66,6 +66,8 @@ export interface TestCase {
   readonly at: number;
   /** Labels of other alerts that rightly fire in it as well, beside those of the target. */
   readonly others?: readonly Labels[];
+  /** What the alert says then, where its templates ask for more than its labels. */
+  readonly text?: Readonly<Record<'summary' | 'description' | 'runbook_url', string>>;
 }
 
 export interface AlertGroup {

@@ -63,7 +63,7 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
     );
     assert.match(
       annotations.description,
-      /held open by qemu \(pid 600\)\. Evidence: GET .*rule=remove-stall/,
+      /held open by qemu \(pid 600\)\. VM: qemu \(pid 600\)\. Evidence: GET .*rule=remove-stall/,
     );
     assert.equal(
       annotations.runbook_url,

@@ -68,9 +68,44 @@ export const CRITICAL_OBJECT =
   '{{ with $labels.holder_pid }}, held by {{ $labels.holder_comm }} (pid {{ . }}' +
   '{{ with $labels.systemd_unit }}, {{ . }}{{ end }}) then{{ end }}';
 
+/** A query within a template, on the host of the alert. @param expr with `%[3]q` for the first of the values */
+function asked(expr: string, ...values: readonly string[]): string {
+  // All clusters are asked, and hosts of two may share a name.
+  const onHost = expr.replaceAll('{', '{cluster=%[1]q,instance=%[2]q,');
+  const given = ['$labels.cluster', '$labels.instance', ...values].join(' ');
+  return `printf ${JSON.stringify(onHost)} ${given} | query`;
+}
+
+/** A VM of vfioscope_vm_info, by what is known best, and its process. */
+const VM =
+  '{{ or .Labels.vm_name .Labels.systemd_unit .Labels.pod_uid .Labels.container_id .Labels.comm }} (pid {{ .Labels.pid }})';
+
+/** Names the VMs that the query selects, or nothing if they have no series. */
+function vms(query: string, before: string, after = ''): string {
+  const all = `{{ range $i, $_ := . }}{{ if $i }}, {{ end }}${VM}{{ end }}`;
+  return `{{ with ${query} }}${before}${all}${after}{{ end }}`;
+}
+
+/** Template: which VMs are zombies, five at most. */
+export const ZOMBIES = vms(
+  asked('topk(5, vfioscope_vm_info{} and on (vm) vfioscope_vm_state{state="zombie"})'),
+  ': ',
+);
+
+const VMS_OF_VIOLATION = asked(
+  'topk(5, vfioscope_vm_info{} and on (vm) vfioscope_violation_info{rule=%[3]q,device=%[4]q,vm_name=%[5]q})',
+  ...['$labels.rule', '$labels.device', '$labels.vm_name'],
+);
+
+/** Template: the VM that an ongoing violation is about. VMs without a name share an alert, which names five of them at most. */
+export const LEAKED_VM = vms(VMS_OF_VIOLATION, ': ');
+
+/** Template: the same as a sentence. */
+export const ITS_VM = vms(VMS_OF_VIOLATION, ' VM: ', '.');
+
 /** Template: the processes that hold the device open. */
 export const HOLDERS =
-  '{{ with printf "vfioscope_device_holder_info{instance=%q,device=%q}" $labels.instance $labels.device | query }}' +
+  `{{ with ${asked('vfioscope_device_holder_info{device=%[3]q}', '$labels.device')} }}` +
   ' It is held open by{{ range . }} {{ .Labels.comm }} (pid {{ .Labels.pid }}' +
   '{{ with .Labels.systemd_unit }}, {{ . }}{{ end }}){{ end }}.{{ end }}';
 

@@ -75,20 +75,22 @@ function scaled(expr: string, scale: number): string {
 }
 
 function withClusterLabel(template: string, { cluster_label: label }: MixinSettings): string {
-  return template.replaceAll('$labels.cluster', `$labels.${label}`);
+  return template
+    .replaceAll('$labels.cluster', `$labels.${label}`)
+    .replaceAll('{cluster=%', `{${label}=%`);
 }
 
 /** A template, because it names a host, and the rule where the page is about several. */
 function runbookUrl({ name, about, runbook }: Alert, settings: MixinSettings): string {
-  const answering = scoped('topk(1, up == 1)', settings);
-  const instance =
-    about === undefined
-      ? '{{ $labels.instance }}'
-      : `{{ with query ${JSON.stringify(answering)} }}{{ . | first | label "instance" }}{{ end }}`;
   const anchor = (runbook.rules ?? []).length > 1 ? '#{{ $labels.rule }}' : '';
-  return (
-    settings.runbook_url.replaceAll('{instance}', instance).replaceAll('{alert}', name) + anchor
-  );
+  const address = (setting: string, instance: string) =>
+    setting.replaceAll('{alert}', name).replaceAll('{instance}', instance) + anchor;
+  const { runbook_url: url, runbook_url_without_agent: withoutAgent } = settings;
+  if (about === undefined) return address(url, '{{ $labels.instance }}');
+  if (!url.includes('{instance}')) return address(url, '');
+  const answering = JSON.stringify(scoped('topk(1, up == 1)', settings));
+  const served = address(url, '{{ . | first | label "instance" }}');
+  return `{{ with query ${answering} }}${served}{{ else }}${address(withoutAgent, '')}{{ end }}`;
 }
 
 /** The file of recording rules. */
@@ -109,7 +111,7 @@ function alertTests(): string {
   });
 }
 
-function test(alert: Alert, { title, series, at, labels, others = [] }: TestCase & Firing) {
+function test(alert: Alert, { title, series, at, labels, others = [], text }: TestCase & Firing) {
   const targets = series.some((one) => one.startsWith('up')) ? [] : ['up 1x2000'];
   const expected = [...others, ...(labels ? [expectedLabels(alert, labels)] : [])];
   return {
@@ -127,6 +129,21 @@ function test(alert: Alert, { title, series, at, labels, others = [] }: TestCase
         })),
       },
     ],
+    ...(text ? { alert_rule_test: [textTest(alert, at, labels ?? {}, text)] } : {}),
+  };
+}
+
+/** What the alert says. `promtool` compares all annotations. */
+function textTest(
+  alert: Alert,
+  at: number,
+  labels: NonNullable<Firing['labels']>,
+  text: NonNullable<TestCase['text']>,
+) {
+  const { alertname, ...others } = expectedLabels(alert, labels);
+  return {
+    ...{ eval_time: `${at}m`, alertname },
+    exp_alerts: [{ exp_labels: others, exp_annotations: text }],
   };
 }
 

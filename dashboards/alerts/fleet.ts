@@ -18,6 +18,14 @@ function onHosts(
   );
 }
 
+/** The labels of the alert about a single host. */
+function agentDown(host: string): Record<string, string> {
+  return {
+    ...{ alertname: 'VfioscopeAgentDown', severity: 'warning' },
+    ...{ cluster: 'east', job: 'vfioscope', instance: `${host}:10055` },
+  };
+}
+
 const ANSWERS = {
   shows: 'On one of the hosts: whether its agent answers.',
   command: `curl -sS ${API}/-/healthy`,
@@ -67,16 +75,28 @@ export const FLEET: AlertGroup = {
         series: onHosts('up', (host) => (host < 3 ? '1x5 0x30' : '1x40')),
         at: 18,
         labels: { cluster: 'east', job: 'vfioscope' },
-        others: HOSTS.slice(0, 3).map((host) => ({
-          ...{ alertname: 'VfioscopeAgentDown', severity: 'warning' },
-          ...{ cluster: 'east', job: 'vfioscope', instance: `${host}:10055` },
-        })),
+        others: HOSTS.slice(0, 3).map(agentDown),
       },
       doesNotFire: {
         title: 'two agents are down',
         series: onHosts('up', (host) => (host < 2 ? '1x5 0x30' : '1x40')),
         at: 8,
       },
+      also: [
+        {
+          title: 'no agent answers that could show the runbook',
+          series: onHosts('up', () => '1x5 0x30'),
+          at: 18,
+          labels: { cluster: 'east', job: 'vfioscope' },
+          others: HOSTS.map(agentDown),
+          text: {
+            summary: '100% of the agents of east cannot be scraped',
+            description:
+              '100% of the agents of east have not answered for ten minutes. Their devices and VMs are not observed, and alerts about them have cleared for that reason only.',
+            runbook_url: 'docs/runbooks/VfioscopeFleetDown.md',
+          },
+        },
+      ],
     },
     {
       name: 'VfioscopeTargetsGone',

@@ -1,5 +1,6 @@
 /** Alerts from the sums of a host, independent of its rules: calls that stall or fail, and capacity. */
 import { type AlertGroup, API } from './alert.ts';
+import { ZOMBIES } from './expressions.ts';
 import {
   AVAILABLE_INSTANCES,
   DRIVER_LOG,
@@ -7,6 +8,7 @@ import {
   stacks,
   VMS_WITHOUT_PROCESS,
 } from './steps.ts';
+import { vmSeries } from './test-series.ts';
 
 export const OPERATIONS: AlertGroup = {
   title: 'Stalls, failures, capacity',
@@ -82,9 +84,8 @@ export const OPERATIONS: AlertGroup = {
         'VfioscopeVmLeaked covers what rules can prove. This alert covers the rest, such as VMs that ' +
         'are older than the agent. Half an hour is longer than the teardown of any guest.',
       expr: 'sum without (state) (vfioscope_vms{state="zombie"}) > 0',
-      summary: '{{ $value }} zombie VM(s) on {{ $labels.instance }}',
-      description:
-        'For half an hour, there have been VMs on {{ $labels.instance }} ({{ $value }} now) whose file descriptors are all closed and that the kernel has not freed. The memory of their guests stays allocated. GET /api/v1/vms on the agent of that host shows which VMs, and what may hold them.',
+      summary: `{{ $value }} zombie VM(s) on {{ $labels.instance }}${ZOMBIES}`,
+      description: `For half an hour, there have been VMs on {{ $labels.instance }} ({{ $value }} now) whose file descriptors are all closed and that the kernel has not freed${ZOMBIES}. The memory of their guests stays allocated. GET /api/v1/vms on the agent of that host shows which VMs, and what may hold them.`,
       runbook: {
         firstDo: 'Find out whether a process still holds a device of the VM (step 1, `holders`).',
         firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
@@ -116,6 +117,27 @@ export const OPERATIONS: AlertGroup = {
         ],
         at: 45,
       },
+      also: [
+        {
+          title: 'of two zombie VMs, one has a name and one has only a unit, and a third VM runs',
+          series: [
+            'vfioscope_vms{state="zombie"} _ 2x60',
+            vmSeries('vm3', 600, { vm_name: 'web-3', systemd_unit: 'machine-qemu-1.scope' }),
+            vmSeries('vm4', 700, { systemd_unit: 'qemu@db-1.service' }),
+            vmSeries('vm5', 800, { vm_name: 'cache-1' }),
+            ...['vm3', 'vm4'].map((vm) => `vfioscope_vm_state{vm="${vm}",state="zombie"} 1x60`),
+            'vfioscope_vm_state{vm="vm5",state="running"} 1x60',
+          ],
+          at: 45,
+          labels: {},
+          text: {
+            summary: '2 zombie VM(s) on host1:10055: web-3 (pid 600), qemu@db-1.service (pid 700)',
+            description:
+              'For half an hour, there have been VMs on host1:10055 (2 now) whose file descriptors are all closed and that the kernel has not freed: web-3 (pid 600), qemu@db-1.service (pid 700). The memory of their guests stays allocated. GET /api/v1/vms on the agent of that host shows which VMs, and what may hold them.',
+            runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeZombieVms',
+          },
+        },
+      ],
     },
     {
       name: 'VfioscopeParentFull',

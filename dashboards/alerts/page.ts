@@ -50,7 +50,8 @@ The rules run on Prometheus 2.42 and later; both 2.42 and 3.5 are tested. vmaler
 Prometheus does, but were not tested.
 
 Job name, cluster label, address of the runbooks and thresholds are settings: [mixin](mixin.md). By default
-\`runbook_url\` is a page that the agent itself serves.
+\`runbook_url\` is a page that an agent serves. Set \`runbook_url_without_agent\` for the alerts that fire when none
+answers.
 
 If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
 [alerts.test.yml](../dashboards/alerts.test.yml) contains cases that fire and similar ones that do not for each alert.
@@ -60,6 +61,8 @@ If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
 - **Labels.** An alert names the device, VM or parent where it has series of its own (\`metrics.per_device\`,
   \`metrics.max_devices\`). Otherwise one alert stands for all violations of a rule on a host. A critical one always
   names device, VM and the first holder.
+- **Names of VMs.** Texts about VMs have the name of the guest, or else its systemd unit, pod, container or
+  process, from \`vfioscope_vm_info\`; five VMs at most.
 - **Severity changes.** The alert stays the same one when the severity of its violation rises.
 - **One-shot violations.** They are never resolved, so their alerts fire for 15 minutes after the latest one.
 - **Critical violations.** The agent keeps them in \`state.directory\` over its restarts, so VfioscopeMemoryAtRisk

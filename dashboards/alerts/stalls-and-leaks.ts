@@ -1,6 +1,15 @@
 /** Alerts on ongoing violations: removals that wait, and devices, VMs or capacity that are leaked. */
 import { type Alert, type AlertGroup, API, violations } from './alert.ts';
-import { EVIDENCE, HOLDERS, OBJECT, ON_HOST, ongoing, ongoingOrOneShot } from './expressions.ts';
+import {
+  EVIDENCE,
+  HOLDERS,
+  ITS_VM,
+  LEAKED_VM,
+  OBJECT,
+  ON_HOST,
+  ongoing,
+  ongoingOrOneShot,
+} from './expressions.ts';
 import {
   AVAILABLE_INSTANCES,
   DRIVER_LOG,
@@ -9,7 +18,7 @@ import {
   stacks,
   VMS_WITHOUT_PROCESS,
 } from './steps.ts';
-import { DEVICE, deviceLabels, oneShotSeries, ongoingSeries } from './test-series.ts';
+import { DEVICE, deviceLabels, oneShotSeries, ongoingSeries, vmSeries } from './test-series.ts';
 
 const STALLS = ['remove-stall', 'request-ignored'];
 const CALL_STALLS = [
@@ -43,7 +52,7 @@ const ALERTS: readonly Alert[] = [
       'but the host cannot be drained.',
     expr: ongoing(STALLS),
     summary: `The removal of ${OBJECT} is waiting for its users`,
-    description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device waits for the processes that have it open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${EVIDENCE}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device waits for the processes that have it open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${ITS_VM}${EVIDENCE}`,
     runbook: {
       firstDo:
         'Unplug the device from the guest through the management interface of the VMM ' +
@@ -96,7 +105,7 @@ const ALERTS: readonly Alert[] = [
       'minute; what lasts longer needs somebody to look at it.',
     expr: ongoing(CALL_STALLS),
     summary: `{{ $labels.rule }}: a kernel call on ${OBJECT} does not return`,
-    description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${EVIDENCE}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${ITS_VM}${EVIDENCE}`,
     runbook: {
       firstDo:
         'Read which call it is, and where its thread is blocked (step 1): that names the driver or the ' +
@@ -247,8 +256,8 @@ const ALERTS: readonly Alert[] = [
       'The memory of a guest is lost, which may be most of the host’s. It is lost already, however, and ' +
       'the teardown of large guests takes minutes without being a leak.',
     expr: ongoingOrOneShot(VM_LEAKS, VM_LEAKS_ONE_SHOT),
-    summary: `{{ $labels.rule }}: a VM on {{ $labels.instance }} is leaked`,
-    description: `{{ $labels.rule }} ${ON_HOST}: a VM exists although its process released it, so the memory of its guest stays allocated.${HOLDERS}${EVIDENCE}`,
+    summary: `{{ $labels.rule }}: a VM on {{ $labels.instance }} is leaked${LEAKED_VM}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a VM exists although its process released it, so the memory of its guest stays allocated${LEAKED_VM}.${HOLDERS}${EVIDENCE}`,
     runbook: {
       firstDo: 'Find out whether a process still holds a device of the VM (steps 1 and 2).',
       firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
@@ -284,6 +293,24 @@ const ALERTS: readonly Alert[] = [
       series: ongoingSeries('vm-pinned-by-device', 'info', 60),
       at: 20,
     },
+    also: [
+      {
+        title: 'nothing names the VM but its unit',
+        series: [
+          'vfioscope_violation_info{violation_id="v1-0",rule="kvm-ref-leak",severity="error",device="",vm="vm4",vm_name="",parent=""} _ 1x20',
+          vmSeries('vm4', 700, { systemd_unit: 'qemu@db-1.service' }),
+          vmSeries('vm5', 800, { vm_name: 'cache-1' }),
+        ],
+        at: 10,
+        labels: { rule: 'kvm-ref-leak' },
+        text: {
+          summary: 'kvm-ref-leak: a VM on host1:10055 is leaked: qemu@db-1.service (pid 700)',
+          description:
+            'kvm-ref-leak on host1:10055: a VM exists although its process released it, so the memory of its guest stays allocated: qemu@db-1.service (pid 700). Evidence: GET /api/v1/violations?rule=kvm-ref-leak on the agent of that host.',
+          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeVmLeaked#kvm-ref-leak',
+        },
+      },
+    ],
   },
   {
     name: 'VfioscopeCapacityLost',

@@ -16,6 +16,17 @@ export function oneShotSeries(rule: string, severity: string): string {
   return `vfioscope_last_violation_timestamp_seconds{rule="${rule}",severity="${severity}"} _ _ _ 180x60`;
 }
 
+/** The series of a VM, which says how its operator knows it. @param names such as `vm_name="web-3"` */
+export function vmSeries(vm: string, pid: number, names: Readonly<Record<string, string>>): string {
+  const unknown = { vm_name: '', vm_uuid: '', systemd_unit: '', container_id: '', pod_uid: '' };
+  const labels = {
+    ...{ vm, pid: `${pid}`, comm: 'qemu-system-x86', trace_id: '' },
+    ...{ ...unknown, ...names },
+  };
+  const text = Object.entries(labels).map(([name, value]) => `${name}="${value}"`);
+  return `vfioscope_vm_info{${text.join(',')}} 1x60`;
+}
+
 /** A critical violation of that device from the third minute on. */
 export function criticalSeries(rule: string, values = '_ _ _ 180x60'): string {
   const labels = Object.entries({ violation_id: 'v1-0', ...criticalLabels(rule) });

@@ -100,6 +100,21 @@ describe('npm run mixin', () => {
     assert.match(alerts, /https:\/\/wiki\.example\.org\/VfioscopeAgentDown\.html\n/);
     assert.match(alerts, /VfioscopeRemovalStalled\.html#\{\{ \$labels\.rule \}\}/);
     assert.match(alerts, /\$labels\.k8s_cluster/);
+    assert.match(alerts, /vfioscope_vm_info\{k8s_cluster=%/);
+    assert.doesNotMatch(alerts, /[{,]cluster=/);
+  });
+
+  it('leads to a copy of the runbooks when no agent answers, and to the agents otherwise', () => {
+    const { status, read } = render('runbook_url_without_agent: https://wiki.example.org/{alert}');
+    assert.equal(status, 0);
+    const [, url] =
+      /runbook_url: '(.*VfioscopeFleetDown.*)'/.exec(read('alerts.yml').replaceAll('\\"', '"')) ??
+      [];
+    assert.equal(
+      url,
+      '{{ with query "topk(1, up{job="vfioscope"} == 1)" }}http://{{ . | first | label "instance" }}' +
+        '/docs/runbooks/VfioscopeFleetDown{{ else }}https://wiki.example.org/VfioscopeFleetDown{{ end }}',
+    );
   });
 
   for (const [title, settings, expected] of [

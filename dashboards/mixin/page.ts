@@ -16,13 +16,13 @@ npm run mixin -- --config mixin.yaml --output rendered/
 \`\`\`
 
 \`rendered/\` then has \`alerts.yml\`, \`recording.yml\` and a JSON file for each dashboard. A wrong setting is reported with
-its file and line. For a PodMonitor in the namespace \`monitoring\`, with runbooks in a wiki:
+its file and line. For a PodMonitor in the namespace \`monitoring\`, with a copy of the runbooks in a wiki for when no agent answers:
 
 \`\`\`yaml
 # mixin.yaml
 selector: job="monitoring/vfioscope"
 cluster_label: k8s_cluster
-runbook_url: https://wiki.example.org/vfioscope/runbooks/{alert}
+runbook_url_without_agent: https://wiki.example.org/vfioscope/runbooks/{alert}
 thresholds:
   fleet_share: 0.1
 \`\`\`
@@ -30,8 +30,12 @@ thresholds:
 ${table(['setting', 'default', 'meaning'], rows(SETTINGS_SCHEMA))}
 
 By default \`runbook_url\` leads to the page that the agent itself serves under \`/docs/runbooks/\`, in the version that runs
-there. Alerts about an agent that does not answer, and those about a fleet, lead to an agent that does. For alerts
-about several rules, the address ends in \`#RULE\`, which is the place of that rule on the page.
+there. Alerts about an agent that does not answer, and those about a fleet, lead to an agent that does. While no agent
+answers at all, as when VfioscopeAgentsAbsent fires, they lead to \`runbook_url_without_agent\`: set it, because vfioscope
+has no published address that could be its default. With a \`runbook_url\` without \`{instance}\`, all alerts lead there,
+and \`runbook_url_without_agent\` is not used.
+
+For alerts about several rules, the address ends in \`#RULE\`, which is the place of that rule on the page.
 `;
 }
 

@@ -24,6 +24,12 @@ export const SETTINGS_SCHEMA = {
       description:
         'address of a runbook: `{alert}` is the name of the alert, `{instance}` the address of an agent that answers, which serves them itself',
     },
+    runbook_url_without_agent: {
+      type: 'string',
+      default: 'docs/runbooks/{alert}.md',
+      description:
+        'address of a runbook where `{instance}` is needed and no agent answers Prometheus. Set it to where your team reads `docs/`: the default is only the path of the page in the source tree',
+    },
     keep_firing: {
       type: 'boolean',
       default: true,
