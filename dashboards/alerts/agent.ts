@@ -58,7 +58,7 @@ export const AGENT: AlertGroup = {
           OOM,
         ],
         fix:
-          'Start it again: it knows the existing devices and VMs within a second. With `--pin`, the ' +
+          'Start it again: its first host snapshot finds the existing devices and VMs. With `--pin`, the ' +
           'probes also recorded what happened in the meantime.',
         why:
           'A target of the job `vfioscope` does not answer, answers later than the scrape timeout, or ' +

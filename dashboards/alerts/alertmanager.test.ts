@@ -57,10 +57,7 @@ describe('with a real Prometheus and a real Alertmanager', { timeout: SUITE_MS }
       ...{ alertname: 'VfioscopeRemovalStalled', severity: 'warning', rule: 'remove-stall' },
       ...{ device: UUID, parent: 'gpu0', instance: target, job: 'vfioscope' },
     });
-    assert.equal(
-      annotations.summary,
-      `The removal of ${UUID} on ${target} is waiting for its users`,
-    );
+    assert.equal(annotations.summary, `The removal of ${UUID} on ${target} does not return`);
     assert.match(
       annotations.description,
       /held open by qemu \(pid 600\)\. VM: qemu \(pid 600\)\. Evidence: GET .*rule=remove-stall/,

@@ -43,8 +43,8 @@ export const OPERATIONS: AlertGroup = {
           DRIVER_LOG,
         ],
         fix:
-          'If the driver waits for firmware or hardware, reset that as its vendor describes. A process in ' +
-          'state D that cannot be killed requires a reboot.',
+          'If the driver waits for firmware or hardware, reset that as its vendor describes. No signal ends a ' +
+          'process in state D: if what it waits for does not end, only a reboot does.',
         why: 'A call of mdev, VFIO or KVM that began long ago has not returned.',
         falsePositives: 'A removal that waits for a guest that somebody migrates away.',
       },
@@ -99,7 +99,7 @@ export const OPERATIONS: AlertGroup = {
         ],
         fix:
           'As in [VfioscopeVmLeaked](VfioscopeVmLeaked.md): end the process that holds a device of the ' +
-          'VM; if no process does, plan a reboot.',
+          'VM; if nothing does, plan a reboot.',
         why: 'VMs exist that no process has a file descriptor of. Their memory stays allocated.',
         falsePositives: 'A process keeps a vcpu or a device open on purpose, as some debuggers do.',
       },

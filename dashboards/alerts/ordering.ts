@@ -326,8 +326,8 @@ const ALERTS: readonly Alert[] = [
         ),
       ],
       fix:
-        'To repair a running VM, unplug the device and plug it in again. To repair the cause, change the ' +
-        'VMM: it has to add the group to kvm-vfio before it opens the device, and to remove the group ' +
+        'Unplug the device and plug it in again: that repairs a running VM if the VMM then does it in the right ' +
+        'order. To repair the cause, change the VMM: it has to add the group to kvm-vfio before it opens the device, and to remove the group ' +
         'after it closed the device.',
       why: 'VFIO, KVM and the driver disagree about the VM that a device works for, or about its user.',
       rules: MISMATCHES,

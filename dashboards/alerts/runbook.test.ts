@@ -85,6 +85,18 @@ describe('runbooks', () => {
     });
   }
 
+  it('promise no end of what they only start: it may need more than the step that they name', () => {
+    const texts = [
+      ...ALERTS.filter(({ runbook }) => runbook.rules).flatMap(({ runbook }) => [
+        runbook.firstDo,
+        runbook.fix,
+      ]),
+      ...RULES.map(({ remediation }) => remediation),
+    ];
+    assert.ok(texts.length > 80);
+    for (const text of texts) assert.doesNotMatch(text, /by itself|by themselves|the rest follows/);
+  });
+
   it('show whole stacks of all threads, since the innermost function comes first', () => {
     const reading = ALERTS.flatMap(({ runbook }) => runbook.confirm)
       .map(({ command }) => command)

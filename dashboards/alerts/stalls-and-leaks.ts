@@ -39,7 +39,7 @@ const CAPACITY_LEAKS = ['instances-exhausted'];
 
 const INTENDED_WAIT =
   'The alert is right, but the wait is intended: somebody migrates the guest away, or unplugs the ' +
-  'device by hand. The alert then clears by itself; silence it for that host until then.';
+  'device by hand. The alert clears when the wait ends; silence it for that host until then.';
 
 const ALERTS: readonly Alert[] = [
   {
@@ -51,12 +51,13 @@ const ALERTS: readonly Alert[] = [
       'VMM whose device was requested back the time to unplug it. Nobody is paged: no guest is harmed, ' +
       'but the host cannot be drained.',
     expr: ongoing(STALLS),
-    summary: `The removal of ${OBJECT} is waiting for its users`,
-    description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device waits for the processes that have it open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${ITS_VM}${EVIDENCE}`,
+    summary: `The removal of ${OBJECT} does not return`,
+    description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device does not return, mostly because processes have the device open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${ITS_VM}${EVIDENCE}`,
     runbook: {
       firstDo:
-        'Unplug the device from the guest through the management interface of the VMM ' +
-        '(`virsh detach-device`, `device_del`), or stop the VM. The removal then ends by itself.',
+        'Read what the removal waits for (step 1). If that is a process that has the device open, unplug the ' +
+        'device through the management interface of its VMM (`virsh detach-device`, `device_del`), or stop ' +
+        'the VM. A driver, a lock or a lost reference needs what the rule below says.',
       firstDont:
         'Do not kill the process that removes the device: the wait then becomes uninterruptible.',
       confirm: [
@@ -71,10 +72,13 @@ const ALERTS: readonly Alert[] = [
           'vfio_unregister_group_dev',
         ),
       ],
-      fix: 'Make every holder that step 1 names close the device.',
+      fix:
+        'Make every holder that step 1 names close the device. Where its message names another reason, ' +
+        'closing does not end the wait.',
       why:
-        'A device is being removed that a process has open. The kernel waits for the last close, and ' +
-        'until then nobody can use the device for anything else.',
+        'The removal of a device does not return: mostly the kernel waits for the last close of the device, ' +
+        'else for its driver, a lock or a lost reference. Until it returns, nobody can use the device for ' +
+        'anything else.',
       rules: STALLS,
       falsePositives: INTENDED_WAIT,
     },
@@ -101,8 +105,8 @@ const ALERTS: readonly Alert[] = [
     for: 60,
     rationale:
       'The agent itself waits for ten seconds, for a VM that is destroyed for thirty (`rules.open_stall_seconds` ' +
-      'and its neighbours). A device that does not come back from a reset is given up by the kernel after a ' +
-      'minute; what lasts longer needs somebody to look at it.',
+      'and its neighbours). For a device that does not come back from a reset, the kernel waits up to a minute ' +
+      'for each way to reset it; what lasts longer needs somebody to look at it.',
     expr: ongoing(CALL_STALLS),
     summary: `{{ $labels.rule }}: a kernel call on ${OBJECT} does not return`,
     description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${ITS_VM}${EVIDENCE}`,
@@ -126,7 +130,8 @@ const ALERTS: readonly Alert[] = [
         },
       ],
       fix:
-        'In pci_dev_wait, wait until the open fails; then reset the slot or power-cycle the host. In a ' +
+        'In pci_dev_wait, wait until the open returns: the kernel gives up after a minute for each way to reset ' +
+        'the device that it tries. Then reset the slot or power-cycle the host. In a ' +
         'vendor driver, follow its documentation for firmware that hangs. When nothing moves for ' +
         'minutes, move the other guests away and reboot: no signal ends a task in state D.',
       why: 'A call of mdev, VFIO or KVM has been running for longer than its threshold.',
@@ -163,8 +168,8 @@ const ALERTS: readonly Alert[] = [
     description: `{{ $labels.rule }} ${ON_HOST}: a parent is being unregistered, because its driver is unbound or unloaded, and one of its devices is not released. Until then no device of that parent can be created or removed.${EVIDENCE}`,
     runbook: {
       firstDo:
-        'Find the device that the unregistration waits for (step 1), and unplug it from its guest or ' +
-        'stop the VM.',
+        'Find out what the unregistration waits for (step 1). If a process has a device open, unplug that ' +
+        'device from its guest or stop the VM; the next device of the parent may be open as well.',
       firstDont:
         'Do not create or remove devices of that parent meanwhile: the calls are refused, and a device ' +
         'whose removal was refused loses its `remove` file.',
@@ -227,8 +232,8 @@ const ALERTS: readonly Alert[] = [
         },
       ],
       fix:
-        'See the rule below. Most leaks end when the parent is unbound from its driver and bound ' +
-        'again, once its other devices are not needed; a lost reference ends only with a reboot.',
+        'See the rule below. A device that has only lost its `remove` file is removed with its parent: unbind ' +
+        'that from its driver once its other devices are not needed. A lost reference ends only with a reboot.',
       why: 'A device, or what its driver keeps for it, is neither in use nor released.',
       rules: DEVICE_LEAKS,
       falsePositives:
@@ -271,7 +276,8 @@ const ALERTS: readonly Alert[] = [
         VMS_WITHOUT_PROCESS,
       ],
       fix:
-        'If a device file holds the VM, end the process that has it open. If nothing holds it, the ' +
+        'If a device file holds the VM, end the process that has it open. If no process has one, a file may ' +
+        'still be in a socket or registered with io_uring, which no process shows. Otherwise the ' +
         'reference is lost, and only a reboot frees the memory.',
       why: 'A VM that nobody uses is not freed, or a driver did not put its references on one.',
       rules: [...VM_LEAKS, ...VM_LEAKS_ONE_SHOT],
@@ -331,8 +337,8 @@ const ALERTS: readonly Alert[] = [
         { ...AVAILABLE_INSTANCES, shows: 'How many instances it has available now.' },
       ],
       fix:
-        'When the parent has no devices, unbind it from its driver and bind it again, which resets the ' +
-        'count. Report the unusual lifecycle before it to the vendor of the driver.',
+        'When the parent has no devices, unbind it from its driver and bind it again: a driver that counts its ' +
+        'instances when it is bound has them all then. Report the unusual lifecycle before it to the vendor of the driver.',
       why: 'Instances of a parent are leaked.',
       rules: CAPACITY_LEAKS,
       falsePositives:

@@ -13,8 +13,8 @@ export const closeStall: Rule = {
     'device cannot be opened, removed or unbound by anybody else.',
   remediation:
     'Read where the thread is blocked: the driver of the device is at fault, not the VMM, and killing ' +
-    'the VMM again changes nothing. If the driver waits for the device, only a reset of its slot or ' +
-    'of the host helps. Report the kernel stack to the vendor of the driver.',
+    'the VMM again changes nothing. If the driver waits for the device, it needs a reset of its slot or ' +
+    'of the host. Report the kernel stack to the vendor of the driver.',
   references:
     'vfio_df_close() in drivers/vfio/vfio_main.c, which calls the close_device callback of the driver with the ' +
     'lock of its device set held',

@@ -31,7 +31,8 @@ export const instancesExhausted: Rule = {
     'before. Its driver lost count, and after some more devices nothing can be created on it.',
   remediation:
     'Compare the devices of the parent with those that are meant to run, and remove what is ' +
-    'left over. If the parent has lost instances, unbind and bind it to get them back, find ' +
+    'left over. If the parent has lost instances, unbind and bind it: a driver that counts its instances when ' +
+    'it is bound has them back then. Find ' +
     "out which of its devices ended unusually, and report it to the driver's vendor.",
   references:
     'available_instances in Documentation/driver-api/vfio-mediated-device.rst, and its use in ' +

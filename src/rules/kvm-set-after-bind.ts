@@ -14,7 +14,8 @@ export const kvmSetAfterBind: Rule = {
     'whatever the driver does for a VM (tracking its memory, letting its interrupts bypass the host) ' +
     'is silently missing.',
   remediation:
-    'Unplug the device and plug it in again to repair a running VM. In the VMM, or where the descriptor is ' +
+    'Unplug the device and plug it in again: that repairs a running VM if its file is then added before the ' +
+    'bind. In the VMM, or where the descriptor is ' +
     'passed to it already bound, add the file to the kvm-vfio device (KVM_DEV_VFIO_FILE_ADD) ' +
     'before VFIO_DEVICE_BIND_IOMMUFD.',
   references:

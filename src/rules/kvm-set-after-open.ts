@@ -15,8 +15,8 @@ export const kvmSetAfterOpen: Rule = {
     'file of it is closed. Nothing fails: whatever the driver does for a VM (tracking its ' +
     'memory, letting its interrupts bypass the host) is silently missing.',
   remediation:
-    'Unplug the device and plug it in again to repair a running VM. In the VMM, add the group ' +
-    'to the kvm-vfio device before VFIO_GROUP_GET_DEVICE_FD.',
+    'Unplug the device and plug it in again: that repairs a running VM if the VMM then adds the group ' +
+    'before it opens the device. In the VMM, add the group to the kvm-vfio device before VFIO_GROUP_GET_DEVICE_FD.',
   references:
     'vfio: remove the KVM notifier, in the thread vfio-pci/zdev: add open/close device hooks (2022), ' +
     'where it was agreed that the VM is settled at the first open; vfio_df_group_open() in ' +

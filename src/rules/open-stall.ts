@@ -14,7 +14,7 @@ export const openStall: Rule = {
     'Others that open, unbind or reset the device wait behind it.',
   remediation:
     'Read where the thread is blocked. In pci_dev_wait the device does not come back from a reset: ' +
-    'wait a minute until the open fails, then power-cycle the device or the host, and do not retry ' +
+    'the kernel gives up after a minute for each way to reset it that it tries. Wait until the open returns, then power-cycle the device or the host, and do not retry ' +
     'in a loop. In a vendor driver, check its log and the state of the firmware. Do not unbind the ' +
     'device meanwhile: that waits for the same lock.',
   references:

@@ -29,7 +29,7 @@ export const parentUnregisterStall: Rule = {
     'removal loses its `remove` file, and the unloading process cannot be killed.',
   remediation:
     'Stop the process that has the device open, or unplug the device from its VM; the message ' +
-    'names what it waits for, and the rest follows by itself. If it waits for a driver, check ' +
+    'names what it waits for. Then read the message again: the next device may be open as well. If it waits for a driver, check ' +
     'where that blocks in the kernel, and report it. Next time, remove the devices before you ' +
     'unload the driver.',
   references:

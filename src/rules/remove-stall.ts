@@ -32,8 +32,8 @@ export const removeStall: Rule = {
     'VMM to release the device, so this lasts until somebody stops the VM. A removal may also ' +
     'be stuck in the driver, which then is at fault; the message says which.',
   remediation:
-    'Unplug the device from its VM, or stop the process that the message names as its holder. The ' +
-    'removal then finishes by itself; do not kill the remover. If the message says that the driver ' +
+    'Unplug the device from its VM, or stop the process that the message names as its holder. When ' +
+    'nothing else keeps the device, the removal returns; do not kill the remover. If the message says that the driver ' +
     'has not returned, from a close or from the removal, no process can end it: read where that is ' +
     "blocked, and report it. If holder and remover wait for each other's lock, or if a reference " +
     'on the registration was lost, killing a process does not help, and only a reboot does.',

@@ -38,8 +38,8 @@ export const uuidHeldByDyingDevice: Rule = {
     'something holds a reference on the device. The old device is no longer usable and the new ' +
     'one cannot be created, so whatever restarts this VM will keep failing.',
   remediation:
-    'If the removal still waits for a process, end that; the message names it, and the create works ' +
-    'as soon as the old device is released. If the removal has returned, no process holds the device: a ' +
+    'If the removal still waits for a process, end that; the message names it, and the UUID is free ' +
+    'once the old device is released. If the removal has returned, no process holds the device: a ' +
     'reference was taken and not put, most likely by the driver. Report it, and use another UUID ' +
     'until the next reboot.',
   references: 'mdev_device_create() and mdev_device_release() in drivers/vfio/mdev/mdev_core.c',
