@@ -14,9 +14,15 @@ import {
   EPERM,
 } from './errno.ts';
 import { driverOf } from './refusal.ts';
-import type { ObservedTransition, RuleContext } from './rule.ts';
+import type { Kernels, ObservedTransition, RuleContext } from './rule.ts';
 import { unviable, unviableWords } from './viability.ts';
 import { inParens, who } from './words.ts';
+
+/** The kernels on which rules about cdevs hold. */
+export const WITH_CDEVS: Kernels = {
+  where: { devicesHaveCdevs: true },
+  because: 'a device can be opened by its group alone',
+};
 
 /** Follows the errno; vfio_df_ioctl_bind_iommufd() in drivers/vfio/device_cdev.c. */
 export function whyNotBound(

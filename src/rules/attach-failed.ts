@@ -1,4 +1,4 @@
-import { cdevWords } from '../engine/cdev-bind.ts';
+import { cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
 import { EADDRINUSE, EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, errnoName } from '../engine/errno.ts';
 import { driverOf } from '../engine/refusal.ts';
 import type { Rule } from '../engine/rule.ts';
@@ -28,8 +28,8 @@ export const attachFailed: Rule = {
     by: 'user',
     how: 'A device is attached to an address space that its iommufd does not have.',
   },
+  kernels: WITH_CDEVS,
   basis: 'event',
-  needsStep: ['vfio.cdev.attach'],
   on: {
     'vfio.cdev.attach:end'({ event, device, cdev }, { report }) {
       if (event.ret >= 0 || !device || !cdev) return;

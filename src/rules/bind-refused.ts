@@ -1,4 +1,4 @@
-import { cdevWords, whyNotBound } from '../engine/cdev-bind.ts';
+import { cdevWords, WITH_CDEVS, whyNotBound } from '../engine/cdev-bind.ts';
 import { EBADFD, EINVAL, EIO, EPERM, errnoName } from '../engine/errno.ts';
 import { refusalOf } from '../engine/refusal.ts';
 import type { Rule } from '../engine/rule.ts';
@@ -31,9 +31,9 @@ export const bindRefused: Rule = {
     by: 'user',
     how: 'A cdev is bound a second time, with a descriptor that is no iommufd, or by a second file.',
   },
+  kernels: WITH_CDEVS,
   basis: 'event',
-  needs: ['vfio.device.open'],
-  needsStep: ['vfio.cdev.block_group'],
+  needs: ['vfio.device.open', 'vfio.cdev.block_group'],
   on: {
     'vfio.cdev.bind:end'(transition, context) {
       const { event, device, cdev, request } = transition;

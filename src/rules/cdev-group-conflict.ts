@@ -1,4 +1,4 @@
-import { boundCdev, boundDeviceOf, cdevWords } from '../engine/cdev-bind.ts';
+import { boundCdev, boundDeviceOf, cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
 import { EBUSY } from '../engine/errno.ts';
 import {
   type BusyGroup,
@@ -36,9 +36,9 @@ export const cdevGroupConflict: Rule = {
     by: 'user',
     how: 'A cdev is bound while the group of its device is open, and a group is opened while a cdev is bound.',
   },
+  kernels: WITH_CDEVS,
   basis: 'event',
-  needsStep: ['vfio.cdev.block_group', 'vfio.cdev.bind'],
-  needs: ['vfio.cdev.close', 'vfio.group.close'],
+  needs: ['vfio.cdev.bind', 'vfio.cdev.close', 'vfio.group.close'],
   on: {
     'vfio.cdev.block_group:end'({ event, device, group }, context) {
       if (event.ret !== -EBUSY || !device || !group) return;

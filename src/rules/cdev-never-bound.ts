@@ -1,3 +1,4 @@
+import { WITH_CDEVS } from '../engine/cdev-bind.ts';
 import { heldUnbound } from '../engine/holder-words.ts';
 import type { Finding, Rule } from '../engine/rule.ts';
 import { capital, deviceWords, plural } from '../engine/words.ts';
@@ -26,8 +27,9 @@ export const cdevNeverBound: Rule = {
     by: 'user',
     how: 'A cdev is opened and not bound for longer than `rules.cdev_unbound_seconds`.',
   },
+  kernels: WITH_CDEVS,
   basis: 'state',
-  needsStep: ['vfio.cdev.open', 'vfio.cdev.close', 'vfio.cdev.bind'],
+  needs: ['vfio.cdev.open', 'vfio.cdev.close', 'vfio.cdev.bind'],
   onClock({ world, now, thresholds, report, resolve }) {
     const binding = new Set(world.calls.at(POINT.VFIO_CDEV_BIND).map(deviceOfCall));
     for (const device of world.devices) {

@@ -1,4 +1,4 @@
-import { cdevWords } from '../engine/cdev-bind.ts';
+import { cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, vmWords, who } from '../engine/words.ts';
 import { taskOf } from '../events/task.ts';
@@ -26,9 +26,9 @@ export const kvmSetAfterBind: Rule = {
     by: 'user',
     how: 'A cdev is bound first, and added to kvm-vfio then.',
   },
+  kernels: WITH_CDEVS,
   basis: 'state',
-  needs: ['vfio.device.kvm_capture'],
-  needsStep: ['vfio.cdev.set_kvm', 'vfio.cdev.bind'],
+  needs: ['vfio.device.kvm_capture', 'vfio.cdev.bind'],
   on: {
     'vfio.cdev.set_kvm:begin'({ event, device, cdev, vm }, { report }) {
       if (!device || !cdev?.isBound || !vm || device.vm === vm) return;

@@ -84,6 +84,37 @@ describe('the documents', () => {
   });
 });
 
+describe('kernels with cdevs', () => {
+  const other: Rule = { ...SOUND, id: 'other', provocation: { by: 'user', how: 'So.' } };
+  const rule: Rule = {
+    ...other,
+    id: 'by-cdev',
+    kernels: { where: { devicesHaveCdevs: true }, because: 'it has no cdevs' },
+  };
+  const provoked = { outcome: 'provoked', severity: 'warning' } as const;
+  const index = ruleDocuments(
+    [
+      { title: 'By cdevs', rules: [rule] },
+      { title: 'Others', rules: [other] },
+    ],
+    [tried('6.1', { other: provoked }), tried('6.12')],
+    [tried('6.12-iommufd', { 'by-cdev': provoked }), tried('7.2-iommufd')],
+  ).get('README.md');
+  assert.ok(index);
+
+  it('have columns beside rules about cdevs, whether one was provoked there or not', () => {
+    assert.match(index, /\| severity \| 6\.1 \| 6\.12 \| 6\.12-iommufd \| 7\.2-iommufd \|\n/);
+    assert.match(index, /\| impossible \| impossible \| \*\*provoked\*\* \| replayed \|\n/);
+    assert.match(index, /\| severity \| 6\.1 \| 6\.12 \|\n/);
+  });
+
+  it('are counted, named and not part of “everywhere” by omission', () => {
+    assert.match(index, /\| provoked \| 1 \| 0 \| 1 \| 0 \|\n/);
+    assert.match(index, /6\.12-iommufd is `6\.12-iommufd\.0-test`/);
+    assert.match(index, /\n- `by-cdev`, 6\.1, 6\.12: impossible: it has no cdevs\n/);
+  });
+});
+
 describe('an account', () => {
   it('says on which kernels something can happen', () => {
     assert.equal(whereWords(), 'on all kernels');

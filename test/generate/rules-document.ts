@@ -34,7 +34,7 @@ export const NOTE = '<!-- Generated from src/rules by `npm run generate`. Do not
 
 /**
  * All files, by name in docs/rules.
- * @param byCdev what was tried on kernels with device cdevs: only rules about these are
+ * @param byCdev what was tried on kernels with device cdevs: only what differs there is
  */
 export function ruleDocuments(
   topics: readonly Topic[],
@@ -49,9 +49,15 @@ export function ruleDocuments(
   return new Map([['README.md', index(topics, trials, byCdev)], ...pages]);
 }
 
-/** Those of kernels with cdevs in which one of the rules was tried. */
+const WITH_CDEVS =
+  'Kernels whose names end in `-iommufd` are those of the same number, built with device cdevs and iommufd. Only what ' +
+  'that changes was provoked on them, so they have columns where it matters.';
+
+/** Those of kernels with cdevs, if one of the rules is about cdevs; else those in which one was provoked. */
 function about(rules: readonly Rule[], byCdev: readonly Trials[]): Trials[] {
-  return byCdev.filter((one) => rules.some(({ id }) => one.rules[id]?.outcome === 'provoked'));
+  const isAboutCdevs = rules.some(({ kernels }) => kernels?.where.devicesHaveCdevs);
+  const isProvoked = (one: Trials) => rules.some(({ id }) => one.rules[id]?.outcome === 'provoked');
+  return byCdev.filter((one) => isAboutCdevs || isProvoked(one));
 }
 
 /** @throws {Error} when a rule was provoked where it says that it cannot happen */
@@ -126,7 +132,8 @@ function index(
   byCdev: readonly Trials[],
 ): string {
   const count = topics.reduce((sum, { rules }) => sum + rules.length, 0);
-  const releases = trials.flatMap(({ kernel, release }) =>
+  const all = [...trials, ...byCdev];
+  const releases = all.flatMap(({ kernel, release }) =>
     release ? [`${kernel} is \`${release}\``] : [],
   );
   return [
@@ -145,12 +152,13 @@ function index(
       '- replayed: the unit tests play the examples of its page as sequences of events.',
       '- impossible: it cannot happen on that kernel; the reasons are below the tables.',
     ].join('\n'),
+    ...(byCdev.length > 0 ? [wrapped(WITH_CDEVS, WIDTH).join('\n')] : []),
     ...(releases.length > 0 ? [wrapped(`${releases.join(', ')}.`, WIDTH).join('\n')] : []),
-    countText(topics, trials),
+    countText(topics, all),
     ...topics.flatMap((topic) => topicText(topic, [...trials, ...about(topic.rules, byCdev)])),
     'What the violations of all of them say is on [one page](messages.md).',
     '## Why not provoked',
-    `${reasons(topics, trials)}\n`,
+    `${reasons(topics, all)}\n`,
   ].join('\n\n');
 }
 

@@ -5,11 +5,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
-import { kernelOf, play } from '../../src/engine/play.ts';
+import { play } from '../../src/engine/play.ts';
 import { type Example, isPossible } from '../../src/engine/rule.ts';
+import { WITH_IOMMUFD } from '../../src/scenario/kernels.ts';
 import { CdevScenario, NotByCdev } from '../kit/cdev-scenario.ts';
-
-const [NEWEST] = RULES.map(kernelOf);
 
 /** Ids of all rules that fire when the example is played by cdevs; undefined where the kernel does not allow that. */
 function byCdev({ run }: Example): string[] | undefined {
@@ -20,8 +19,12 @@ function byCdev({ run }: Example): string[] | undefined {
     if (error instanceof NotByCdev) return undefined;
     throw error;
   }
-  const rules = RULES.filter((one) => isPossible(one, NEWEST));
-  const { violations } = play((played) => played.steps.push(...scenario.steps), rules, NEWEST);
+  const rules = RULES.filter((one) => isPossible(one, WITH_IOMMUFD));
+  const { violations } = play(
+    (played) => played.steps.push(...scenario.steps),
+    rules,
+    WITH_IOMMUFD,
+  );
   return RULES.map(({ id }) => id).filter((id) => violations.some(({ rule }) => rule === id));
 }
 
@@ -35,7 +38,8 @@ const INSTEAD: Readonly<Record<string, string | undefined>> = {
 };
 for (const rule of RULES) {
   const why =
-    rule.notByCdev ?? (kernelOf(rule) === NEWEST ? false : 'no kernel that it is about has cdevs');
+    rule.notByCdev ??
+    (isPossible(rule, WITH_IOMMUFD) ? false : 'no kernel that it is about has cdevs');
   describe(`rule ${rule.id}, by cdevs`, { skip: why }, () => {
     const all: [Example, readonly string[]][] = [
       ...rule.examples.fires.map((one): [Example, string[]] => [one, [rule.id]]),
