@@ -56,9 +56,12 @@ class RuleText {
     return [
       this.#styled(['bold', COLOURS[rule.severity]], rule.id),
       rule.title,
-      ...sectionsOf(rule).flatMap(({ title, paragraphs }) => [
+      ...sectionsOf(rule).flatMap(({ title, paragraphs, errnos = [] }) => [
         ...this.#heading(title),
-        ...paragraphs.flatMap((text) => wrapped(text, this.#width - 2).map(indented)),
+        ...[
+          ...paragraphs,
+          ...errnos.map(({ errno, where, means }) => `${errno} ${where}: ${means}.`),
+        ].flatMap((text) => wrapped(text, this.#width - 2).map(indented)),
       ]),
       ...this.#heading('Fires'),
       ...fires.flatMap((example) => this.#example(example, rule)),

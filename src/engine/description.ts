@@ -4,13 +4,14 @@ import { TRAITS, type TraitName } from '../events/traits.ts';
 import { code } from '../markdown.ts';
 import { SECOND } from '../units.ts';
 import { OCCURRENCE_WINDOW } from './found.ts';
-import type { Kernels, Rule } from './rule.ts';
+import type { ErrnoMeaning, Kernels, Rule } from './rule.ts';
 import { pointsNeeded } from './rule.ts';
 import { capital, uncapital } from './words.ts';
 
 export interface Section {
   readonly title: string;
   readonly paragraphs: readonly string[];
+  readonly errnos?: readonly ErrnoMeaning[];
 }
 
 const BASIS: Readonly<Record<Rule['basis'], string>> = {
@@ -47,6 +48,9 @@ export function sectionsOf(rule: Rule): Section[] {
     { title: 'Severity', paragraphs: [`${capital(severity)}. ${severityVaries ?? ''}`.trimEnd()] },
     { title: 'When it fires', paragraphs: whenItFires(rule) },
     { title: 'What is wrong', paragraphs: [description] },
+    ...(rule.errnos
+      ? [{ title: 'What the errno means', paragraphs: [], errnos: rule.errnos }]
+      : []),
     { title: 'What to do', paragraphs: [remediation, `Evidence: ${uncapital(evidence)}`] },
     { title: 'References', paragraphs: [`${references}.`] },
     { title: 'How to reproduce', paragraphs: [`${BY[provocation.by]} ${provocation.how}`] },

@@ -95,6 +95,14 @@ export interface Kernels {
   readonly because: string;
 }
 
+/** A line of a table in the description of a rule. */
+export interface ErrnoMeaning {
+  readonly errno: string;
+  /** How far the call got. */
+  readonly where: string;
+  readonly means: string;
+}
+
 /** How the lab makes a real kernel violate the rule. */
 export interface Provocation {
   /**
@@ -189,6 +197,8 @@ export interface Rule {
   readonly occurrences?: string;
   /** What the rule cannot see although it belongs to its subject, in words. */
   readonly blindSpot?: string;
+  /** What each errno means, where one has several meanings. */
+  readonly errnos?: readonly ErrnoMeaning[];
   /** Why it does not hold for devices that are opened by their cdev, and what does instead. */
   readonly notByCdev?: string;
   /** The kernels on which it can happen; all when left out. */

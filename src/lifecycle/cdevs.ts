@@ -103,7 +103,7 @@ export const CDEV_HANDLERS: Handlers = {
     const { name, groupId } = cdev.device;
     transition.request = {
       ...{ name, groupId, hasOptions: false, task: taskOf(event), began: event.time },
-      ...{ open: undefined, openError: 0, groupError: 0 },
+      ...{ open: undefined, openError: 0, groupError: 0, hasBlockedGroup: false },
     };
   },
 
@@ -127,7 +127,9 @@ export const CDEV_HANDLERS: Handlers = {
   'vfio.cdev.block_group:end'(world, event, transition) {
     blockGroup(world, event, transition);
     const request = world.calls.requestOf(event.tid);
-    if (request && event.ret < 0) request.groupError = -event.ret;
+    if (!request) return;
+    if (event.ret < 0) request.groupError = -event.ret;
+    else request.hasBlockedGroup = true;
   },
 
   'vfio.cdev.attach:begin'(world, event, transition) {

@@ -370,6 +370,8 @@ export interface OpenRequest {
   openError: number;
   /** The errno that a bind got because the device's group is open, else 0. */
   groupError: number;
+  /** Whether a bind has come so far that it keeps the device's group closed. */
+  hasBlockedGroup: boolean;
 }
 
 /** A process that maps memory for DMA: what it has open, and for which VM. */

@@ -65,6 +65,7 @@ export const OPEN_HANDLERS: Handlers = {
       open: undefined,
       openError: 0,
       groupError: 0,
+      hasBlockedGroup: false,
     };
     transition.request = request;
     transition.device = world.devices.named(request.name);

@@ -1,11 +1,26 @@
-import { cdevWords, WITH_CDEVS, whyNotBound } from '../engine/cdev-bind.ts';
-import { EBADFD, EINVAL, EIO, EPERM, errnoName } from '../engine/errno.ts';
+import { BIND_ERRNOS, whyNotBound } from '../engine/bind-causes.ts';
+import { cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
+import {
+  E2BIG,
+  EACCES,
+  EBADF,
+  EBADFD,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  EIO,
+  ENODEV,
+  ENOMEM,
+  EPERM,
+  errnoName,
+} from '../engine/errno.ts';
 import { refusalOf } from '../engine/refusal.ts';
-import type { Rule } from '../engine/rule.ts';
+import type { Example, Rule } from '../engine/rule.ts';
 import { siblingsWords } from '../engine/siblings.ts';
 import { deviceWords, who } from '../engine/words.ts';
 import { taskOf } from '../events/task.ts';
 import { bindCdev, bindCdevFails, openCdev } from '../scenario/cdev.ts';
+import { groupHas } from '../scenario/vfio.ts';
 
 export const bindRefused: Rule = {
   id: 'bind-refused',
@@ -24,9 +39,10 @@ export const bindRefused: Rule = {
   evidence:
     'Who tried to bind which cdev, how far that got, and the errno; who has it bound, if anybody.',
   occurrences: 'the device and the errno',
+  errnos: BIND_ERRNOS,
   blindSpot:
-    'Which iommufd was passed. A request of a size or with flags that the kernel does not know looks like any ' +
-    'other malformed one.',
+    'Which iommufd was passed, and what of a malformed request is wrong. Whether the driver of the device or the ' +
+    'kernel returned an errno that both return within the open.',
   provocation: {
     by: 'user',
     how: 'A cdev is bound a second time, with a descriptor that is no iommufd, or by a second file.',
@@ -56,20 +72,20 @@ export const bindRefused: Rule = {
   },
   examples: {
     fires: [
-      {
-        title: 'the descriptor that is passed is no iommufd',
-        run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          bindCdevFails(scenario, cdev, EBADFD, { at: 'request' });
-        },
-      },
+      refused('request', EINVAL, 'the request is too small'),
+      refused('request', E2BIG, 'the request is of a newer kernel'),
+      refused('request', EFAULT, 'the request is in memory that is not mapped'),
+      refused('descriptor', EBADFD, 'the descriptor that is passed is no iommufd'),
+      refused('descriptor', EBADF, 'the descriptor that is passed is not open'),
+      refused('descriptor', EACCES, 'the VF token is missing'),
+      refused('descriptor', EINVAL, 'a VF token is passed for a device that uses none'),
       {
         title: 'the same file is bound twice',
         also: ['open-without-kvm'],
         run(scenario) {
           const cdev = openCdev(scenario, scenario.create(scenario.parent()));
           bindCdev(scenario, cdev);
-          bindCdevFails(scenario, cdev, EINVAL, { at: 'request' });
+          bindCdevFails(scenario, cdev, EINVAL, { at: 'descriptor' });
         },
       },
       {
@@ -89,13 +105,19 @@ export const bindRefused: Rule = {
           bindCdevFails(scenario, cdev, EIO, { at: 'device' });
         },
       },
+      refused('device', EINVAL, 'the IOMMU of a PCI device does not snoop the caches'),
+      refused('device', EPERM, 'the interrupts of a PCI device are not isolated'),
       {
-        title: 'the interrupts of a PCI device are not isolated',
+        title: 'a driver of the host has a device of the group',
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.bindPci('0000:01:00.0'));
-          bindCdevFails(scenario, cdev, EPERM, { at: 'device' });
+          const device = scenario.bindPci('0000:01:00.0');
+          groupHas(scenario, device, [{ name: '0000:01:00.1', driver: 'snd_hda_intel' }]);
+          bindCdevFails(scenario, openCdev(scenario, device), EPERM, { at: 'device' });
         },
       },
+      refused('device', EBUSY, 'the group of a PCI device is attached to another address space'),
+      refused('device', ENODEV, 'the driver is being unloaded'),
+      refused('device', ENOMEM, 'the kernel has no memory left'),
     ],
     doesNotFire: [
       {
@@ -119,3 +141,14 @@ export const bindRefused: Rule = {
     ],
   },
 };
+
+/** The bind of a PCI device that is refused, which its only event of interest shows. */
+function refused(at: 'request' | 'descriptor' | 'device', error: number, title: string): Example {
+  return {
+    title,
+    run(scenario) {
+      const cdev = openCdev(scenario, scenario.bindPci('0000:01:00.0'));
+      bindCdevFails(scenario, cdev, error, { at });
+    },
+  };
+}

@@ -122,10 +122,7 @@ export function closeCdev(
   scenario.event('vfio.cdev.close:end', as, { ...plainVfio(device), file });
 }
 
-/**
- * A bind that fails, by how far it gets: at the request itself, because the group is open, or in the open of
- * the device.
- */
+/** A bind that fails, by how far it gets. */
 export function bindCdevFails(
   scenario: Scenario,
   cdev: ScenarioCdev,
@@ -135,8 +132,10 @@ export function bindCdevFails(
   const { device, key: file } = cdev;
   const blocks = { ...plainVfio(device), ret: at === 'group' ? -error : 0 };
   scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
-  scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
-  scenario.event('vfio.cdev.block_group:end', as, blocks);
+  if (at !== 'request') {
+    scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
+    scenario.event('vfio.cdev.block_group:end', as, blocks);
+  }
   if (at === 'device') {
     const fields = { ...plainVfio(device), file };
     scenario.event('vfio.device.open:begin', as, { ...fields, names: namedVfio(device).names });

@@ -78,5 +78,8 @@ export interface GroupMembers {
  */
 export type Step = Uint8Array | number | 'loss' | ReadonlySet<number> | Offers | GroupMembers;
 
-/** Where a bind of a cdev fails. */
-export type BindStep = 'request' | 'group' | 'device';
+/**
+ * Where a bind of a cdev fails: at the request itself, because the group is open, at the file or what was passed
+ * with it, or in the open of the device.
+ */
+export type BindStep = 'request' | 'group' | 'descriptor' | 'device';

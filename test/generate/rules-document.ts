@@ -89,8 +89,13 @@ function rulePage(rule: Rule, trials: readonly Trials[]): string {
   ].join('\n\n');
 }
 
-function sectionText({ title, paragraphs }: Section): string[] {
-  return [`## ${title}`, ...paragraphs.map((text) => wrapped(plain(text), WIDTH).join('\n'))];
+function sectionText({ title, paragraphs, errnos }: Section): string[] {
+  const rows = errnos?.map(({ errno, where, means }) => [errno, where, plain(means)]);
+  return [
+    `## ${title}`,
+    ...paragraphs.map((text) => wrapped(plain(text), WIDTH).join('\n')),
+    ...(rows ? [table(['errno', 'returned', 'meaning'], rows)] : []),
+  ];
 }
 
 /** Folded, from where it differs on. */
