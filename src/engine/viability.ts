@@ -24,10 +24,8 @@ export function unviable(
 ): Unviable | undefined {
   const members = host.groupMembers?.(groupId);
   if (!members) return undefined;
-  const known = new Set<string>();
-  for (const { name, vfio } of world.groups.get(groupId)?.devices ?? []) {
-    if (vfio === 'registered' || vfio === 'unregistering') known.add(name);
-  }
+  // Whatever the driver of a device is called: one that is known to be in the group is registered with VFIO.
+  const known = new Set([...(world.groups.get(groupId)?.devices ?? [])].map(({ name }) => name));
   const inUse = members.filter(({ name, driver }) => !known.has(name) && isOfHost(driver));
   return inUse.length > 0 ? { members, inUse } : undefined;
 }

@@ -30,14 +30,22 @@ function mapperOf(world: World, { pid, time }: EventCursor): Mapper {
     ? [...new Set(opens.map(({ device }) => device))]
     : // A VMM maps the memory of its guest before it opens the first device.
       groups.flatMap((group) => [...group.devices]);
+  const vm = vmOf(world, pid, devices);
+  const had = hasDevices ? opens : groups;
+  const observed = had.filter(({ openedAt }) => openedAt > 0).length;
+  const hadSince = Math.min(
+    ...opens.map(({ openedAt, firstSeen }) => openedAt || firstSeen),
+    ...groups.map(({ userSince }) => userSince),
+    ...(vm?.task?.pid === pid ? [vm.createdAt || vm.firstSeen] : []),
+  );
   const mapper = {
     pid,
     since: time,
     devices,
     hasDevices,
-    isOpener: (hasDevices ? opens : groups).every(({ openedAt }) => openedAt > 0),
-    vm: vmOf(world, pid, devices),
-  };
+    observed: observed === had.length ? 'all' : observed > 0 ? 'some' : 'none',
+    ...{ hadSince, vm },
+  } as const;
   world.mapper = mapper;
   return mapper;
 }

@@ -35,6 +35,7 @@ export const GROUP_HANDLERS: Handlers = {
     group.closedAt = 0;
     group.opener = taskOf(event);
     group.openedAt = event.time;
+    group.userSince = event.time;
     group.requests = 0;
   },
 

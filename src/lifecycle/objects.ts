@@ -343,6 +343,8 @@ export class Group {
   opener: Task | undefined;
   /** When {@link opener} opened it; 0 if that was not observed. */
   openedAt = 0;
+  /** When {@link opener} opened it, or a snapshot first found that it had it open. */
+  userSince = 0;
   /** How many device files were requested from it since then. */
   requests = 0;
 
@@ -382,7 +384,12 @@ export interface Mapper {
   /** Devices that it opened and that are open; if there is none, those of the groups that it opened. */
   readonly devices: readonly Device[];
   readonly hasDevices: boolean;
-  /** Whether these opens were observed. */
-  readonly isOpener: boolean;
+  /**
+   * Since when a process of that id has had the first of them, or its VM, ns on the boot-time clock: it is
+   * another one if it was started later.
+   */
+  readonly hadSince: number;
+  /** How many of these opens were observed. */
+  readonly observed: 'all' | 'some' | 'none';
   readonly vm: Vm | undefined;
 }

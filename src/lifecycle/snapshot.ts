@@ -375,6 +375,7 @@ export const SNAPSHOT_HANDLERS: Handlers = {
       group.closedAt = 0;
       group.opener = taskOf(event);
       group.openedAt = 0;
+      group.userSince = event.time;
     }
     // A record without a VM may mean that this kernel does not show the VM of a group.
     if (!world.snapshot || event.time < group.setAt || !event.has(EVENT.kvm)) return;

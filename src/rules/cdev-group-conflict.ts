@@ -42,7 +42,7 @@ export const cdevGroupConflict: Rule = {
   on: {
     'vfio.cdev.block_group:end'({ event, device, group }, context) {
       if (event.ret !== -EBUSY || !device || !group) return;
-      const busy = busyGroup(group, taskOf(event), event.time);
+      const busy = busyGroup(group, taskOf(event), event.time, context.world);
       reportBusyGroup(device, busy, context.memory(WAITING), context, reporter(context));
     },
     'vfio.group.open:end'({ event, group }, { now, report }) {

@@ -42,15 +42,16 @@ export const dmaMapFailed: Rule = {
     'vfio.dma.map:end'({ event, device, vm }, { world, host, report }) {
       const errno = -event.ret;
       if (errno === EINTR || errno === ENOTTY || event.isExiting) return;
-      const { mapper } = world;
       const task = taskOf(event);
+      const { mapper: known } = world;
+      // Another process may have got the id of one that opened devices, which have been passed on.
+      const isIts = known && host.isAlive?.(task.pid, known.hadSince) !== false;
+      const mapper = isIts ? known : undefined;
       const bytes = event.mappedBytes;
       const size = bytes > 0 ? byteWords(bytes) : 'memory';
       const limit = errno === ENOMEM ? host.lockedMemoryLimit?.(task.pid) : undefined;
       report({
-        device,
-        vm,
-        ...(mapper ? { others: mapper.devices.slice(1) } : {}),
+        ...(mapper ? { device, vm, others: mapper.devices.slice(1) } : {}),
         task,
         sameAs: `${mapper?.devices[0]?.name ?? `${task.comm} of ${task.uid}`} ${errno}`,
         ...(errno === EFAULT ? { severity: 'info' } : {}),
@@ -109,13 +110,18 @@ export const dmaMapFailed: Rule = {
   },
 };
 
+const OPENED: Readonly<Record<Mapper['observed'], string>> = {
+  all: 'opened',
+  some: 'opened, or had open when the agent first looked,',
+  none: 'had open when the agent first looked',
+};
+
 /** ", which opened 0000:02:00.1 for the VM of qemu (pid 600),": whether it has that file still is not known. */
-function whose({ devices, hasDevices, isOpener, vm }: Mapper): string {
+function whose({ devices, hasDevices, observed, vm }: Mapper): string {
   const [first, ...more] = devices.slice(0, NAMED).map(deviceWords);
   const rest = devices.length - NAMED;
   const names = [first, ...more, ...(rest > 0 ? [`${rest} more`] : [])].join(', ');
-  const opened = isOpener ? 'opened' : 'had open when the agent first looked';
-  const has = first && `${opened} ${hasDevices ? '' : 'the group of '}${names}`;
+  const has = first && `${OPENED[observed]} ${hasDevices ? '' : 'the group of '}${names}`;
   if (!has && !vm) return '';
   if (!vm) return `, which ${has},`;
   return has ? `, which ${has} for ${vmWords(vm)},` : `, with ${vmWords(vm)},`;

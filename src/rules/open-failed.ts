@@ -82,7 +82,7 @@ export const openFailed: Rule = {
         if (why) reportGroup({ id: event.groupId, task, device, errno: -event.ret, why }, context);
         return;
       }
-      const busy = busyGroup(group, task, event.time);
+      const busy = busyGroup(group, task, event.time, context.world);
       reportBusyGroup(device, busy, context.memory(WAITING), context, reporter(context));
     },
   },

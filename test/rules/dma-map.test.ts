@@ -2,17 +2,19 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { EEXIST, EFAULT, ENOMEM, ENOSPC } from '../../src/engine/errno.ts';
+import type { Host } from '../../src/events/host.ts';
 import { dmaMapFailed } from '../../src/rules/dma-map-failed.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
-import { closeGroup, mapFails, openGroup } from '../../src/scenario/vfio.ts';
+import { closeGroup, duringSnapshot, mapFails, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const ADDRESS = '0000:02:00.1';
 
 /** The only violation of a scenario. @param limit of locked memory, bytes; by default it is not known */
-function violationOf(run: (scenario: Scenario) => void, limit?: number) {
+function violationOf(run: (scenario: Scenario) => void, limit?: number, more: Partial<Host> = {}) {
   const host = {
+    ...more,
     traits: LINUX_6_12,
     pidsWithKvmFiles: () => undefined,
     lockedMemoryLimit: (pid: number) => (pid === 600 ? limit : undefined),
@@ -68,6 +70,29 @@ describe('a failed mapping for DMA', () => {
     assert.match(
       message,
       /^qemu \(pid 600\) could not map 2 GiB for DMA: ENOSPC, because the contain/,
+    );
+  });
+
+  it('is of no device that an earlier process of its id opened', () => {
+    const isAlive = () => false;
+    const { device, vm, message } = violationOf(opened(EEXIST, 4096), undefined, { isAlive });
+    assert.deepEqual([device, vm], [undefined, undefined]);
+    assert.match(message, /^qemu \(pid 600\) could not map 4 KiB for DMA/);
+  });
+
+  it('says of which devices it is not known whether its process opened them', () => {
+    const { message } = violationOf((scenario) => {
+      const [found, own] = [scenario.bindPci(ADDRESS), scenario.bindPci('0000:02:00.2')];
+      const { groupId } = found;
+      duringSnapshot(scenario, () =>
+        scenario.event('snapshot.group:begin', { pid: 600, comm: 'qemu' }, { groupId }),
+      );
+      openGroup(scenario, own);
+      mapFails(scenario, EEXIST);
+    });
+    assert.match(
+      message,
+      /, which opened, or had open when the agent first looked, the group of 0000:02:00\.1, 0000:02:00\.2, could/,
     );
   });
 

@@ -4,8 +4,9 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { EBUSY, EINVAL, EIO, ENOSPC } from '../../src/engine/errno.ts';
 import type { FileOwner, Host } from '../../src/events/host.ts';
+import { FLAG } from '../../src/events/wire.gen.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
-import { bindPciFails, duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
+import { bindPciFails, closeGroup, duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const SPDK = { pid: 700, comm: 'spdk' };
@@ -158,11 +159,14 @@ describe('a group that a process has opened', () => {
   function refused(
     as: { readonly pid: number; readonly comm: string },
     fileOwners?: Host['fileOwners'],
+    { isAlive, opens = false }: { isAlive?: Host['isAlive']; opens?: boolean } = {},
   ): string {
-    const runner = runnerWith(fileOwners ? { fileOwners } : {});
+    const answers = { ...(fileOwners ? { fileOwners } : {}), ...(isAlive ? { isAlive } : {}) };
+    const runner = runnerWith(answers);
     runner.run((scenario) => {
-      const device = { ...scenario.bindPci('0000:01:00.0'), groupId: 1 };
+      const device = scenario.bindPci('0000:01:00.0');
       openGroup(scenario, device, { as: SPDK });
+      if (opens) scenario.open(device, { as: SPDK });
       scenario.wait(30);
       scenario.groupOpenFails(device, EBUSY, { as });
       scenario.wait(5);
@@ -172,13 +176,16 @@ describe('a group that a process has opened', () => {
 
   it('has it, as /proc shows', () => {
     const owners = () => [owner(700, 'spdk', 1)];
-    assert.match(refused(HELPER, owners), /spdk \(pid 700\) has had it open for 30 s/);
-    assert.match(refused(SPDK, owners), /because the same process has had it open for 30 s/);
+    assert.match(
+      refused(HELPER, owners),
+      /spdk \(pid 700\), which opened it 30 s before, has it open/,
+    );
+    assert.match(refused(SPDK, owners), /the same process, which opened it 30 s before, has it/);
   });
 
   it('has passed it on and is refused itself', () => {
-    const text = refused(SPDK, () => [owner(701, 'helper', 1)]);
-    assert.match(text, /, has passed it on: helper \(pid 701\) has it open/);
+    const text = refused(SPDK, () => [owner(701, 'helper', 1), owner(702, 'heir', 1)]);
+    assert.match(text, /, has passed it on: helper \(pid 701\) and heir \(pid 702\) have it open/);
   });
 
   it('has it no more, and nobody is seen to have it', () => {
@@ -188,10 +195,26 @@ describe('a group that a process has opened', () => {
     }
   });
 
-  it('has ended, and another process has its id', () => {
+  it('has it no more, and an open device of it keeps it, as it keeps a VM that it was given to', () => {
+    const text = refused(HELPER, () => [], { opens: true });
+    assert.match(
+      text,
+      /has it no more, and no process has a descriptor of it: it is kept open by the open file of 0000:01:00\.0\. Of its devices 0000:01:00\.0 is open/,
+    );
+  });
+
+  it('is gone, and another process has its id', () => {
     const later = { ...owner(700, 'innocent', 2), startedAt: Number.MAX_SAFE_INTEGER };
-    const text = refused(HELPER, () => [later, owner(702, 'heir', 1)]);
-    assert.match(text, /has passed it on: heir \(pid 702\) has it open/);
+    const isAlive = () => false;
+    const text = refused(HELPER, () => [later, owner(702, 'heir', 1)], { isAlive });
+    assert.match(
+      text,
+      /because spdk \(pid 700\), which opened it 30 s before, is gone: heir \(pid 702\) has it open/,
+    );
+    assert.match(
+      refused(HELPER, () => [], { isAlive }),
+      /is gone, and which process has it now/,
+    );
   });
 
   it('is not said to have it where /proc has no answer', () => {
@@ -201,6 +224,60 @@ describe('a group that a process has opened', () => {
         assert.match(text, /because spdk \(pid 700\) opened it 30 s before, and it was not closed/);
       }
     }
+  });
+});
+
+describe('a group that a snapshot found in a process', () => {
+  /** What is said when it is refused, with what /proc shows then. */
+  function refused(...owners: FileOwner[]): string {
+    const runner = runnerWith({ fileOwners: () => owners });
+    runner.run((scenario) => {
+      const device = { dev: 1, vdev: 1, groupId: 1, names: { device: '0000:01:00.0', bus: 'pci' } };
+      duringSnapshot(scenario, () => {
+        scenario.event('snapshot.device:begin', SPDK, { ...device, flags: FLAG.EVENT_SNAPSHOT });
+        scenario.event('snapshot.group:begin', SPDK, { groupId: 1 });
+      });
+      scenario.wait(1);
+      for (const phase of ['begin', 'end'] as const) {
+        const ret = phase === 'end' ? -EBUSY : 0;
+        scenario.event(`vfio.group.open:${phase}`, { pid: 701, comm: 'qemu' }, { groupId: 1, ret });
+      }
+    });
+    return messages(runner).join();
+  }
+
+  it('has it', () => {
+    assert.match(
+      refused(owner(700, 'spdk', 1)),
+      /because spdk \(pid 700\), which had it when the agent first looked, has it open\. Only the group is known to be open, and none of its devices\.$/,
+    );
+  });
+
+  it('has it no more, which does not show that it has passed it on', () => {
+    assert.match(refused(owner(702, 'heir', 1)), /, has it no more: heir \(pid 702\) has it open/);
+  });
+
+  it('is not the process that has got its id since', () => {
+    const reborn = { ...owner(700, 'thief', 1), startedAt: 1000.5e9 };
+    assert.match(refused(reborn), /spdk .*, has it no more: thief \(pid 700\) has it open/);
+  });
+});
+
+describe('a group of an mdev that existed before the agent', () => {
+  it('is viable, whatever the driver of the mdev is called', () => {
+    const uuid = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001';
+    const runner = runnerWith({ groupMembers: () => [{ name: uuid, driver: 'mtty' }] });
+    runner.run((scenario) => {
+      const names = { device: uuid, bus: 'mdev', type: 'mtty-1', parent: 'mtty', driver: 'mtty' };
+      const flags = FLAG.EVENT_SNAPSHOT;
+      duringSnapshot(scenario, () =>
+        scenario.event('snapshot.device:begin', SPDK, { names, groupId: 1, flags }),
+      );
+      const device = { ...scenario.bindPci('0000:01:00.0'), groupId: 1 };
+      openGroup(scenario, device);
+      closeGroup(scenario, device, { container: false });
+    });
+    assert.deepEqual(messages(runner), []);
   });
 });
 

@@ -70,7 +70,7 @@ export const GROUPS: readonly Provocation[] = [
           evidence: ['vfio.register:end'],
           process: 'second',
           message:
-            /EBUSY, because spdk-first \(pid \d+\) (has had it open|opened it) .*none of its devices/,
+            /EBUSY, because spdk-first \(pid \d+\)(, which)? opened it .*none of its devices/,
         },
       );
       await session.expect(
