@@ -3,6 +3,7 @@
 import type { Host } from '../events/host.ts';
 import type { Cdev, Device } from '../lifecycle/objects.ts';
 import { OWNERS_LAST } from './holders.ts';
+import type { RuleContext } from './rule.ts';
 import type { Attribution, Holder } from './violation.ts';
 import { isLockWait, waitWords } from './wait-cycle.ts';
 import { driverWords, hadIt, inWords, ofGuest, seconds, who } from './words.ts';
@@ -54,22 +55,28 @@ export function heldOpen(device: Device, holders: Holders, now: number): string 
  * Why the removal of a device waits that nobody has open: "nobody has it open, but …". Only a cdev that
  * is not bound, or on some kernels the device's group in a container, may keep it registered.
  */
-export function keptRegistered(device: Device, holders: Holders, host: Host, now: number): string {
+export function keptRegistered(
+  device: Device,
+  holders: Holders,
+  { world, host, now }: Pick<RuleContext, 'world' | 'host' | 'now'>,
+): string {
   const cdevs = holders.filter(({ holds }) => holds === 'cdev');
   const unbound = device.cdevs.find(({ state }) => state === 'unbound');
   if (unbound) return `it is not open for DMA, but ${heldUnbound(unbound, cdevs, now)}`;
   const groups = holders.filter(({ holds }) => holds === 'group');
-  if (cdevs.length > 0) {
-    const isSure = cdevs.some(({ how }) => how === 'holds');
-    return (
-      `it is not open for DMA, but ${isSure ? '' : 'probably '}${named(cdevs, whoHolds)} ` +
-      'has its cdev open, which keeps it registered until that is closed'
-    );
-  }
+  if (cdevs.length > 0)
+    return `it is not open for DMA, but ${haveCdev(cdevs)} its cdev open, which keeps it registered until that is closed`;
   if (groups.length > 0 && host.traits.removalWaitsForGroup) {
     return (
-      `nobody has it open, but ${named(groups, whoHolds)} has its group ${device.groupId} open, so it ` +
+      `nobody has it open, but ${named(groups, whoHolds)} ${have(groups)} its group ${device.groupId} open, so it ` +
       'probably waits until that group is in no container'
+    );
+  }
+  const { user } = world.groups.get(device.groupId) ?? {};
+  if (user && host.traits.removalWaitsForGroup) {
+    return (
+      `nobody has it open, but its group ${device.groupId}, of which no process is seen to have a descriptor, ` +
+      `was opened by ${who(user)} and not closed, so it probably waits until that group is in no container`
     );
   }
   if (host.fileOwners?.(Math.max(now - OWNERS_LAST, device.unregisterBegan)) === undefined)
@@ -86,14 +93,12 @@ export function heldUnbound(
   cdevs: Holders,
   now: number,
 ): string {
-  const isOpeners = cdevs.some(({ task }) => task.pid === opener.pid);
-  const others = isOpeners ? [] : cdevs;
-  const isSure = others.every(({ how }) => how === 'holds');
+  const others = cdevs.filter(({ task }) => adopted || task.pid !== opener.pid);
   const opened = adopted
-    ? 'its cdev is, and was opened before the agent started or unobserved'
+    ? 'its cdev is open, and was opened before the agent started or unobserved'
     : `${who(opener)} opened its cdev ${seconds(now - openedAt)} ago`;
-  const holds =
-    others.length > 0 ? `; ${isSure ? '' : 'probably '}${named(others, whoHolds)} has it now` : '';
+  const also = others.length < cdevs.length ? ', too' : ' now';
+  const holds = others.length > 0 ? `; ${haveCdev(others)} it${also}` : '';
   return `${opened}, and it is bound to no iommufd, but keeps the device registered until it is closed${holds}`;
 }
 
@@ -126,6 +131,18 @@ function named(holders: Holders, words: (holder: Holder) => string): string {
   const more = names.length - MOST_NAMED;
   if (more <= 0) return inWords(names);
   return `${names.slice(0, MOST_NAMED).join(', ')} and ${more} more`;
+}
+
+/** "a and b have", "probably c has": those who have a cdev of the device for certain, if there are any. */
+function haveCdev(cdevs: Holders): string {
+  const sure = cdevs.filter(({ how }) => how === 'holds');
+  return sure.length > 0
+    ? `${named(sure, whoHolds)} ${have(sure)}`
+    : `probably ${named(cdevs, whoHolds)} ${have(cdevs)}`;
+}
+
+function have(holders: Holders): 'has' | 'have' {
+  return new Set(holders.map(whoHolds)).size > 1 ? 'have' : 'has';
 }
 
 function whoHolds({ task }: Holder): string {

@@ -1,11 +1,12 @@
 /** Who holds the devices and the VM that a finding is about: by events, and by what the host shows. */
 
-import type { BlockedTask, FileOwner, Host, OwnedFile } from '../events/host.ts';
+import type { BlockedTask, FileOwner, Host, OwnedCdev, OwnedFile } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { POINT } from '../events/wire.gen.ts';
 import type { Device, Open, Vm } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
+import { boundCdev } from './cdev-bind.ts';
 import { KvmOwners } from './kvm-owners.ts';
 import type { Finding } from './rule.ts';
 import type { Holder, Party } from './violation.ts';
@@ -32,7 +33,9 @@ export class Holders {
   #lookedAt = 0;
   /** The latest open of each descriptor, by process and number. */
   #known = new Map<string, Open>();
-  /** As of when the two above are. */
+  /** Of which device each cdev is, by the name of its node: sysfs no longer shows that of a removed one. */
+  #nodes = new Map<string, string>();
+  /** As of when the three above are. */
   #asOf = -1;
 
   constructor(world: World, host: Host) {
@@ -95,7 +98,7 @@ export class Holders {
     const isFromBefore = opens.some((open, i) => {
       const { task, fd, device } = open;
       if (!isWithoutFile(holders[i]) || this.#known.get(`${task.pid} ${fd}`) !== open) return false;
-      const owner = owners.find((one) => one.pid === task.pid && one.startedAt <= knownSince(open));
+      const owner = owners.find((one) => isOpener(one, open));
       const file = owner?.deviceFiles.find((one) => one.fd === fd);
       return file !== undefined && (file.device ?? device.name) === device.name;
     });
@@ -141,10 +144,27 @@ export class Holders {
     if (this.#host.isAlive?.(pid, knownSince(open)) === false) return 'gone';
     // Files of a process that exits do not show any more.
     if (this.#host.isExiting?.(pid)) return 'exiting';
+    if (boundCdev(device)) return this.#stateOfBound(open);
     const has = fd < 0 ? undefined : this.#host.hasDeviceFile?.(pid, fd, device.name);
     if (has === undefined) return 'opened';
     // It may have opened another device since, which got the same descriptor.
     return has && this.#known.get(`${pid} ${fd}`) === open ? 'holds' : 'closed';
+  }
+
+  /** Of whoever bound the cdev of a device: its descriptors are found by the node, since no event shows them. */
+  #stateOfBound(open: Open): Holder['how'] {
+    const { device } = open;
+    const since = Math.max(knownSince(open), device.unregisterBegan, this.#world.now - OWNERS_LAST);
+    const owners = this.#host.fileOwners?.(since);
+    if (!owners) return 'opened';
+    const files = owners.find((owner) => isOpener(owner, open))?.cdevFiles ?? [];
+    const found = files.map((file) => this.#deviceOf(file));
+    if (found.includes(device.name)) return 'holds';
+    return found.includes(undefined) ? 'opened' : 'closed';
+  }
+
+  #deviceOf({ cdev, device }: OwnedCdev): string | undefined {
+    return device ?? this.#nodes.get(cdev);
   }
 
   /** Who has the VM's own file, and who may have other files of it. */
@@ -169,6 +189,9 @@ export class Holders {
     const mayBeAny = devices.some(({ openCount, opens }) => openCount !== 0 || opens.length > 0);
     const isAsked = (device: string | undefined) =>
       device === undefined ? mayBeAny : names.has(device);
+    const bound = devices.filter((device) => boundCdev(device)).flatMap(({ opens }) => opens);
+    const isBinder = (owner: FileOwner, name: string | undefined) =>
+      bound.some((open) => open.device.name === name && isOpener(owner, open));
     const found: Holder[] = [];
     const mapped: Holder[] = [];
     for (const owner of owners) {
@@ -185,8 +208,10 @@ export class Holders {
       for (const file of deviceFiles) {
         if (isAsked(file.device) && !isKnown(file)) add(found, 'device', file.fd, file.device);
       }
-      for (const { fd, cdev, device = deviceOfNode(devices, cdev) } of cdevFiles) {
-        if (device === undefined || names.has(device)) add(found, 'cdev', fd, device);
+      for (const file of cdevFiles) {
+        const device = this.#deviceOf(file);
+        const isAbout = device === undefined || names.has(device);
+        if (isAbout && !isBinder(owner, device)) add(found, 'cdev', file.fd, device);
       }
       for (const { device } of uniqueMappings(mappedDevices)) {
         if (isAsked(device)) add(mapped, 'mapping', -1, device);
@@ -197,7 +222,7 @@ export class Holders {
         .filter(({ deviceFiles, cdevFiles }) => deviceFiles.length + cdevFiles.length > 0)
         .map(({ pid }) => pid),
     );
-    const onlyMapped = mapped.filter(({ task }) => !hasFiles.has(task.pid));
+    const onlyMapped = mapped.filter(({ task, how }) => how === 'holds' || !hasFiles.has(task.pid));
     const holders = [...found, ...(found.length + onlyMapped.length > 0 ? onlyMapped : mapped)];
     return holders.length > 0 ? holders : this.#holdersOfGroups(owners, devices);
   }
@@ -226,7 +251,9 @@ export class Holders {
     this.#asOf = now;
     this.#lookedAt = 0;
     this.#known = new Map();
+    this.#nodes = new Map();
     for (const device of devices) {
+      for (const { node } of device.cdevs) if (node) this.#nodes.set(node, device.name);
       for (const open of device.opens) {
         const file = `${open.task.pid} ${open.fd}`;
         const other = this.#known.get(file);
@@ -280,9 +307,9 @@ function isHeldUnobserved({ opens, openCount, unregisterBegan, unregisteredAt }:
   return openCount > opens.length || (isWaiting && opens.length === 0);
 }
 
-/** Sysfs no longer shows the cdev of a device whose removal waits; its opens do. */
-function deviceOfNode(devices: readonly Device[], node: string): string | undefined {
-  return devices.find(({ cdevs }) => cdevs.some((cdev) => cdev.node === node))?.name;
+/** Whether it is the process that opened the file, and not a later one with its id. */
+function isOpener({ pid, startedAt }: FileOwner, open: Open): boolean {
+  return pid === open.task.pid && startedAt <= knownSince(open);
 }
 
 /** A process has a mapping for each region of a device. */

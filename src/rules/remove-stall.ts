@@ -11,7 +11,6 @@ import {
   secondsSince,
   who,
 } from '../engine/words.ts';
-import type { Host } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import { POINT } from '../events/wire.gen.ts';
 import type { Call } from '../lifecycle/calls.ts';
@@ -86,7 +85,7 @@ export const removeStall: Rule = {
         severity: stallSeverity(waited, thresholds.removeStall),
         message: (attribution) =>
           `The removal of ${deviceWords(device)} by ${byWhom(device, remover)} has been waiting for ` +
-          `${sinceBegan(waited, device, remover)}: ${reason(device, attribution, host, now)}.` +
+          `${sinceBegan(waited, device, remover)}: ${reason(device, attribution, context)}.` +
           stuckHolders(attribution, host) +
           createdByAnother(device, host),
       });
@@ -255,8 +254,8 @@ function isOpen({ openCount, opens }: Device): boolean {
   return openCount > 0 || opens.length > 0;
 }
 
-function reason(device: Device, { holders }: Attribution, host: Host, now: number): string {
+function reason(device: Device, { holders }: Attribution, context: RuleContext): string {
   return isOpen(device)
-    ? `it ${heldOpen(device, holders, now)}`
-    : keptRegistered(device, holders, host, now);
+    ? `it ${heldOpen(device, holders, context.now)}`
+    : keptRegistered(device, holders, context);
 }

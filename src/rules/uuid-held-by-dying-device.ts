@@ -2,14 +2,13 @@ import { isBeingRemoved } from '../engine/conditions.ts';
 import { createRefusalOf } from '../engine/create-refusal.ts';
 import { EEXIST } from '../engine/errno.ts';
 import { heldOpen, keptRegistered } from '../engine/holder-words.ts';
-import type { Rule } from '../engine/rule.ts';
+import type { Rule, RuleContext } from '../engine/rule.ts';
 import type { Attribution } from '../engine/violation.ts';
 import { who } from '../engine/words.ts';
-import type { Host } from '../events/host.ts';
 import type { Device } from '../lifecycle/objects.ts';
 
 /** Why the older device of the UUID is still there: what its removal waits for, or who forgot it. */
-function why(holder: Device, { holders }: Attribution, host: Host, now: number): string {
+function why(holder: Device, { holders }: Attribution, context: RuleContext): string {
   const { createError, creator, remover, unregisterBegan, unregisteredAt, removedAt } = holder;
   if (createError > 0)
     return `the device that ${who(creator)} failed to create under that UUID is not freed`;
@@ -21,10 +20,10 @@ function why(holder: Device, { holders }: Attribution, host: Host, now: number):
   }
   const removing = `${who(remover)} is still removing the old device of that UUID`;
   const isOpen = holder.openCount > 0 || holder.opens.length > 0;
-  if (isOpen) return `${removing}, which ${heldOpen(holder, holders, now)}`;
+  if (isOpen) return `${removing}, which ${heldOpen(holder, holders, context.now)}`;
   const isWaiting = unregisterBegan > 0 && unregisteredAt === 0;
   return isWaiting
-    ? `${removing}, and waits: ${keptRegistered(holder, holders, host, now)}`
+    ? `${removing}, and waits: ${keptRegistered(holder, holders, context)}`
     : `${removing}, which nobody has open: it is in the driver or the core`;
 }
 
@@ -53,16 +52,16 @@ export const uuidHeldByDyingDevice: Rule = {
   basis: 'event',
   needs: ['mdev.unbind', 'mdev.release'],
   on: {
-    'mdev.create:end'({ event, device }, { host, now, report }) {
+    'mdev.create:end'({ event, device }, context) {
       const holder = device?.holder;
       if (event.ret >= 0 || !holder || !isBeingRemoved(holder)) return;
       if (createRefusalOf(device) !== 'exists') return;
-      report({
+      context.report({
         device,
         task: device.creator,
         message: (attribution) =>
           `${who(device.creator)} asked for ${device.name}, but ` +
-          `${why(holder, attribution, host, now)}.`,
+          `${why(holder, attribution, context)}.`,
       });
     },
   },

@@ -4,11 +4,12 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
 import type { BlockedTask, FileOwner, Host } from '../../src/events/host.ts';
-import { openCdev } from '../../src/scenario/cdev.ts';
+import { bindCdev, openCdev } from '../../src/scenario/cdev.ts';
 import { LINUX_5_10, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { removeUnfreed } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
 import type { Actor } from '../../src/scenario/types.ts';
+import { openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const QEMU: Actor = { pid: 600, comm: 'qemu', uid: 107 };
@@ -216,6 +217,84 @@ describe('the sentence about who holds a device', () => {
   });
 });
 
+describe('the sentence about who holds a device that is bound by its cdev', () => {
+  /** What is said while its removal waits, with the files that /proc shows. */
+  function bound(owners: FileOwner[] | undefined, more: Partial<Host> = {}) {
+    const run = (scenario: Scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      bindCdev(scenario, openCdev(scenario, device, { as: { pid: 800, comm: 'helper' } }), {
+        as: QEMU,
+      });
+      openCdev(scenario, scenario.create(scenario.parent()), { as: QEMU });
+      scenario.removeBegins(device, { as: BASH });
+      scenario.wait(11);
+    };
+    // No event shows at which descriptor it is, and the file of a cdev is none that a group returns.
+    const host = { hasDeviceFile: () => false, fileOwners: () => owners, ...more };
+    return violationOf(hostWith(host), { run });
+  }
+
+  /** The nodes of the two devices. */
+  const [ITS, OTHER] = ['vfio2', 'vfio5'];
+  const qemu = (cdev: string, more: Partial<FileOwner> = {}) =>
+    owner({ pid: 600, comm: 'qemu', cdevFiles: [{ fd: 9, cdev }], ...more });
+  const helper = owner({ cdevFiles: [{ fd: 4, cdev: ITS }] });
+
+  it('names who bound it, as long as that has it', () => {
+    const { message, holders } = bound([qemu(ITS), helper]);
+    assert.match(message, /: it is still held open by qemu \(pid 600\)\./);
+    assert.deepEqual(
+      holders.map(({ how, holds }) => [how, holds]),
+      [['holds', 'device']],
+    );
+  });
+
+  it('names who has it now, when that has passed it on', () => {
+    const { message, holders } = bound([qemu(OTHER), helper]);
+    assert.match(
+      message,
+      /: it is still held open by helper \(pid 800\) by a device cdev; qemu \(pid 600\), which opened it, has passed it on\./,
+    );
+    assert.deepEqual(
+      holders.map(({ how, holds, task }) => [how, holds, task.pid]),
+      [
+        ['passed on', 'device', 600],
+        ['holds', 'cdev', 800],
+      ],
+    );
+  });
+
+  it('says that it has closed its descriptor, where nobody is seen to have it', () => {
+    assert.match(
+      bound([]).message,
+      /still open, but qemu .*, which opened it, has closed its descriptor; which process has it now is not/,
+    );
+  });
+
+  it('names who has only mapped it, although that has the cdev of another device', () => {
+    const mapped = { cdevFiles: [{ fd: 5, cdev: OTHER }], mappedDevices: [{ device: UUID }] };
+    assert.match(
+      bound([owner(mapped)]).message,
+      /held open by helper \(pid 800\) by a memory mapping; qemu .* has passed it on/,
+    );
+  });
+
+  it('does not take a process for the one that bound it that has got its id', () => {
+    const reborn = qemu(ITS, { comm: 'thief', startedAt: 1e15 });
+    const { message, holders } = bound([reborn], { isAlive: () => false });
+    assert.match(message, /held open by thief \(pid 600\) by a device cdev\.$/);
+    assert.deepEqual(
+      holders.map(({ how, task }) => `${task.comm}: ${how}`),
+      ['qemu: gone', 'thief: holds'],
+    );
+  });
+
+  it('relies on the events where /proc has no answer, or does not show of which device a file is', () => {
+    assert.equal(bound(undefined).holders[0].how, 'opened');
+    assert.equal(bound([qemu('vfio77')]).holders[0].how, 'opened');
+  });
+});
+
 describe('the sentence about a removal that waits although nobody has the device open', () => {
   const run = (scenario: Scenario) => stall(scenario, { isOpen: false });
   const idle = (owners: FileOwner[], more: Partial<Host> = {}) =>
@@ -251,6 +330,10 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(said([byNode]), /closed; helper \(pid 800\) has it now\.$/);
     const openers = { ...owner({ cdevFiles }), pid: 600, comm: 'qemu' };
     assert.match(said([openers]), /until it is closed\.$/);
+    assert.match(said([openers, owner({ cdevFiles })]), /; helper \(pid 800\) has it, too\.$/);
+    const both = [owner({ cdevFiles }), owner({ pid: 801, cdevFiles })];
+    assert.match(said(both), /; helper \(pid 800\) and helper \(pid 801\) have it now\.$/);
+    assert.match(said([...both, unknown]), /; helper \(pid 800\) and helper \(pid 801\) have it/);
   });
 
   it('is a fault of the driver where nobody is found', () => {
@@ -278,6 +361,20 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(idle(ofAll), /a fault of its driver/);
     const other = owner({ groupFiles: [{ fd: 4, group: 77 }] });
     assert.match(idle([other], { traits: LINUX_5_10 }), /a fault of its driver/);
+  });
+
+  it('is about the group that was opened and not closed, although no process has a descriptor of it', () => {
+    const grouped = (scenario: Scenario) => {
+      const device = scenario.create(scenario.parent(), { uuid: UUID });
+      openGroup(scenario, device, { as: QEMU });
+      scenario.removeBegins(device, { as: BASH });
+      scenario.wait(11);
+    };
+    assert.match(
+      saidOf(hostWith({ traits: LINUX_5_10 }), { run: grouped }),
+      /nobody has it open, but its group \d+, of which no process is seen to have a descriptor, was opened by qemu \(pid 600\) and not closed, so it probably waits until that group is in no container\.$/,
+    );
+    assert.match(saidOf(hostWith({}), { run: grouped }), /a fault of its driver/);
   });
 
   it('claims nothing where the host cannot be asked, or was read before the removal began', () => {
