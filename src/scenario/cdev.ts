@@ -1,5 +1,5 @@
 /** Steps of processes that open devices by their cdevs and bind them to iommufd, as Linux 6.12 emits them. */
-import { namedVfio, plainVfio } from './fields.ts';
+import { kvmFields, namedVfio, plainVfio } from './fields.ts';
 import type { Scenario } from './scenario.ts';
 import type { Actor, BindStep, Opening, ScenarioDevice, ScenarioVm } from './types.ts';
 
@@ -48,8 +48,8 @@ export function setCdevKvm(
   { as = vm?.task ?? opener }: Options = {},
 ): void {
   device.groupVm = vm;
-  const kvm = vm ? { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid } : {};
-  scenario.event('vfio.cdev.set_kvm:begin', as, { ...plainVfio(device), file: key, ...kvm });
+  const fields = { ...plainVfio(device), ...kvmFields(vm), file: key };
+  scenario.event('vfio.cdev.set_kvm:begin', as, fields);
 }
 
 /** An iommufd context, by its key. */
@@ -137,7 +137,7 @@ export function bindCdevFails(
     scenario.event('vfio.cdev.block_group:end', as, blocks);
   }
   if (at === 'device') {
-    const fields = { ...plainVfio(device), file };
+    const fields = { ...plainVfio(device), ...kvmFields(device.vm), file };
     scenario.event('vfio.device.open:begin', as, { ...fields, names: namedVfio(device).names });
     scenario.event('vfio.device.open:end', as, { ...fields, ret: -error });
   }

@@ -1,6 +1,6 @@
 /** The fields of records about a device: its keys, and its names at a begin. */
 import type { RecordNames } from '../events/encoder.ts';
-import type { ScenarioDevice } from './types.ts';
+import type { ScenarioDevice, ScenarioVm } from './types.ts';
 
 export function mdevNames(device: ScenarioDevice): RecordNames {
   const { name = '', driver = '', type = '' } = device.parent ?? {};
@@ -25,4 +25,9 @@ export function namedVfio(device: ScenarioDevice) {
     ? { ...mdevNames(device), type: '' }
     : { device: device.uuid, bus: 'pci', driver: 'vfio-pci' };
   return { ...plainVfio(device), names };
+}
+
+/** A VM that a record shows. */
+export function kvmFields(vm: ScenarioVm | undefined) {
+  return vm ? { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid } : {};
 }

@@ -168,13 +168,13 @@ export class Scenario extends Steps {
     this.end('mdev.parent.unregister', task, { parent: parent.key });
   }
 
-  /** A device is bound to vfio-pci. */
-  bindPci(address: string): ScenarioDevice {
+  /** A device is bound to vfio-pci. @param options beside: another device of its IOMMU group */
+  bindPci(address: string, { beside }: { beside?: ScenarioDevice } = {}): ScenarioDevice {
     const device: ScenarioDevice = {
       key: this.key(),
       uuid: address,
       parent: undefined,
-      groupId: this.keys,
+      groupId: beside?.groupId ?? this.keys,
       openCount: 0,
       groupVm: undefined,
       vm: undefined,
@@ -185,17 +185,14 @@ export class Scenario extends Steps {
     return device;
   }
 
-  unbindPciBegins(device: ScenarioDevice): void {
+  unbindPciBegins(device: ScenarioDevice, { as = SHELL } = {}): void {
     // vfio-pci has a request callback.
-    this.begin('vfio.unregister', SHELL, {
-      ...namedVfio(device),
-      flags: FLAG.EVENT_ASKS,
-    });
+    this.begin('vfio.unregister', as, { ...namedVfio(device), flags: FLAG.EVENT_ASKS });
   }
 
-  unbindPciEnds(device: ScenarioDevice): void {
-    this.end('vfio.unregister', SHELL, plainVfio(device));
-    this.freeVdev(device);
+  unbindPciEnds(device: ScenarioDevice, { as = SHELL } = {}): void {
+    this.end('vfio.unregister', as, plainVfio(device));
+    this.freeVdev(device, as);
   }
 
   /** @param options at: a VM that was destroyed, whose address this one gets */
