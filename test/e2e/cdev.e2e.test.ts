@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import type { Severity } from '../../src/engine/rule.ts';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
-import { SUITE_MS, VM_MS } from '../until.ts';
+import { SUITE_MS, until, VM_MS } from '../until.ts';
 import { AgentInVm, type ApiDevice } from './agent.ts';
 import { type Outcome, writeOutcomes } from './provocations/outcome.ts';
 import { clearAway, loadModules } from './storms.ts';
@@ -37,6 +37,18 @@ interface ApiCdev {
   readonly attachError?: string;
   readonly vm?: string;
   readonly iommufd?: { readonly id: string; readonly openedBy?: { readonly comm: string } };
+}
+
+interface ApiViolation {
+  readonly rule: string;
+  readonly device?: string;
+  readonly message: string;
+  readonly holders: readonly {
+    readonly holds: string;
+    readonly how: string;
+    readonly device?: string;
+    readonly process: { readonly pid: number };
+  }[];
 }
 
 describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
@@ -166,6 +178,43 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     );
     await run(helper, 'quit');
     await removal;
+    await agent.stop();
+  });
+
+  it('a late agent says of a removal that waits for a cdev since when at least, and who has the cdev', async () => {
+    const uuid = await create();
+    const shim = new Vmm(vm, 'kata-shim');
+    const pid = await shim.command('pid');
+    await run(shim, `cdev open c ${uuid}`);
+    const removal = vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    await until('the removal waits in the kernel', async () =>
+      /^[1-9]/.test(
+        await vm.sh('cat /proc/[0-9]*/stack | grep -c vfio_unregister_group_dev || true'),
+      ),
+    );
+    const agent = await AgentInVm.start(vm, '--config', 'test/recordings/settings.yaml');
+    const found = async () =>
+      (
+        await agent.api<{ violations: readonly ApiViolation[] }>('/api/v1/violations')
+      ).violations.find(({ rule, device }) => rule === 'remove-stall' && device === uuid);
+    await agent.until(
+      'the holder of the cdev is named',
+      async () => (await found())?.message.includes('has it now') ?? false,
+    );
+    const { message = '', holders = [] } = (await found()) ?? {};
+    assert.match(
+      message,
+      /by (probably )?\S+ \(pid \d+\) has been waiting for at least [\d.]+ s: it is not open for DMA, but its cdev is open, and was opened before the agent started or unobserved, and it is bound to no iommufd, but keeps the device registered until it is closed; kata-shim \(pid \d+\) has it now\./,
+    );
+    assert.deepEqual(
+      holders.map(({ holds, how, device, process }) => [holds, how, device, process.pid]),
+      [['cdev', 'holds', uuid, pid]],
+    );
+    await run(shim, 'quit');
+    await removal;
+    const open = 'vfioscope_violations_open{rule="remove-stall"';
+    await agent.until('the removal has ended', async () => (await agent.metric(open)) === 0);
+    assert.deepEqual(await rulesOf(agent), ['remove-stall']);
     await agent.stop();
   });
 
