@@ -13,9 +13,38 @@ describe('the guest in a command line', () => {
       { name: 'web-3', uuid: UUID },
     ],
     [
-      'of Proxmox',
-      ['/usr/bin/kvm', '-id', '100', '-name', 'web,debug-threads=on'],
-      { name: 'web' },
+      'of Proxmox, whose UUID is in the SMBIOS alone',
+      [
+        ...['/usr/bin/kvm', '-id', '100', '-name', 'web,debug-threads=on', '-no-shutdown'],
+        ...['-chardev', 'socket,id=qmp,path=/var/run/qemu-server/100.qmp,server=on,wait=off'],
+        ...['-mon', 'chardev=qmp,mode=control', '-daemonize'],
+        ...['-smbios', `type=1,uuid=${UUID}`, '-smp', '4,sockets=1,cores=4,maxcpus=4'],
+        ...['-device', 'vmgenid,guid=99999999-2222-4333-8444-555555555555'],
+        ...['-device', 'vfio-pci,host=0000:01:00.0,id=hostpci0,bus=pci.0,addr=0x10'],
+      ],
+      { name: 'web', uuid: UUID },
+    ],
+    [
+      'of Proxmox, with further fields of the system, and a table of another type after it',
+      [
+        ...['/usr/bin/kvm', '-id', '101', '-name', 'db,debug-threads=on', '-smbios'],
+        `type=1,manufacturer=A,,B,uuid=${UUID.toUpperCase()},serial=Nw==`,
+        ...['-smbios', 'type=11,value=uuid=99999999-2222-4333-8444-555555555555'],
+      ],
+      { name: 'db', uuid: UUID },
+    ],
+    [
+      'with both options, of which QEMU takes the last',
+      [
+        ...[QEMU, '-uuid', '99999999-2222-4333-8444-555555555555', '-smbios'],
+        `uuid=${UUID},type=1`,
+      ],
+      { uuid: UUID },
+    ],
+    [
+      'with a UUID in the SMBIOS of another type',
+      [QEMU, '-smbios', `type=3,uuid=${UUID}`, '-smbios', `file=type=1,,uuid=${UUID}`],
+      {},
     ],
     ['of RHEL, with two dashes', ['/usr/libexec/qemu-kvm', '--name', 'web'], { name: 'web' }],
     [

@@ -24,11 +24,29 @@ export function guestIn(args: readonly string[]): Guest {
   if (/firecracker/.test(program)) return named(optionIn(args, 'id'));
   if (/cloud-hyper/.test(program)) return named(socketName(optionIn(args, 'api-socket')));
   if (!/qemu|kvm/.test(program)) return {};
-  const uuid = optionIn(args, 'uuid');
+  const uuid = guestUuid(args);
   return {
     ...named(guestOption(optionIn(args, 'name'))),
     ...(uuid !== undefined && UUID.test(uuid) ? { uuid: uuid.toLowerCase() } : {}),
   };
+}
+
+/** Of `-uuid UUID` and `-smbios type=1,uuid=UUID`, which Proxmox uses alone, the last: to QEMU both are the guest's. */
+function guestUuid(args: readonly string[]): string | undefined {
+  return args
+    .flatMap((value, i) => {
+      const option = args[i - 1]?.replace(/^--?/, '-');
+      if (option === '-uuid') return [value];
+      return option === '-smbios' ? systemUuid(value) : [];
+    })
+    .at(-1);
+}
+
+/** The UUID of the system (type 1) in a value of `-smbios`: `type=1,manufacturer=x,uuid=UUID`. */
+function systemUuid(value: string): string[] {
+  const parts = partsOf(value);
+  if (!parts.includes('type=1')) return [];
+  return parts.filter((part) => part.startsWith('uuid=')).map((part) => part.slice('uuid='.length));
 }
 
 function named(name: string | undefined): Guest {
@@ -47,13 +65,18 @@ function optionIn(args: readonly string[], option: string): string | undefined {
 
 /**
  * The guest's name in the value of QEMU's `-name`: `web-3`, `guest=web-3,debug-threads=on` or
- * `web-3,process=x`. A comma in a name is doubled.
+ * `web-3,process=x`.
  */
 function guestOption(value: string | undefined): string | undefined {
-  const parts = value?.match(/(?:[^,]|,,)+/g) ?? [];
+  const parts = partsOf(value ?? '');
   const own = parts.findLast((part) => part.startsWith('guest='))?.slice('guest='.length);
   const first = parts[0]?.includes('=') ? undefined : parts[0];
   return (own ?? first)?.replaceAll(',,', ',');
+}
+
+/** The parts of a value between its commas. A comma in a part is doubled. */
+function partsOf(value: string): string[] {
+  return value.match(/(?:[^,]|,,)+/g) ?? [];
 }
 
 /** `/run/web-3.sock` or `path=/run/web-3.sock`: "web-3"; the directory's name where the socket's is a generic one. */
