@@ -9,6 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import { parse } from 'yaml';
 import { GROUPS } from '../src/telemetry/metrics/catalogue.ts';
+import { SimulatedHost } from '../test/bench/fleet/host.ts';
 import { Daemon } from '../test/daemon.ts';
 import { lacks } from '../test/kit/needs.ts';
 import { Served } from '../test/kit/served.ts';
@@ -155,6 +156,25 @@ describe('the configuration in docs/fleet.md', () => {
       alerts.map(({ labels }) => labels),
       [{ alertname: 'Always', cluster: 'east' }],
     );
+  });
+
+  it('says how many series a host has, within two in a hundred', async () => {
+    const host = new SimulatedHost(128, 1);
+    for (let second = 0; second < 240; second++) host.beat();
+    const url = await host.served.server.listen({ host: '127.0.0.1', port: 0 });
+    const metrics = await (await fetch(`${url}/metrics`)).text();
+    await host.served.server.close();
+    const counted = metrics.match(/^[^#\n]/gm)?.length ?? 0;
+    const [, size = ''] = /## The size of a host\n(.*?)\n## /s.exec(text) ?? [];
+    const figures = [...size.matchAll(/^\|[^|]*\| \**([\d,]+)\** \|/gm)].map(([, figure]) =>
+      Number(figure.replace(',', '')),
+    );
+    const total = figures.pop() ?? 0;
+    assert.equal(
+      figures.reduce((sum, one) => sum + one, 0),
+      total,
+    );
+    assert.ok(Math.abs(counted - total) < 0.02 * total, `${counted} series`);
   });
 
   it('federates every series that the Fleet dashboard reads', () => {
