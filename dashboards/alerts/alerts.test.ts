@@ -16,6 +16,7 @@ import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
 import { ALERTS } from './catalogue.ts';
 import { alertFiles, alertRules } from './files.ts';
 import { RECORDINGS } from './recording.ts';
+import { withoutUp } from './without-up.ts';
 
 const UP = 'up{job="vfioscope",instance="host1:10055"}';
 const skip = lacks('promtool', 'vmalert');
@@ -138,6 +139,27 @@ describe('the rules for Prometheus', () => {
         );
       }
     }
+  });
+
+  it('say what becomes of them without the series `up`', () => {
+    const found = Object.fromEntries(
+      ALERTS.flatMap((alert) => {
+        const effect = withoutUp(alert, RECORDINGS);
+        return effect ? [[alert.name, effect]] : [];
+      }),
+    );
+    assert.deepEqual(found, {
+      VfioscopeHostLost: 'unconditional',
+      VfioscopeAgentDown: 'lost',
+      VfioscopeAgentsAbsent: 'always',
+      VfioscopeFleetDown: 'lost',
+      // By a recorded sum.
+      VfioscopeTargetsGone: 'lost',
+      VfioscopeFleetViolation: 'lost',
+    });
+    const [, section = ''] =
+      /## Without the series(.*?)\n## /s.exec(files.get('docs/alerts.md') ?? '') ?? [];
+    for (const name of Object.keys(found)) assert.ok(section.includes(`| ${name} |`), name);
   });
 
   it('have a rationale, and a runbook with commands that use the agent and commands that do not', () => {

@@ -6,6 +6,7 @@ import type { Alert, AlertGroup } from './alert.ts';
 import { ALERTMANAGER } from './alertmanager.ts';
 import { firingDelay } from './firing-delay.ts';
 import type { Recording } from './recording.ts';
+import { type WithoutUp, withoutUp } from './without-up.ts';
 
 const INTRODUCTION = `<!-- Generated from dashboards/alerts by \`npm run generate\`. Do not edit. -->
 
@@ -72,6 +73,17 @@ If you change a rule, \`promtool test rules alerts.test.yml\` verifies it:
 - **Agent down.** While an agent cannot be scraped, the alerts of its host clear and VfioscopeAgentDown fires.
 - **Process names.** The name in a description is the one that the process gave itself.`;
 
+const WITHOUT_UP = `## Without the series \`up\`
+
+Prometheus writes \`up\` for each target that it scrapes; one in agent mode and vmagent send it on, unless it is dropped
+on the way. Metrics that agents push by OTLP have none, and then no alert says that an agent is down:`;
+
+const MEANINGS: Readonly<Record<WithoutUp, string>> = {
+  lost: 'never fires',
+  always: 'always fires: leave it out',
+  unconditional: 'fires whether the agent answers or not, for a day',
+};
+
 const RECORDING_RULES = `## Recording rules
 
 [recording.yml](../dashboards/recording.yml) records sums for each host once a minute. The dashboard *Fleet*
@@ -90,6 +102,12 @@ export function alertsPage(
       alertTable(alerts),
     ]),
     REFERENCE,
+    WITHOUT_UP,
+    withoutUpTable(
+      groups.flatMap(({ alerts }) => alerts),
+      recordings,
+    ),
+    'All others work. Those that ask for an agent that answers, to show their runbook, use `runbook_url_without_agent`.',
     RECORDING_RULES,
     table(
       ['name', 'content'],
@@ -98,6 +116,14 @@ export function alertsPage(
   ]
     .join('\n\n')
     .concat('\n');
+}
+
+function withoutUpTable(alerts: readonly Alert[], recordings: readonly Recording[]): string {
+  const rows = alerts.flatMap((alert) => {
+    const effect = withoutUp(alert, recordings);
+    return effect ? [[alert.name, MEANINGS[effect]]] : [];
+  });
+  return table(['alert', 'without `up`'], rows);
 }
 
 /** The runbooks give the reasons for severity and delay; here they would bury the list. */
