@@ -1,7 +1,7 @@
 /** The files generated from the alerts: rules for Prometheus, their tests, and the pages about them. */
 import { stringify } from 'yaml';
 import { RULES } from '../../src/catalogue.ts';
-import { readOutputs } from '../../test/e2e/runbooks/outputs.ts';
+import { shownOutputs } from '../../test/e2e/runbooks/outputs.ts';
 import { mixinPage } from '../mixin/page.ts';
 import { rendered, scoped } from '../mixin/rendered.ts';
 import { DEFAULT_SETTINGS, type MixinSettings } from '../mixin/settings.ts';
@@ -18,7 +18,7 @@ export const RUNBOOKS = 'docs/runbooks';
 
 /** The content of each file, by its path relative to the root of the repository. */
 export function alertFiles(): Map<string, string> {
-  const outputs = readOutputs();
+  const outputs = shownOutputs();
   return new Map([
     ['dashboards/alerts.yml', alertRules()],
     ['dashboards/recording.yml', recordingRules()],

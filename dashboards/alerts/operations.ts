@@ -5,7 +5,7 @@ import {
   AVAILABLE_INSTANCES,
   DRIVER_LOG,
   OPERATIONS_IN_FLIGHT,
-  stacks,
+  STALLED_CALLS,
   VMS_WITHOUT_PROCESS,
 } from './steps.ts';
 import { vmSeries } from './test-series.ts';
@@ -34,14 +34,7 @@ export const OPERATIONS: AlertGroup = {
           'Read which call it is, about which device, and where its thread is blocked (step 1).',
         firstDont:
           'Do not kill its process, and do not remove the device: one more task would wait.',
-        confirm: [
-          OPERATIONS_IN_FLIGHT,
-          stacks(
-            'The same without the agent: threads in mdev or VFIO, and VMs being destroyed.',
-            'mdev_|vfio_|kvm_destroy_vm',
-          ),
-          DRIVER_LOG,
-        ],
+        confirm: [OPERATIONS_IN_FLIGHT, STALLED_CALLS, DRIVER_LOG],
         fix:
           'If the driver waits for firmware or hardware, reset that as its vendor describes. No signal ends a ' +
           'process in state D: if what it waits for does not end, only a reboot does.',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readOutputs } from '../../test/e2e/runbooks/outputs.ts';
+import { readOutputs, shownOutputs } from '../../test/e2e/runbooks/outputs.ts';
 import { isRun, NOT_RUN } from '../../test/e2e/runbooks/stand-ins.ts';
 import { ALERTS } from './catalogue.ts';
 import { sample, shortened } from './sample.ts';
@@ -19,8 +19,8 @@ describe('what a command printed', () => {
   });
 
   it('is shortened in both directions, a log to its last lines', () => {
-    const text = `${'x'.repeat(200)}\n${'y\n'.repeat(50)}z`;
-    assert.match(shortened(text), /^x{119}…\n(y\n){13}…$/);
+    const text = `${'x'.repeat(500)}\n${'y\n'.repeat(80)}z`;
+    assert.match(shortened(text), /^x{399}…\n(y\n){59}…$/);
     assert.match(shortened(text, true), /^…\n(y\n){13}z$/);
     assert.equal(shortened('a\n\tb'), 'a\n  b');
   });
@@ -28,6 +28,24 @@ describe('what a command printed', () => {
 
 /** Alerts that are newer than outputs.json: the next run of runbooks.e2e.test.ts with VFIOSCOPE_KEEP adds them. */
 const NEWER: readonly string[] = [];
+
+describe('the outputs of a stalled call', () => {
+  for (const name of ['VfioscopeCallStalled', 'VfioscopeRemovalStalled']) {
+    it(`${name}: are not cut before the blocked task and who waits behind it`, () => {
+      const { outputs } = readOutputs()[name];
+      const [, printed = ''] =
+        Object.entries(outputs).find(([command]) => command.includes('/violations?')) ?? [];
+      assert.match(printed, /"blocked": \{[^}]*"stack"/s);
+      assert.match(printed, /"waiters": /);
+      assert.doesNotMatch(printed, /…$/);
+    });
+  }
+
+  it('are shown only where the agent has what the alert is about', () => {
+    assert.equal(shownOutputs().VfioscopeOverBudget, undefined);
+    assert.ok(shownOutputs().VfioscopeCallStalled);
+  });
+});
 
 describe('the commands of runbooks', () => {
   const all = readOutputs();

@@ -1,16 +1,20 @@
 /** What a command printed on a real kernel, shortened to what a reader needs to recognise it. */
 
 /** Characters, lines. */
-const WIDTH = 120;
-const MOST = 14;
+const WIDTH = 400;
+const MOST = 60;
 /** Samples of more lines are folded. */
 const SHORT = 6;
+
+/** Of a log, whose lines before do not explain the last ones. */
+const MOST_OF_LOG = 14;
 
 /** The first lines of an output, or the last ones of a log. */
 export function shortened(output: string, isLog = false): string {
   const all = output.split('\n').map(narrow);
-  if (all.length <= MOST) return all.join('\n');
-  return (isLog ? ['…', ...all.slice(-MOST)] : [...all.slice(0, MOST), '…']).join('\n');
+  const most = isLog ? MOST_OF_LOG : MOST;
+  if (all.length <= most) return all.join('\n');
+  return (isLog ? ['…', ...all.slice(-most)] : [...all.slice(0, most), '…']).join('\n');
 }
 
 function narrow(line: string): string {

@@ -15,6 +15,7 @@ import {
   DRIVER_LOG,
   OPERATIONS_IN_FLIGHT,
   openFiles,
+  STALLED_CALLS,
   stacks,
   VMS_WITHOUT_PROCESS,
 } from './steps.ts';
@@ -120,10 +121,7 @@ const ALERTS: readonly Alert[] = [
       confirm: [
         OPERATIONS_IN_FLIGHT,
         violations(CALL_STALLS, 'open'),
-        stacks(
-          'The same without the agent: threads in mdev or VFIO, and VMs being destroyed.',
-          'mdev_|vfio_|kvm_destroy_vm',
-        ),
+        STALLED_CALLS,
         {
           ...DRIVER_LOG,
           shows: 'What the driver and the PCI core log, such as "not ready after FLR; waiting".',

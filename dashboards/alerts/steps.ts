@@ -46,6 +46,15 @@ export function stacks(shows: string, pattern: string): Step {
   };
 }
 
+/**
+ * Calls of mdev, VFIO and KVM, and what waits for the lock of a device behind them: unbinding and binding through
+ * sysfs, virtual functions that are switched on or off, modules that are unloaded.
+ */
+export const STALLED_CALLS: Step = stacks(
+  'The same without the agent: threads in mdev, VFIO or iommufd, VMs being created or destroyed, and drivers being bound, unbound or unloaded, which may wait for the lock of the same device.',
+  'mdev_|vfio_|iommufd_|kvm_(create|destroy)_vm|kvm_dev_ioctl|(un)?bind_store|driver_(at|de)tach|remove_store|sriov_numvfs_store|delete_module',
+);
+
 /** Open files by what they are links to, as a process that exits meanwhile is no error. */
 export function openFiles(shows: string, ...targets: readonly string[]): Step {
   const tests = targets.map((target) => `-lname "${target}"`).join(' -o ');

@@ -11,6 +11,13 @@ import type { Printed } from './outputs.ts';
 import { PROVOKED } from './provoked.ts';
 import { AGENT_LOG, isRun, STAND_INS } from './stand-ins.ts';
 
+/** The names of alerts, separated by commas; all when it is empty. */
+const ONLY = (process.env.VFIOSCOPE_ONLY ?? '').split(',').filter(Boolean);
+
+export function isChosen(name: string): boolean {
+  return ONLY.length === 0 || ONLY.includes(name);
+}
+
 /** Commands that may print nothing although the alert's state exists: they look for a cause, which is another one here. */
 const OF_A_CAUSE = /journalctl|mdevctl|vfioscope_otlp/;
 /** What a command prints that did not do what it should. */
@@ -38,13 +45,14 @@ export class RunbookSession extends ProvocationSession {
   ): Promise<void> {
     await super.expect(rule, about, expectation, ...more);
     for (const name of PROVOKED[`${rule} ${expectation.severity}`] ?? []) {
-      if (!this.#done.has(name)) await this.runbook(name, { isProvoked: true, rule });
+      if (isChosen(name) && !this.#done.has(name))
+        await this.runbook(name, { isProvoked: true, rule });
     }
   }
 
   /** The alerts whose runbooks were not run. */
   missing(): string[] {
-    return ALERTS.map(({ name }) => name).filter((name) => !this.#done.has(name));
+    return ALERTS.map(({ name }) => name).filter((name) => isChosen(name) && !this.#done.has(name));
   }
 
   async runbook(name: string, { isProvoked = false, rule = '' } = {}): Promise<void> {
