@@ -169,6 +169,8 @@ function wrongUser({ message, step }: Report, refusal: Refusal, found: Found): s
       new RegExp(`(\\S+ \\(pid \\d+\\)), ${WHICH} has (?:passed|it no)`, 'g'),
       (named) => some((state) => !has(state, named)),
     ),
+    // Whoever has it now may have been the first of the two.
+    ...(/when the agent first looked, has passed/.test(message) ? ['that is not known'] : []),
     ...(/which process has it now is not known|no process has a descriptor/.test(message) &&
     !some(({ holders }) => holders.length === 0)
       ? ['somebody has it']
@@ -208,7 +210,7 @@ function wrongDevices(message: string, { open }: Refusal): string[] {
 /** Who has bound a device of the group by its cdev. */
 function wrongBinder(message: string, { bound, at, open, device }: Refusal): string[] {
   const [, party, name, node, ago] =
-    /because (\S+ \(pid \d+\)) bound (\S+) .*?to an iommufd by its cdev (\w+)(?: ([\d.]+) s before)?/.exec(
+    /because (\S+ \(pid \d+\)) bound (\S+) .*?to an iommufd by its cdev(?: (vfio\d+))?(?: ([\d.]+) s before)?/.exec(
       message,
     ) ?? [];
   if (party && bound) {
@@ -217,7 +219,7 @@ function wrongBinder(message: string, { bound, at, open, device }: Refusal): str
     if (file?.is !== 'cdev' || !file.binder) return [`${name} was not bound`];
     return [
       ...(isIt(file.binder, binder) ? [] : ['another process bound it']),
-      ...(nodeOf(file.device) === node ? [] : ['its cdev has another name']),
+      ...(node === undefined || nodeOf(file.device) === node ? [] : ['its cdev has another name']),
       ...(ago === undefined || isAgo(Number(ago), at - file.boundAt) ? [] : ['not so long ago']),
     ];
   }
