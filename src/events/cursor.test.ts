@@ -218,8 +218,8 @@ describe('encodeRecord', () => {
     const highs = new Set<number>();
     for (let dev = 1; dev <= 1000; dev++) {
       const cursor = read({ dev });
-      lows.add(cursor.u32[EVENT.dev >> 2]);
-      highs.add(cursor.u32[(EVENT.dev >> 2) + 1]);
+      lows.add(cursor.words[EVENT.dev >> 2]);
+      highs.add(cursor.words[(EVENT.dev >> 2) + 1]);
     }
     assert.deepEqual([lows.size, highs.size], [1000, 1000]);
   });

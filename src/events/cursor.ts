@@ -50,14 +50,14 @@ export class EventCursor extends EventFields {
   /** Whether the key at `field` (a byte offset in EVENT) names an object. */
   has(field: number): boolean {
     const at = this.word + (field >> 2);
-    return (this.u32[at] | this.u32[at + 1]) !== 0;
+    return (this.words[at] | this.words[at + 1]) !== 0;
   }
 
   /** Of a named mdev: the inode number of its directory in sysfs, 0 once it has none. */
   get inode(): number {
     if (!this.isNamed) return 0;
     const at = this.word + INODE;
-    return this.u32[at] + this.u32[at + 1] * 2 ** 32;
+    return (this.words[at] >>> 0) + (this.words[at + 1] >>> 0) * 2 ** 32;
   }
 
   /** Of a request to map memory for DMA: its size, 0 if that could not be read. */

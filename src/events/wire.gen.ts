@@ -146,7 +146,6 @@ export const DEVICE_STATE = {
  * from an object for each field of each record would double the cost of both.
  */
 export class EventFields {
-  readonly u32: Uint32Array;
   readonly words: Int32Array;
   protected readonly u8: Uint8Array;
   /** Index of the record's first 32-bit word. */
@@ -154,7 +153,6 @@ export class EventFields {
 
   /** @param start bytes into `buffer` where position 0 is, a multiple of 8 */
   constructor(buffer: ArrayBuffer, start = 0) {
-    this.u32 = new Uint32Array(buffer, start);
     this.words = new Int32Array(buffer, start);
     this.u8 = new Uint8Array(buffer, start);
   }

@@ -7,7 +7,7 @@ import { KeyTable } from './key-table.ts';
 type Key = readonly [low: number, high: number];
 
 function find<T>(table: KeyTable<T>, [low, high]: Key): T | undefined {
-  return table.find(new Uint32Array([0, low, high]), 1);
+  return table.find(Int32Array.of(0, low, high), 1);
 }
 
 // Few values, so that the same slots and the same low words occur often.

@@ -1,18 +1,19 @@
 /**
  * A hash table from 64-bit keys to objects that allocates nothing for a lookup. A key is compared as
  * two 32-bit words, which are read from a record in place, since a BigInt or a string would have to be
- * allocated. Collisions are resolved by linear probing. Keys are already well mixed (opaque() in
- * bpf/common.h), so their low bits serve as the hash.
+ * allocated. Records give them as signed words, because V8 would allocate memory for each larger number
+ * that an object keeps; the table takes both. Collisions are resolved by linear probing. Keys are already
+ * well mixed (opaque() in bpf/common.h), so their low bits serve as the hash.
  */
 export class KeyTable<T> {
   size = 0;
-  #low = new Uint32Array(64);
-  #high = new Uint32Array(64);
+  #low = new Int32Array(64);
+  #high = new Int32Array(64);
   #values: (T | undefined)[] = new Array(64).fill(undefined);
   #mask = 63;
 
   /** The object whose key is at `words[at]` (low) and `words[at + 1]` (high). */
-  find(words: Uint32Array, at: number): T | undefined {
+  find(words: Int32Array, at: number): T | undefined {
     return this.#values[this.#slot(words[at], words[at + 1])];
   }
 
@@ -63,7 +64,7 @@ export class KeyTable<T> {
     let slot = low & this.#mask;
     while (
       this.#values[slot] !== undefined &&
-      (this.#low[slot] !== low || this.#high[slot] !== high)
+      ((this.#low[slot] ^ low) | (this.#high[slot] ^ high)) !== 0
     ) {
       slot = (slot + 1) & this.#mask;
     }
@@ -73,8 +74,8 @@ export class KeyTable<T> {
   #grow(): void {
     const [low, high, values] = [this.#low, this.#high, this.#values];
     const length = values.length * 2;
-    this.#low = new Uint32Array(length);
-    this.#high = new Uint32Array(length);
+    this.#low = new Int32Array(length);
+    this.#high = new Int32Array(length);
     this.#values = new Array(length).fill(undefined);
     this.#mask = length - 1;
     for (const [i, value] of values.entries()) {

@@ -59,8 +59,8 @@ export function isUnreferenced(usersCount: number): boolean {
 /** A VM that was destroyed although something still has a pointer to it. */
 function destroyedVm(world: World, event: EventCursor): Vm | undefined {
   if (!isUnreferenced(event.usersCount)) return undefined;
-  const low = event.u32[event.word + KEY_KVM];
-  const high = event.u32[event.word + KEY_KVM + 1];
+  const low = event.words[event.word + KEY_KVM];
+  const high = event.words[event.word + KEY_KVM + 1];
   return world.vms.ended
     .list()
     .findLast(

@@ -62,7 +62,7 @@ export class Registry<T extends TrackedObject> implements Iterable<T> {
 
   /** The live object with the key at that word of the event's record. */
   find(event: EventCursor, word: number): T | undefined {
-    return this.#keys.find(event.u32, event.word + word);
+    return this.#keys.find(event.words, event.word + word);
   }
 
   withKey(low: number, high: number): T | undefined {
@@ -109,8 +109,8 @@ export class Registry<T extends TrackedObject> implements Iterable<T> {
     const earlier = this.find(event, word);
     if (earlier && earlier !== object) this.supersede(earlier);
     this.forgetKey(object);
-    object.keyLow = event.u32[event.word + word];
-    object.keyHigh = event.u32[event.word + word + 1];
+    object.keyLow = event.words[event.word + word];
+    object.keyHigh = event.words[event.word + word + 1];
     this.#keys.set(object.keyLow, object.keyHigh, object);
   }
 

@@ -138,7 +138,7 @@ function reconcileHeldVm(world: World, snapshot: Snapshot, open: Open, event: Ev
  * object at the same address.
  */
 function hasEnded(snapshot: Snapshot, event: EventCursor, key: number): boolean {
-  const object = snapshot.endedKeys.find(event.u32, event.word + key);
+  const object = snapshot.endedKeys.find(event.words, event.word + key);
   if (!object) return false;
   const at = endBegan(object);
   return at === 0 || event.time <= at;
@@ -379,7 +379,7 @@ export const SNAPSHOT_HANDLERS: Handlers = {
     }
     // A record without a VM may mean that this kernel does not show the VM of a group.
     if (!world.snapshot || event.time < group.setAt || !event.has(EVENT.kvm)) return;
-    const [low, high] = event.u32.subarray(event.word + KEY_KVM, event.word + KEY_KVM + 2);
+    const [low, high] = event.words.subarray(event.word + KEY_KVM, event.word + KEY_KVM + 2);
     world.snapshot.groupVms.push({ group, low, high, time: event.time });
   },
   'snapshot.vm:begin': (world, event, transition) => findVm(world, event, transition, true),

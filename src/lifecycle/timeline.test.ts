@@ -47,7 +47,7 @@ describe('Timeline', () => {
     const cursor = event({ time: 5, comm: 'first' });
     const timeline = new Timeline();
     timeline.add(cursor, 0);
-    new Uint8Array(cursor.u32.buffer).fill(0xff);
+    new Uint8Array(cursor.words.buffer).fill(0xff);
     assert.deepEqual([timeline.entries()[0].time, timeline.entries()[0].comm], [5, 'first']);
   });
 

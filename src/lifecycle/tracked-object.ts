@@ -26,6 +26,7 @@ export abstract class TrackedObject {
   foundBy = 0;
   /** `World.losses` when it ended, -1 before that. Later losses do not concern it. */
   lossesAtEnd = -1;
+  /** The two words of its kernel key, signed, see key-table.ts; both are 0 while it is unknown. */
   keyLow = 0;
   keyHigh = 0;
   /** Its slot among the live objects of its kind, see live-list.ts. */

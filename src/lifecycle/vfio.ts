@@ -19,7 +19,7 @@ const KEY_VDEV = EVENT.vdev >> 2;
  */
 export function deviceOf(world: World, event: EventCursor): Device | undefined {
   const known =
-    world.vdevKeys.find(event.u32, event.word + KEY_VDEV) ?? world.devices.find(event, KEY_DEV);
+    world.vdevKeys.find(event.words, event.word + KEY_VDEV) ?? world.devices.find(event, KEY_DEV);
   if (!known || world.supersedeIfReused(known, event)) {
     return event.isNamed ? deviceByName(world, event) : undefined;
   }
@@ -52,7 +52,9 @@ function newDevice(world: World, event: EventCursor, adopted: boolean): Device {
 /** Whether the vfio_device of the event is the one that the device is known to have. */
 function hasSameVdev(world: World, device: Device, event: EventCursor): boolean {
   if (world.qualityOf(device) !== 'observed') return false;
-  return !event.has(EVENT.vdev) || world.vdevKeys.find(event.u32, event.word + KEY_VDEV) === device;
+  return (
+    !event.has(EVENT.vdev) || world.vdevKeys.find(event.words, event.word + KEY_VDEV) === device
+  );
 }
 
 /**
@@ -60,7 +62,7 @@ function hasSameVdev(world: World, device: Device, event: EventCursor): boolean 
  * address of that mdev by now. Its vfio_device has another key, so it is not returned.
  */
 function freedDevice(world: World, event: EventCursor): Device | undefined {
-  const known = world.vdevKeys.find(event.u32, event.word + KEY_VDEV);
+  const known = world.vdevKeys.find(event.words, event.word + KEY_VDEV);
   if (known) return known;
   const device = world.devices.find(event, KEY_DEV);
   const hasAnother = event.has(EVENT.vdev) && (device?.vdevLow !== 0 || device.vdevHigh !== 0);
@@ -82,8 +84,8 @@ function setVdevKey(world: World, device: Device, event: EventCursor): void {
   // On kernels that pass a struct device to these functions, the event has no key of the vfio_device.
   if (!event.has(EVENT.vdev)) return;
   world.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
-  device.vdevLow = event.u32[event.word + KEY_VDEV];
-  device.vdevHigh = event.u32[event.word + KEY_VDEV + 1];
+  device.vdevLow = event.words[event.word + KEY_VDEV];
+  device.vdevHigh = event.words[event.word + KEY_VDEV + 1];
   world.vdevKeys.set(device.vdevLow, device.vdevHigh, device);
 }
 

@@ -168,7 +168,7 @@ export const vfioDoubleInit: Rule = {
 /** The device whose vfio_device is at the address of the new one; only 6.1 shows it beforehand. */
 function before(event: EventCursor, world: World): Device | undefined {
   const known = event.has(EVENT.vdev)
-    ? world.vdevKeys.find(event.u32, event.word + KEY_VDEV)
+    ? world.vdevKeys.find(event.words, event.word + KEY_VDEV)
     : undefined;
   return known?.hasVdev ? known : undefined;
 }

@@ -49,7 +49,7 @@ describe('/metrics', () => {
     const objects = [...runner.world.devices, ...runner.world.vms, ...runner.world.parents];
     assert.ok(objects.length > 4);
     for (const { keyLow, keyHigh } of objects) {
-      for (const word of [keyLow, keyHigh]) {
+      for (const word of [keyLow >>> 0, keyHigh >>> 0]) {
         assert.ok(!text.includes(String(word)) && !text.includes(word.toString(16)), `${word}`);
       }
     }

@@ -125,9 +125,9 @@ export function played(path: string): { readonly notes: Notes; readonly problem?
 /** The n-th of many records that come at the same pace. */
 export function recordNumber(n: number, cursor: EventCursor): EventCursor {
   const time = START + n * 1000;
-  const { u32 } = cursor;
-  u32[EVENT.time >> 2] = time % 2 ** 32;
-  u32[(EVENT.time >> 2) + 1] = time / 2 ** 32;
-  u32[EVENT.seq >> 2] = n;
+  const { words } = cursor;
+  words[EVENT.time >> 2] = time % 2 ** 32;
+  words[(EVENT.time >> 2) + 1] = time / 2 ** 32;
+  words[EVENT.seq >> 2] = n;
   return cursor;
 }

@@ -162,7 +162,7 @@ class Comparison {
     if (typeof step === 'number') this.detectLoss();
     if (!(step instanceof Uint8Array)) return true;
     const event = new EventCursor(step.buffer as ArrayBuffer);
-    const words = [EVENT.dev, EVENT.parent, EVENT.file].map((field) => event.u32[field >> 2]);
+    const words = [EVENT.dev, EVENT.parent, EVENT.file].map((field) => event.words[field >> 2]);
     const call = [event.tid, event.point, ...words].join();
     const begun = this.#calls.get(call) ?? 0;
     if (!event.isEnd) this.#lostBefore.set(call, this.#lost);
