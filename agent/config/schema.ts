@@ -1,5 +1,5 @@
 /** All settings of the agent: one schema for the file, the flags and the help text. */
-import { DEFAULT_DRIVERS, DEFAULT_THRESHOLDS } from '../../src/engine/rule.ts';
+import { DEFAULT_DRIVERS, DEFAULT_THRESHOLDS, LEAST_THRESHOLD } from '../../src/engine/rule.ts';
 import type { Schema, Value } from '../../src/schema.ts';
 import { DEFAULT_MAX_SPAN_AGE } from '../../src/telemetry/segments.ts';
 import { SECOND } from '../../src/units.ts';
@@ -254,7 +254,8 @@ function section<const Properties extends Readonly<Record<string, Schema>>>(
 
 /** @param fallback ns; the setting is in seconds */
 function duration(fallback: number, description: string) {
-  return { type: 'number', default: fallback / SECOND, minimum: 0.1, description } as const;
+  const [byDefault, minimum] = [fallback / SECOND, LEAST_THRESHOLD / SECOND];
+  return { type: 'number', default: byDefault, minimum, description } as const;
 }
 
 function drivers(fallback: ReadonlySet<string>, description: string) {

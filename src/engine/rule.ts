@@ -55,6 +55,9 @@ export interface Thresholds {
   readonly grace: number;
 }
 
+/** No threshold is set below it, so what took less time is compared with none; ns. */
+export const LEAST_THRESHOLD = SECOND / 10;
+
 export const DEFAULT_THRESHOLDS: Thresholds = {
   removeStall: 10 * SECOND,
   parentUnregisterStall: 5 * SECOND,

@@ -22,7 +22,14 @@ import { objectsOf } from './call-objects.ts';
 import { errnoName } from './errno.ts';
 import { subjectOf } from './found.ts';
 import type { MemoryDeclaration } from './memory.ts';
-import type { ObservedTransition, Rule, RuleContext, Severity, Thresholds } from './rule.ts';
+import {
+  LEAST_THRESHOLD,
+  type ObservedTransition,
+  type Rule,
+  type RuleContext,
+  type Severity,
+  type Thresholds,
+} from './rule.ts';
 import { deviceWords, inFull, inKernelWords, inParens, seconds, vmWords } from './words.ts';
 
 /** A wait that long will hardly end by itself; ns. */
@@ -129,11 +136,11 @@ function judgeEnd(
   context: RuleContext,
   options: StallOptions,
 ): void {
+  // By far the most calls end here, so nothing is looked up for them.
+  if (!call || (duration >= 0 && duration < LEAST_THRESHOLD)) return;
   const { world, thresholds } = context;
   const threshold = thresholds[options.threshold];
-  // By far the most calls end here: neither an object nor a text is made for them.
-  if (!call || (duration >= 0 && duration < threshold)) return;
-  if (isPart(world, call)) return;
+  if ((duration >= 0 && duration < threshold) || isPart(world, call)) return;
   const about = objectsOf(call);
   const subject = subjectOf(about);
   if (duration < 0 || options.isLeftOut?.(call, world, true)) {

@@ -2,20 +2,10 @@ import { isBeingLeft } from '../engine/exiting.ts';
 import type { MemoryDeclaration } from '../engine/memory.ts';
 import type { Rule, RuleContext, Severity } from '../engine/rule.ts';
 import { capital, deviceWords, openWords, who } from '../engine/words.ts';
-import type { EventCursor } from '../events/cursor.ts';
-import { taskOf } from '../events/task.ts';
+import { type Task, taskOf } from '../events/task.ts';
 import type { Traits } from '../events/traits.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
 import { duringSnapshot } from '../scenario/vfio.ts';
-
-/** The VM of a device's group was cleared. */
-interface Clearing {
-  /** ns. */
-  readonly at: number;
-  readonly vm?: Vm;
-  /** Undefined for a process that exited. */
-  readonly event?: EventCursor;
-}
 
 /** The clearings by processes that exit, by device of the group. */
 const CLEARINGS: MemoryDeclaration<Device, { at: number }> = { initial: () => ({ at: 0 }) };
@@ -59,8 +49,10 @@ export const kvmClearedWhileOpen: Rule = {
         else clearings.forget(device);
       }
       if (isByExit || group.vm || !vmBefore) return;
-      const clearing = { at: event.time, vm: vmBefore, event };
-      for (const device of group.devices) reportIfOpen(device, clearing, context);
+      for (const device of group.devices) {
+        if (!hadIt(device, vmBefore) || !wasOpen(device, event.time)) continue;
+        reportCleared(device, context, vmBefore, taskOf(event));
+      }
     },
     'vfio.device.close:end'({ device }, { resolve }) {
       if (device && device.opens.length === 0) resolve(device);
@@ -68,12 +60,12 @@ export const kvmClearedWhileOpen: Rule = {
   },
   onClock(context) {
     const clearings = context.memory(CLEARINGS);
-    for (const [device, clearing] of clearings.entries()) {
-      if (context.now - clearing.at < context.thresholds.grace) continue;
+    for (const [device, { at }] of clearings.entries()) {
+      if (context.now - at < context.thresholds.grace) continue;
       // A device may take long to close, and what an exiting process has not closed yet, it still will.
       if (isBeingLeft(device, context.host)) continue;
       clearings.forget(device);
-      reportIfOpen(device, clearing, context);
+      if (hadIt(device, undefined) && wasOpen(device, at)) reportCleared(device, context);
     }
   },
   examples: {
@@ -164,14 +156,11 @@ export const kvmClearedWhileOpen: Rule = {
   },
 };
 
-/** Reports a device that was open when the VM of its group was cleared. */
-function reportIfOpen(
-  device: Device,
-  { at, vm, event }: Clearing,
-  { host, report }: RuleContext,
-): void {
-  if (!device.opens.some((open) => open.firstSeen < at) || !hadIt(device, vm)) return;
-  const task = event && taskOf(event);
+/**
+ * Reports a device that was open when the VM of its group was cleared.
+ * @param task who cleared it; undefined for a process that exited
+ */
+function reportCleared(device: Device, { host, report }: RuleContext, vm?: Vm, task?: Task): void {
   const group = `the VM of group ${device.groupId}`;
   report({
     device,
@@ -183,6 +172,11 @@ function reportIfOpen(
       `${task ? `${who(task)} cleared ${group}` : `${capital(group)} was cleared`} while ` +
       `${deviceWords(device)} was ${openWords(device)}.`,
   });
+}
+
+/** @param at ns on the boot-time clock */
+function wasOpen({ opens }: Device, at: number): boolean {
+  return opens.some(({ firstSeen }) => firstSeen < at);
 }
 
 /** A device that was opened without the VM does not lose it. */

@@ -1,5 +1,6 @@
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, openers, who } from '../engine/words.ts';
+import type { Open } from '../lifecycle/objects.ts';
 
 export const nestedOpen: Rule = {
   id: 'nested-open',
@@ -24,13 +25,12 @@ export const nestedOpen: Rule = {
   on: {
     'vfio.device.open:end'({ event, device, open }, { report }) {
       if (event.ret !== 0 || !device || !open || device.openCount <= 1) return;
-      const foreign = device.opens.some((other) => other.task.pid !== open.task.pid);
       const others = openers(device);
       report({
         device,
         task: open.task,
         stillOpen: true,
-        severity: foreign ? 'warning' : 'info',
+        severity: isSharedWithOthers(open) ? 'warning' : 'info',
         message:
           `${who(open.task)} opened ${deviceWords(device)}, which is now open ${device.openCount} ` +
           `times, opened by ${others}.`,
@@ -99,3 +99,8 @@ export const nestedOpen: Rule = {
     ],
   },
 };
+
+/** Whether another process has the device open as well. */
+function isSharedWithOthers({ device, task: { pid } }: Open): boolean {
+  return device.opens.some(({ task }) => task.pid !== pid);
+}

@@ -55,14 +55,7 @@ export const uuidHeldByDyingDevice: Rule = {
     'mdev.create:end'({ event, device }, context) {
       const holder = device?.holder;
       if (event.ret >= 0 || !holder || !isBeingRemoved(holder)) return;
-      if (createRefusalOf(device) !== 'exists') return;
-      context.report({
-        device,
-        task: device.creator,
-        message: (attribution) =>
-          `${who(device.creator)} asked for ${device.name}, but ` +
-          `${why(holder, attribution, context)}.`,
-      });
+      if (createRefusalOf(device) === 'exists') reportHeld(device, holder, context);
     },
   },
   examples: {
@@ -103,3 +96,13 @@ export const uuidHeldByDyingDevice: Rule = {
     ],
   },
 };
+
+function reportHeld(device: Device, holder: Device, context: RuleContext): void {
+  const { creator, name } = device;
+  context.report({
+    device,
+    task: creator,
+    message: (attribution) =>
+      `${who(creator)} asked for ${name}, but ${why(holder, attribution, context)}.`,
+  });
+}
