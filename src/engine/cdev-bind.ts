@@ -16,7 +16,7 @@ export function boundCdev({ cdevs }: Device, except?: Cdev): Cdev | undefined {
 
 /** The device of a group that is bound by its cdev, so that the group cannot be opened. */
 export function boundDeviceOf({ devices }: Pick<Group, 'devices'>): Device | undefined {
-  return [...devices].find((device) => boundCdev(device) !== undefined);
+  return devices.find((device) => boundCdev(device) !== undefined);
 }
 
 /** "its cdev vfio3", or without a name that was not observed. */

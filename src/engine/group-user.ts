@@ -119,7 +119,7 @@ function ownerWords(
 /** A file that no process has a descriptor of is on its way through a socket, or the kernel keeps it. */
 function keptWords({ group }: BusyGroup, { host }: RuleContext): string {
   const open = host.traits.deviceFileKeepsGroup
-    ? [...group.devices].filter(({ isOpen }) => isOpen).map(({ name }) => name)
+    ? group.devices.filter(({ isOpen }) => isOpen).map(({ name }) => name)
     : [];
   const keepers = [
     ...(open.length > 0 ? [`the open file of ${inWords(open.slice(0, MOST))}`] : []),
@@ -138,10 +138,10 @@ function haveIt(owners: readonly FileOwner[]): string {
 }
 
 function devicesWords({ devices, user }: Group, world: World): string {
-  const open = [...devices].filter(({ opens, openCount }) => opens.length > 0 || openCount > 0);
+  const open = devices.filter(({ opens, openCount }) => opens.length > 0 || openCount > 0);
   if (open.length === 0) {
     // A file that was in no process when the agent started may be one of them.
-    const isSure = [...devices].every((device) => world.qualityOf(device) === 'observed');
+    const isSure = devices.every((device) => world.qualityOf(device) === 'observed');
     return `Only the group is ${isSure ? '' : 'known to be '}open, and none of its devices`;
   }
   const words = open.slice(0, MOST).map(({ name, opens }) => {

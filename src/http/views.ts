@@ -154,7 +154,7 @@ export class Views {
       createdBy: this.#task(vm.task),
       creatorThread: vm.creatorTid || undefined,
       usersCount: vm.users >= 0 ? vm.users : undefined,
-      devices: [...vm.devices].map((device) => device.name),
+      devices: vm.devices.map((device) => device.name),
       holders: vm.isGone
         ? []
         : this.#attributor.holders({ vm, ongoing: true }).map((one) => this.#holder(one)),

@@ -2,6 +2,7 @@
 import type { EventCursor } from '../events/cursor.ts';
 import { EVENT } from '../events/wire.gen.ts';
 import type { Device, Open, Vm } from './objects.ts';
+import { excluding, including } from './related.ts';
 import type { World } from './world.ts';
 
 const KEY_DEV = EVENT.dev >> 2;
@@ -14,10 +15,11 @@ export function addKeyedDevice(world: World, device: Device, event: EventCursor)
 
 export function joinGroup(world: World, device: Device, id: number): void {
   // leaveGroup() does not reset groupId, so that the API still shows the group of a device that left it.
-  if (id < 0 || world.groups.get(id)?.devices.has(device)) return;
+  if (id < 0 || world.groups.get(id)?.devices.includes(device)) return;
   world.leaveGroup(device);
   device.groupId = id;
-  world.group(id).devices.add(device);
+  const group = world.group(id);
+  group.devices = including(group.devices, device);
 }
 
 /**
@@ -27,9 +29,9 @@ export function joinGroup(world: World, device: Device, id: number): void {
 export function setHeldVm(device: Device, vm: Vm | undefined, time: number): void {
   device.heldAt = time;
   if (device.vm === vm) return;
-  device.vm?.devices.delete(device);
+  if (device.vm) device.vm.devices = excluding(device.vm.devices, device);
   device.vm = vm;
-  vm?.devices.add(device);
+  if (vm) vm.devices = including(vm.devices, device);
 }
 
 /** Takes open_count from the event. Where the kernel has no such field, the known opens are counted. */
@@ -58,7 +60,7 @@ export function updateUseState(device: Device): void {
 
 /** Ends an open that was closed or that failed. */
 export function endOpen(world: World, open: Open): void {
+  const { device } = open;
   world.opens.end(open);
-  const index = open.device.opens.indexOf(open);
-  if (index >= 0) open.device.opens.splice(index, 1);
+  device.opens = excluding(device.opens, open);
 }

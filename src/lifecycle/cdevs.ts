@@ -13,6 +13,7 @@ import type { Handlers } from './handler.ts';
 import { contextOf } from './iommufds.ts';
 import { vmOf } from './kvm.ts';
 import { Cdev, type Device } from './objects.ts';
+import { including } from './related.ts';
 import { next } from './step.ts';
 import type { Transition } from './transition.ts';
 import { deviceOf } from './vfio.ts';
@@ -26,7 +27,7 @@ export function addCdev(world: World, device: Device, event: EventCursor, adopte
   if (event.has(EVENT.file)) world.cdevs.addWithKey(cdev, event, KEY_FILE);
   else world.cdevs.add(cdev);
   if (event.isNamed) cdev.node = event.name('type');
-  device.cdevs.push(cdev);
+  device.cdevs = including(device.cdevs, cdev);
   return cdev;
 }
 

@@ -29,7 +29,7 @@ function mapperOf(world: World, { pid, time }: EventCursor): Mapper {
   const devices = hasDevices
     ? [...new Set(opens.map(({ device }) => device))]
     : // A VMM maps the memory of its guest before it opens the first device.
-      groups.flatMap((group) => [...group.devices]);
+      groups.flatMap((group) => group.devices);
   const vm = vmOf(world, pid, devices);
   const had = hasDevices ? opens : groups;
   const observed = had.filter(({ openedAt }) => openedAt > 0).length;

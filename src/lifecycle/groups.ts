@@ -57,7 +57,7 @@ export const GROUP_HANDLERS: Handlers = {
       if (device.vmOfGroup && device.opens.length > 0) setHeldVm(device, vm, event.time);
     }
     transition.vm?.timeline.add(event, transition.vm.serial);
-    if (!vm && group.devices.size === 0 && !world.snapshot) world.groups.delete(group.id);
+    if (!vm && group.devices.length === 0 && !world.snapshot) world.groups.delete(group.id);
   },
 };
 

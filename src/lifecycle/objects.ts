@@ -6,6 +6,7 @@
 import type { PciFunction, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
 import type { IommufdContext } from './iommufd-context.ts';
+import { NONE } from './related.ts';
 import type {
   CdevState,
   DeviceState,
@@ -111,10 +112,10 @@ export class Device extends TrackedObject {
   /** open_count as last sampled from the kernel, and when. */
   openCount = 0;
   countedAt = 0;
-  readonly opens: Open[] = [];
+  opens: readonly Open[] = NONE;
   opensTotal = 0;
   /** Its device cdevs that are open. While one is bound, it is among the opens as well. */
-  readonly cdevs: Cdev[] = [];
+  cdevs: readonly Cdev[] = NONE;
   vm: Vm | undefined;
   /** When an event last showed which VM it holds a reference on. */
   heldAt = 0;
@@ -305,7 +306,7 @@ export class Vm extends TrackedObject {
   outlivedKvm = false;
   /** users_count after the latest event, -1 while it is unknown. */
   users = -1;
-  readonly devices = new Set<Device>();
+  devices: readonly Device[] = NONE;
   /**
    * How the operator knows it. That is not from events: the host is asked once when the VM appears, and the
    * answer comes some milliseconds later. Undefined where nobody asks, as in a replay.
@@ -329,7 +330,7 @@ export class Vm extends TrackedObject {
 /** An IOMMU group. VFIO sets the VM of devices through their group. */
 export class Group {
   readonly id: number;
-  readonly devices = new Set<Device>();
+  devices: readonly Device[] = NONE;
   vm: Vm | undefined;
   /** When its VM was last set or cleared; 0 while that is unknown. */
   setAt = 0;

@@ -12,6 +12,7 @@ import { DEVICE, OPEN } from './automata.ts';
 import type { Handlers } from './handler.ts';
 import { vmOf } from './kvm.ts';
 import { type Device, Open, type Vm } from './objects.ts';
+import { including } from './related.ts';
 import { next } from './step.ts';
 import type { Transition } from './transition.ts';
 import { deviceOf } from './vfio.ts';
@@ -205,7 +206,7 @@ export function addOpen(world: World, device: Device, event: EventCursor, adopte
   const open = new Open(device, taskOf(event), event.time, adopted, world.losses);
   world.opens.add(open);
   setFileKey(world, open, event);
-  device.opens.push(open);
+  device.opens = including(device.opens, open);
   return open;
 }
 

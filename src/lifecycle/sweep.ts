@@ -170,7 +170,7 @@ function reconcileGroupVms(world: World, snapshot: Snapshot): void {
       group.vm = undefined;
       group.setAt = 0;
     }
-    if (!group.vm && group.devices.size === 0) world.groups.delete(group.id);
+    if (!group.vm && group.devices.length === 0) world.groups.delete(group.id);
   }
 }
 

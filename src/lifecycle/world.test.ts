@@ -96,7 +96,7 @@ describe('reused kernel addresses', () => {
     runner.raw('mdev.probe:begin', { dev: mdev.key, parent: parent.key, names });
     const { vdevKeys, opens } = runner.world;
     assert.deepEqual({ vdevs: vdevKeys.size, opens: opens.size }, { vdevs: 0, opens: 0 });
-    assert.equal(runner.onlyVm().devices.size, 0);
+    assert.equal(runner.onlyVm().devices.length, 0);
   });
 });
 

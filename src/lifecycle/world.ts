@@ -17,6 +17,7 @@ import {
   type Vm,
 } from './objects.ts';
 import { Registry } from './registry.ts';
+import { excluding } from './related.ts';
 import type { Quality, TrackedObject } from './tracked-object.ts';
 
 /** A host snapshot in progress: its begin has been processed, and its end has not. */
@@ -129,9 +130,7 @@ export class World {
     this.cdevs = new Registry({
       onEnd: (cdev) => {
         this.snapshot?.endedKeys.set(cdev.keyLow, cdev.keyHigh, cdev);
-        const { cdevs } = cdev.device;
-        const index = cdevs.indexOf(cdev);
-        if (index >= 0) cdevs.splice(index, 1);
+        cdev.device.cdevs = excluding(cdev.device.cdevs, cdev);
       },
     });
     this.iommufds = new Registry({
@@ -211,7 +210,9 @@ export class World {
 
   leaveGroup(device: Device): void {
     const group = this.groups.get(device.groupId);
-    if (group?.devices.delete(device) && group.devices.size === 0) this.groups.delete(group.id);
+    if (!group?.devices.includes(device)) return;
+    group.devices = excluding(group.devices, device);
+    if (group.devices.length === 0) this.groups.delete(group.id);
   }
 
   /** Removes a device that ended from its relations to other objects. */
@@ -222,8 +223,8 @@ export class World {
     else this.vdevKeys.delete(device.vdevLow, device.vdevHigh, device);
     // The device still has opens only if their ends were missed. It keeps the list of them.
     for (const open of device.opens) this.opens.end(open);
-    for (const cdev of [...device.cdevs]) this.cdevs.supersede(cdev);
-    device.vm?.devices.delete(device);
+    for (const cdev of device.cdevs) this.cdevs.supersede(cdev);
+    if (device.vm) device.vm.devices = excluding(device.vm.devices, device);
     this.leaveGroup(device);
     device.lossesAtEnd = this.losses;
     const { parent } = device;

@@ -64,7 +64,7 @@ export const kvmRefLeak: Rule = {
     }
     const holders = new PossibleHolders(world);
     for (const vm of world.vms) {
-      if (vm.state !== 'zombie' || vm.devices.size > 0) continue;
+      if (vm.state !== 'zombie' || vm.devices.length > 0) continue;
       const leaked = now - vm.fdClosedAt;
       if (leaked < thresholds.kvmRefLeak) continue;
       // Checked twice, because the files of a process that is just exiting cannot be read.

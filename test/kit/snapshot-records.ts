@@ -102,7 +102,7 @@ function seenDevice(
   time: number,
 ): Uint8Array | undefined {
   const { name, bus, parentName, state, groupId, isMdev } = device;
-  const inGroup = world.groups.get(groupId)?.devices.has(device) ?? false;
+  const inGroup = world.groups.get(groupId)?.devices.includes(device) ?? false;
   const base = { device: name, bus, parent: isMdev ? parentName : '' };
   const record = (deviceState: number, more: { type: string; driver: string }) =>
     snapshotRecord('snapshot.device', time, {

@@ -111,7 +111,7 @@ describe('the host snapshot at the start', () => {
     assert.deepEqual([open.state, open.fd, open.task.pid, open.vm], ['open', 20, 4200, device.vm]);
     assert.equal(device.vm, host.onlyVm());
     assert.deepEqual([host.onlyVm().state, host.onlyVm().users], ['running', 2]);
-    assert.ok(host.world.groups.get(7)?.devices.has(device));
+    assert.ok(host.world.groups.get(7)?.devices.includes(device));
     for (const object of [device, open, host.onlyVm(), host.onlyParent()]) {
       assert.equal(host.quality(object), 'partial');
     }

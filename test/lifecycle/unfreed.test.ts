@@ -87,7 +87,7 @@ describe('a device that is registered a second time', () => {
     runner.run((scenario) => registers(scenario, mdev, { error: 16 }));
     assert.equal(runner.device(mdev.uuid), device);
     assert.deepEqual([device?.vfio, device?.registeredAt], ['registered', registeredAt]);
-    assert.equal(runner.world.groups.get(mdev.groupId)?.devices.size, 1);
+    assert.equal(runner.world.groups.get(mdev.groupId)?.devices.length, 1);
   });
 });
 

@@ -104,7 +104,7 @@ function objectsOf(world: World): string[] {
       `${name} ${state} ${vfio} ${opensTotal} ${opens.length}`,
   );
   const vms = [...world.vms, ...world.vms.ended.list()].map(
-    ({ creatorTid, state, devices }) => `vm of ${creatorTid} ${state} ${devices.size}`,
+    ({ creatorTid, state, devices }) => `vm of ${creatorTid} ${state} ${devices.length}`,
   );
   return [...devices, ...vms].sort();
 }

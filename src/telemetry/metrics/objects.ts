@@ -140,7 +140,7 @@ export const OBJECTS: ObjectMetricGroup = {
       'vfioscope_vm_devices',
       'Devices that are assigned to a VM',
       'vfioscope_vm_devices and on (instance, vm) vfioscope_vm_state{state="zombie"}',
-      ({ devices }) => devices.size,
+      ({ devices }) => devices.length,
     ),
     vmGauge(
       'vfioscope_vm_fd_closed_timestamp_seconds',
