@@ -10,6 +10,7 @@ import {
   DashboardLinkType,
   type Panel,
   RowBuilder,
+  type RowPanel,
   type VariableModel,
 } from '@grafana/grafana-foundation-sdk/dashboard';
 import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus';
@@ -36,10 +37,12 @@ export interface Board {
   readonly links?: readonly Builder<DashboardLink>[];
   /** The panels of each row, by the title of the row. */
   readonly rows: Readonly<Record<string, readonly Builder<Panel>[]>>;
+  /** The rows that are closed at first: Grafana does not run the queries of a closed row. */
+  readonly closed?: readonly string[];
 }
 
 export function build(board: Board): Dashboard {
-  const { name, title, description, variables, annotations, links = [], rows } = board;
+  const { name, title, description, variables, annotations, links = [], rows, closed = [] } = board;
   const builder = new DashboardBuilder(`vfioscope / ${title}`)
     .uid(`vfioscope-${name}`)
     .description(description)
@@ -51,13 +54,24 @@ export function build(board: Board): Dashboard {
     .annotation(violationAnnotations(annotations))
     .links([dashboardMenu(), ...links]);
   for (const [heading, panels] of Object.entries(rows)) {
-    builder.withRow(new RowBuilder(heading));
-    for (const panel of panels) builder.withPanel(panel);
+    const row = new RowBuilder(heading);
+    if (closed.includes(heading)) {
+      for (const panel of panels) row.withPanel(panel);
+      builder.withRow(row.collapsed(true));
+    } else {
+      builder.withRow(row);
+      for (const panel of panels) builder.withPanel(panel);
+    }
   }
   const dashboard = builder.build();
   // Links to a single panel need its id.
-  for (const [i, panel] of (dashboard.panels ?? []).entries()) panel.id = i + 1;
+  for (const [i, panel] of rowsAndPanels(dashboard).entries()) panel.id = i + 1;
   return dashboard;
+}
+
+/** All rows and panels, also those that are in a closed row. */
+export function rowsAndPanels({ panels = [] }: Pick<Dashboard, 'panels'>): (Panel | RowPanel)[] {
+  return panels.flatMap((one) => ('panels' in one ? [one, ...one.panels] : [one]));
 }
 
 function violationAnnotations({ expr, text }: Annotations): AnnotationQueryBuilder {

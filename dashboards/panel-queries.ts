@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import type { Dashboard, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Dataquery } from '@grafana/grafana-foundation-sdk/prometheus';
 import type { Series, TimeSeries } from '../test/time-series.ts';
+import { rowsAndPanels } from './board.ts';
 
 export function panelsOf(dashboard: Dashboard): Panel[] {
-  return (dashboard.panels ?? []).filter((panel): panel is Panel => panel.type !== 'row');
+  return rowsAndPanels(dashboard).filter((panel): panel is Panel => panel.type !== 'row');
 }
 
 /** The values of the variables of a dashboard; `.*` is All. */

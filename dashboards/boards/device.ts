@@ -79,8 +79,8 @@ export const DEVICE_BOARD: Board = {
       holdersTable({
         title: 'Holders',
         description:
-          'Processes that have the device open and have to close it: stopping the unit or the process lets a removal ' +
-          'finish. Listed while a violation of the device is open.',
+          'Processes that have the device open and have to close it before a removal can ' +
+          'return. Listed while a violation of the device is open.',
         width: 14,
         height: 6,
         none: 'no violation is open: the API lists who has it open',

@@ -166,8 +166,8 @@ export const FLEET: Board = {
       table({
         title: 'Holders of what stalls',
         description:
-          'Processes that have a device with an open violation open, and have to close it. Stopping the unit or the ' +
-          'process lets a removal finish. At most 100, the most severe first.',
+          'Processes that have a device with an open violation open, and have to close it before a ' +
+          'removal can return. At most 100, the most severe first.',
         width: FULL_WIDTH,
         height: 6,
         sortBy: 'Severity',

@@ -44,6 +44,8 @@ export const HOST_BOARD: Board = {
     expr: `sum by (${HOST}, rule, severity) (increase(${selector('vfioscope_violations_total')}[2m])) > 0`,
     text: 'Raised on {{instance}}. Its open violations are in the table.',
   },
+  // They have a line for each object, of which there may be a thousand.
+  closed: ['Devices', 'VMs'],
   rows: {
     Overview: [
       stat({
@@ -147,6 +149,31 @@ export const HOST_BOARD: Board = {
         ],
       }),
     ],
+    Violations: [
+      violationsTable({
+        title: 'Open violations',
+        description:
+          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
+        width: FULL_WIDTH,
+        height: 6,
+        of: {
+          parent: { name: 'Parent' },
+          device: toDevice,
+          vm: toVm,
+          vm_name: { name: 'VM name' },
+        },
+        expr: `max by (${DEVICE}, rule, severity, parent, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
+      }),
+      holdersTable({
+        title: 'Holders of devices with open violations',
+        description:
+          'Processes that have the device open, and have to close it before a removal can return.',
+        width: FULL_WIDTH,
+        height: 6,
+        of: { device: toDevice },
+        expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
+      }),
+    ],
     Devices: [
       timeline({
         title: 'State of each device',
@@ -173,29 +200,6 @@ export const HOST_BOARD: Board = {
           onParents,
           DEVICES,
         ),
-      }),
-      violationsTable({
-        title: 'Open violations',
-        description:
-          'Violations that are not resolved. The id links to the evidence in the API of the agent.',
-        width: FULL_WIDTH,
-        height: 6,
-        of: {
-          parent: { name: 'Parent' },
-          device: toDevice,
-          vm: toVm,
-          vm_name: { name: 'VM name' },
-        },
-        expr: `max by (${DEVICE}, rule, severity, parent, vm, vm_name, violation_id) (${selector('vfioscope_violation_info', PARENTS, DEVICES)})`,
-      }),
-      holdersTable({
-        title: 'Holders of devices with open violations',
-        description:
-          'Processes that have to close the device. Stopping the unit or the process lets a removal finish.',
-        width: FULL_WIDTH,
-        height: 6,
-        of: { device: toDevice },
-        expr: `max by (${DEVICE}, pid, comm, systemd_unit) (${selector('vfioscope_device_holder_info', DEVICES)})`,
       }),
     ],
     VMs: [

@@ -90,7 +90,7 @@ export const VM_BOARD: Board = {
       holdersTable({
         title: 'Holders of its devices',
         description:
-          'Processes that hold a device of the VM, and with it the VM. Stopping the unit or the process frees both. ' +
+          'Processes that hold a device of the VM, and with it the VM. Neither is freed before they close it. ' +
           'Listed while a violation of the device or the VM is open.',
         width: 14,
         height: 6,

@@ -2,6 +2,7 @@
 /** A whole dashboard as SVG: its panels on their grid, and a line that says who drew it. */
 import type { Dashboard, Panel } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { TimeSeries } from '../../test/time-series.ts';
+import { rowsAndPanels } from '../board.ts';
 import type { Selection } from '../panel-queries.ts';
 import { answersOf, type Window } from './answers.ts';
 import { draw } from './kinds.ts';
@@ -29,7 +30,8 @@ export async function picture(
 ): Promise<string> {
   let content = text(GAP, 30, `${dashboard.title}`, { size: 20 });
   let bottom = 0;
-  for (const panel of dashboard.panels ?? []) {
+  // Closed rows are drawn open.
+  for (const panel of rowsAndPanels(dashboard)) {
     const { x = 0, y = 0, w = COLUMNS, h = 1 } = panel.gridPos ?? {};
     const unit = (WIDTH - GAP) / COLUMNS;
     const [left, top] = [GAP + x * unit, HEADING + y * ROW];
