@@ -68,5 +68,6 @@ export const LAB_KERNELS: Readonly<Record<string, Traits>> = {
   '6.12': LINUX_6_12,
   '6.12-iommufd': WITH_IOMMUFD,
   '7.2': LINUX_6_12,
+  '7.3': LINUX_6_12,
   '7.2-iommufd': WITH_IOMMUFD,
 };

@@ -13,6 +13,8 @@ export interface StormOptions {
   types?: readonly (readonly [parent: string, type: string])[];
   /** Open each device as a VMM does. */
   open?: boolean;
+  /** Each by its cdev, bound to an iommufd context, and not by its group. */
+  cdev?: boolean;
   /** With a VM. */
   kvm?: boolean;
   /** Rounds for which a process keeps one VM. */
@@ -170,7 +172,8 @@ export function stormArguments(options: StormOptions): string[] {
     '--loop': options.loop,
     '--report': options.report,
   };
-  const flags = { '--open': options.open, '--kvm': options.kvm, '--nested': options.nested };
+  const { open, cdev, kvm, nested } = options;
+  const flags = { '--open': open, '--cdev': cdev, '--kvm': kvm, '--nested': nested };
   return [
     ...Object.entries(valued).flatMap(([name, value]) =>
       value === undefined ? [] : [name, String(value)],

@@ -32,16 +32,21 @@ mount --bind "$sources" "$root${SOURCES}"
 exec env --ignore-environment PATH=/usr/bin:/usr/sbin LC_ALL=C chroot "$root" "$@"
 `;
 
-/** Makes a directory that packages were unpacked into usable as a root directory. */
-export async function furnishToolRoot(root: string, signal?: AbortSignal): Promise<void> {
-  for await (const name of glob(UNUSED, { cwd: root })) {
-    await rm(path.join(root, name), { recursive: true });
-  }
+/** Makes the links that packages of all releases expect in a root directory. */
+export async function linkMerged(root: string): Promise<void> {
   for (const name of MERGED) {
     if (!(await exists(path.join(root, name)))) {
       await symlink(`usr/${name}`, path.join(root, name));
     }
   }
+}
+
+/** Makes a directory that packages were unpacked into usable as a root directory. */
+export async function furnishToolRoot(root: string, signal?: AbortSignal): Promise<void> {
+  for await (const name of glob(UNUSED, { cwd: root })) {
+    await rm(path.join(root, name), { recursive: true });
+  }
+  await linkMerged(root);
   for (const name of MOUNT_POINTS) {
     await mkdir(path.join(root, name), { recursive: true });
   }

@@ -9,14 +9,14 @@ import { CARD, MTTY, type SoakSession } from './session.ts';
 /** QEMU gets an mdev at its start and by hot-plug, quits, and is killed. */
 export async function qemuWithMdev(session: SoakSession, plugs: number): Promise<LoadResult> {
   const [cold, hot] = [await session.create(), await session.create()];
-  const qemu = await Qemu.start(session.vm, mdev(cold));
+  const qemu = await Qemu.start(session.vm, session.qemu, mdev(cold));
   for (let plug = 0; plug < plugs; plug++) {
     if (plug === 1) await qemu.run();
     await qemu.plug(mdev(hot));
     await qemu.unplug();
   }
   await qemu.quit();
-  const killed = await Qemu.start(session.vm, mdev(cold), mdev(hot));
+  const killed = await Qemu.start(session.vm, session.qemu, mdev(cold), mdev(hot));
   await killed.run();
   await killed.kill();
   for (const uuid of [cold, hot]) await session.remove(uuid);
@@ -30,10 +30,10 @@ export async function assignCard(session: SoakSession, times: number): Promise<L
     await session.bindCard('vfio-pci');
     const vmm = session.vmm('qemu-card');
     for (let start = 0; start < 3; start++) {
-      await vmm.command(`start a ${CARD}`);
-      await vmm.command('stop a');
+      await vmm.command(session.path.start('a', CARD));
+      await vmm.command(session.path.stop('a'));
     }
-    await vmm.command(`start a ${CARD}`);
+    await vmm.command(session.path.start('a', CARD));
     await vmm.kill();
   }
   await session.bindCard('e1000e');
@@ -51,7 +51,13 @@ export async function cardWithoutVm(session: SoakSession): Promise<LoadResult> {
 /** QEMU gets the card by hot-plug; at last the card is unbound while in use, and QEMU releases it on request. */
 export async function qemuWithCard(session: SoakSession, plugs: number): Promise<LoadResult> {
   await session.bindCard('vfio-pci');
-  const qemu = await Qemu.start(session.vm);
+  if (session.byCdev) {
+    // A launcher opens the files, as libvirt does for a QEMU without privileges.
+    const given = await Qemu.startWithFiles(session.vm, session.qemu, await session.cdevOfCard());
+    await given.run();
+    await given.quit();
+  }
+  const qemu = await Qemu.start(session.vm, session.qemu);
   for (let plug = 0; plug < plugs; plug++) {
     await qemu.plug(card(CARD));
     await qemu.unplug();
@@ -76,8 +82,8 @@ export async function mdevctl(session: SoakSession, times: number): Promise<Load
     await session.sh('mdevctl types && mdevctl list');
     const vmm = session.vmm('qemu-defined');
     for (const uuid of [manual, automatic]) {
-      await vmm.command(`start a ${uuid}`);
-      await vmm.command('stop a');
+      await vmm.command(session.path.start('a', uuid));
+      await vmm.command(session.path.stop('a'));
       await session.sh(`mdevctl stop --uuid ${uuid}`);
     }
     await vmm.command('quit');

@@ -9,9 +9,10 @@ const LONG = 7000;
 
 /** All of them at the same time. */
 export async function shareFiles(session: SoakSession): Promise<LoadResult> {
+  const ofPath = session.byCdev ? [openTwoCdevs, passCdev] : [openTwice, passGroup];
   const done = await Promise.all(
     [
-      ...[openTwice, openWithoutVm, inherit, duplicate, passDevice, passGroup],
+      ...[openWithoutVm, inherit, duplicate, passDevice, ...ofPath],
       ...[vcpuOutlivesVm, childOutlivesVm, statisticsOutliveVm],
     ].map((use) => use(session)),
   );
@@ -22,17 +23,11 @@ async function sendAll(vmm: Vmm, ...commands: readonly string[]): Promise<void> 
   for (const command of commands) await vmm.command(command);
 }
 
-/** Closes what remains open of `start a` after its device was closed. */
-const CLOSE_REST = [
-  ...['kvmvfio del a.kvmvfio a.group', 'close a.kvmvfio', 'group detach a.group'],
-  ...['close a.group', 'close a.container', 'close a.vcpu', 'close a.vm'],
-];
-
 async function openTwice(session: SoakSession): Promise<LoadResult> {
   const device = await session.create();
   const vmm = session.vmm('qemu-nested');
-  await sendAll(vmm, `start a ${device}`, `device open again a.group ${device}`);
-  await sendAll(vmm, 'close a.device', 'close again', ...CLOSE_REST, 'quit');
+  await sendAll(vmm, session.path.start('a', device), `device open again a.group ${device}`);
+  await sendAll(vmm, 'close a.device', 'close again', ...session.path.closeRest, 'quit');
   await session.remove(device);
   return { expected: [nested(device)] };
 }
@@ -46,17 +41,15 @@ export async function openWithoutVm(session: SoakSession): Promise<LoadResult> {
 
 export async function useWithoutVm(session: SoakSession, device: string): Promise<void> {
   const vmm = session.vmm('dpdk');
-  await sendAll(vmm, 'container open c', `group open g ${device}`, 'group attach g c');
-  await sendAll(vmm, 'container iommu c', `device open d g ${device}`);
-  await sendAll(vmm, 'close d', 'group detach g', 'close g', 'close c', 'quit');
+  await sendAll(vmm, ...session.path.useWithoutVm(device), 'quit');
 }
 
 /** A child inherits all descriptors of its parent, and is the last to close the device. */
 async function inherit(session: SoakSession): Promise<LoadResult> {
   const device = await session.create();
   const vmm = session.vmm('qemu-forks');
-  await sendAll(vmm, `start a ${device}`, 'fork start child', 'close a.device');
-  await sendAll(vmm, 'sleep 1000', 'fork end child', ...CLOSE_REST, 'quit');
+  await sendAll(vmm, session.path.start('a', device), 'fork start child', 'close a.device');
+  await sendAll(vmm, 'sleep 1000', 'fork end child', ...session.path.closeRest, 'quit');
   await session.remove(device);
   return { expected: [] };
 }
@@ -64,8 +57,14 @@ async function inherit(session: SoakSession): Promise<LoadResult> {
 async function duplicate(session: SoakSession): Promise<LoadResult> {
   const device = await session.create();
   const vmm = session.vmm('qemu-dup');
-  await sendAll(vmm, `start a ${device}`, 'dup a.device copy', 'dup a.vm vm', 'close a.device');
-  await sendAll(vmm, 'sleep 1000', 'close copy', ...CLOSE_REST, 'close vm', 'quit');
+  await sendAll(
+    vmm,
+    session.path.start('a', device),
+    'dup a.device copy',
+    'dup a.vm vm',
+    'close a.device',
+  );
+  await sendAll(vmm, 'sleep 1000', 'close copy', ...session.path.closeRest, 'close vm', 'quit');
   await session.remove(device);
   return { expected: [] };
 }
@@ -75,10 +74,10 @@ async function passDevice(session: SoakSession): Promise<LoadResult> {
   const device = await session.create();
   const [giver, taker] = [session.vmm('giver'), session.vmm('taker')];
   await sendAll(taker, 'inbox open devices');
-  await sendAll(giver, `start a ${device}`, 'send a.device devices', 'close a.device');
+  await sendAll(giver, session.path.start('a', device), 'send a.device devices', 'close a.device');
   await sendAll(giver, 'sleep 2500');
   await sendAll(taker, 'receive devices d', 'sleep 1000', 'close d', 'quit');
-  await sendAll(giver, ...CLOSE_REST, 'quit');
+  await sendAll(giver, ...session.path.closeRest, 'quit');
   await session.remove(device);
   return { expected: [] };
 }
@@ -94,6 +93,32 @@ async function passGroup(session: SoakSession): Promise<LoadResult> {
   await sendAll(vmm, 'group attach a.group a.container', 'container iommu a.container');
   await sendAll(vmm, 'kvmvfio create a.vm a.kvmvfio', 'kvmvfio add a.kvmvfio a.group');
   await sendAll(vmm, `device open a.device a.group ${device}`, 'stop a', 'quit');
+  await session.remove(device);
+  return { expected: [] };
+}
+
+/** A launcher opens the cdev of a device that another process has bound already, and closes it. */
+async function openTwoCdevs(session: SoakSession): Promise<LoadResult> {
+  const device = await session.create();
+  const [vmm, launcher] = [session.vmm('qemu-bound'), session.vmm('launcher')];
+  await sendAll(vmm, session.path.start('a', device));
+  await sendAll(launcher, `cdev open c ${device}`, 'sleep 1000', 'close c', 'quit');
+  await sendAll(vmm, session.path.stop('a'), 'quit');
+  await session.remove(device);
+  return { expected: [] };
+}
+
+/** A privileged helper opens cdev and iommufd context for an unprivileged VMM, and exits. */
+async function passCdev(session: SoakSession): Promise<LoadResult> {
+  const device = await session.create();
+  const [helper, vmm] = [session.vmm('helper'), session.vmm('qemu-lowly')];
+  await sendAll(vmm, 'inbox open cdevs', 'vm create a.vm', 'vcpu create a.vm a.vcpu 0');
+  await sendAll(helper, 'iommufd open i', 'iommufd ioas i', `cdev open c ${device}`);
+  await sendAll(helper, 'send i cdevs', 'send c cdevs', 'quit');
+  await sendAll(vmm, 'receive cdevs a.iommufd', 'receive cdevs a.device');
+  await sendAll(vmm, 'kvmvfio create a.vm a.kvmvfio', 'kvmvfio add a.kvmvfio a.device');
+  await sendAll(vmm, 'cdev bind a.device a.iommufd', 'cdev attach a.device 1');
+  await sendAll(vmm, session.path.stop('a'), 'quit');
   await session.remove(device);
   return { expected: [] };
 }

@@ -50,6 +50,7 @@ export async function startLifecycles(
       rounds: 0,
       types,
       open: true,
+      cdev: session.byCdev,
       kvm: true,
       nested: true,
       vmsEvery: 3,
@@ -91,7 +92,7 @@ export async function killAtRandom(
     let device = await session.create(type);
     for (let run = left.pop(); run; run = left.pop()) {
       const vmm = session.vmm('qemu-killed');
-      const answers = startAndStop(vmm, device);
+      const answers = startAndStop(session, vmm, device);
       await new Promise((resolve) => setTimeout(resolve, run.after));
       const killed = vmm.kill();
       if (run.isRemovedAtOnce) {
@@ -109,10 +110,14 @@ export async function killAtRandom(
 }
 
 /** Sends all commands at once; settles when all are answered or the VMM is dead. */
-function startAndStop(vmm: ReturnType<SoakSession['vmm']>, device: string): Promise<unknown> {
+function startAndStop(
+  { path }: SoakSession,
+  vmm: ReturnType<SoakSession['vmm']>,
+  device: string,
+): Promise<unknown> {
   const answers: Promise<unknown>[] = [];
   for (let i = 0; i < STARTS; i++) {
-    answers.push(vmm.command(`start a ${device}`), vmm.command('stop a'));
+    answers.push(vmm.command(path.start('a', device)), vmm.command(path.stop('a')));
   }
   return Promise.allSettled(answers);
 }
@@ -122,7 +127,7 @@ async function timeOfRun(session: SoakSession, type: Type): Promise<number> {
   const device = await session.create(type);
   const began = performance.now();
   const vmm = session.vmm('qemu-whole');
-  await startAndStop(vmm, device);
+  await startAndStop(session, vmm, device);
   const took = performance.now() - began;
   await vmm.command('quit');
   await session.remove(device);

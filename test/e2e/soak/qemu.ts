@@ -8,16 +8,30 @@ import type { GuestExit, GuestProcess, Vm } from '../../lab/lab.ts';
  */
 const SLOT = 'slot0';
 const MACHINE = [
-  ...['qemu-system-x86_64', '-nodefaults', '-no-user-config', '-display', 'none'],
+  ...['-nodefaults', '-no-user-config', '-display', 'none'],
   ...['-machine', 'q35', '-accel', 'kvm', '-cpu', 'host', '-m', '32', '-S'],
   ...['-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off'],
   ...['-device', `pcie-root-port,id=${SLOT},slot=1`, '-qmp', 'stdio'],
 ];
 
+/** The object of QEMU that is its iommufd context. */
+const IOMMUFD = 'iommufd0';
+
+/** Which QEMU is run, and which way it takes to devices. */
+export interface QemuProgram {
+  readonly words: readonly string[];
+  /** By their cdevs, bound to an iommufd context. QEMU 9 and later. */
+  readonly byCdev: boolean;
+}
+
+/** Files that a launcher opens and QEMU inherits, by the number of the descriptor. */
+const INHERITED = { iommufd: 8, cdev: 9 };
+
 /** How devices are named to QEMU. */
 export const mdev = (uuid: string) => ({ sysfsdev: `/sys/bus/mdev/devices/${uuid}` });
 export const card = (address: string) => ({ host: address });
-export type Passed = ReturnType<typeof mdev> | ReturnType<typeof card>;
+const inherited = { fd: INHERITED.cdev };
+export type Passed = ReturnType<typeof mdev> | ReturnType<typeof card> | typeof inherited;
 
 interface Message {
   readonly return?: unknown;
@@ -31,13 +45,12 @@ export class Qemu {
   readonly #events = new Map<string, PromiseWithResolvers<void>>();
   #said = '';
 
-  private constructor(vm: Vm, devices: readonly Passed[]) {
-    const more = devices.flatMap((device) => [
-      '-device',
-      ['vfio-pci', ...Object.entries(device).map(([key, value]) => `${key}=${value}`)].join(','),
-    ]);
+  readonly #byCdev: boolean;
+
+  private constructor(vm: Vm, words: readonly string[], byCdev: boolean) {
+    this.#byCdev = byCdev;
     let rest = '';
-    this.#process = vm.start([...MACHINE, ...more], {
+    this.#process = vm.start(words, {
       onStdout: (chunk) => {
         const lines = (rest + chunk.toString()).split('\n');
         rest = lines.pop() ?? '';
@@ -50,8 +63,25 @@ export class Qemu {
   }
 
   /** Starts it with devices plugged in, its guest stopped. */
-  static async start(vm: Vm, ...devices: readonly Passed[]): Promise<Qemu> {
-    const qemu = new Qemu(vm, devices);
+  static async start(
+    vm: Vm,
+    { words, byCdev }: QemuProgram,
+    ...devices: readonly Passed[]
+  ): Promise<Qemu> {
+    const context = byCdev ? ['-object', `iommufd,id=${IOMMUFD}`] : [];
+    const more = devices.flatMap((device) => ['-device', optionsOf(device, byCdev)]);
+    const qemu = new Qemu(vm, [...words, ...MACHINE, ...context, ...more], byCdev);
+    await qemu.#order('qmp_capabilities');
+    return qemu;
+  }
+
+  /** As {@link start}, with files that its launcher opened: /dev/iommu and the cdev of a device. */
+  static async startWithFiles(vm: Vm, { words }: QemuProgram, cdev: string): Promise<Qemu> {
+    const { iommufd, cdev: fd } = INHERITED;
+    const context = ['-object', `iommufd,id=${IOMMUFD},fd=${iommufd}`];
+    const command = [...words, ...MACHINE, ...context, '-device', optionsOf(inherited, true)];
+    const launch = `exec ${iommufd}<> /dev/iommu ${fd}<> ${cdev}; exec "$@"`;
+    const qemu = new Qemu(vm, ['sh', '-c', launch, 'launcher', ...command], true);
     await qemu.#order('qmp_capabilities');
     return qemu;
   }
@@ -62,7 +92,9 @@ export class Qemu {
   }
 
   async plug(device: Passed): Promise<void> {
-    await this.#order('device_add', { driver: 'vfio-pci', id: 'passed', bus: SLOT, ...device });
+    const context = this.#byCdev ? { iommufd: IOMMUFD } : {};
+    const place = { driver: 'vfio-pci', id: 'passed', bus: SLOT };
+    await this.#order('device_add', { ...place, ...context, ...device });
   }
 
   async unplug(): Promise<void> {
@@ -114,4 +146,10 @@ export class Qemu {
     if (message.event) this.#events.get(message.event)?.resolve();
     else if ('return' in message || message.error) this.#answers.shift()?.(message);
   }
+}
+
+/** The value of an option -device. */
+function optionsOf(device: Passed, byCdev: boolean): string {
+  const options = Object.entries({ ...device, ...(byCdev ? { iommufd: IOMMUFD } : {}) });
+  return ['vfio-pci', ...options.map(([key, value]) => `${key}=${value}`)].join(',');
 }

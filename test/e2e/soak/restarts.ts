@@ -26,11 +26,10 @@ export async function startLate(
   await session.bindCard('vfio-pci');
   const vmm = session.vmm('qemu-early');
   for (const [name, device] of Object.entries({ a: running, b: leaving, c: CARD })) {
-    await vmm.command(`start ${name} ${device}`);
+    await vmm.command(session.path.start(name, device));
   }
-  for (const command of ['device open twice a.group', 'fork start child', 'vm create v']) {
-    await vmm.command(command.endsWith('group') ? `${command} ${running}` : command);
-  }
+  const twice = session.byCdev ? 'dup a.device twice' : `device open twice a.group ${running}`;
+  for (const command of [twice, 'fork start child', 'vm create v']) await vmm.command(command);
   await vmm.command('vcpu create v outliving 0');
   await vmm.command('close v');
   const removalBegan = await bootTimeOf(session.vm);
@@ -38,11 +37,12 @@ export async function startLate(
   await agents.start();
   await vmm.command('fork end child');
   // The removal also detaches the group from the container, perhaps before the VMM does.
-  await vmm.command('stop b').catch(() => {});
+  await vmm.command(session.path.stop('b')).catch(() => {});
   await removal;
   const waited = (await bootTimeOf(session.vm)) - removalBegan;
   await killAtRandom(session, MTTY, kills, random);
-  for (const command of ['close twice', 'stop a', 'stop c', 'close outliving', 'quit']) {
+  const stops = ['a', 'c'].map((name) => session.path.stop(name));
+  for (const command of ['close twice', ...stops, 'close outliving', 'quit']) {
     await vmm.command(command);
   }
   await session.unbindCard();

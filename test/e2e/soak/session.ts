@@ -2,9 +2,13 @@
 /** The lab session of the soak: a VM with all drivers and hardware, and the operations for correct use. */
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
+import { LAB_KERNELS } from '../../../src/scenario/kernels.ts';
 import { bootLab, buildDrivers, type Vm } from '../../lab/lab.ts';
+import { programsOf } from '../../lab/other-root.ts';
 import { Vmm } from '../../lab/vmm.ts';
 import { clearAway } from '../storms.ts';
+import { BY_CDEV, BY_GROUP, type Path } from './path.ts';
+import type { QemuProgram } from './qemu.ts';
 
 /** A network card behind the IOMMU. */
 export const CARD = '0000:00:08.0';
@@ -26,15 +30,32 @@ export const MTTY: Type = ['mtty', 'mtty-1'];
 const MDPY: Type = ['mdpy', 'mdpy-vga'];
 export const SAMPLES: readonly Type[] = [MTTY, MDPY];
 
+/** Whether a kernel of the lab has device cdevs. */
+export function hasCdevs(kernel: string): boolean {
+  return LAB_KERNELS[kernel].devicesHaveCdevs === true;
+}
+
 export class SoakSession {
   readonly vm: Vm;
+  /** Whether devices are opened by their cdevs: on a kernel that has them. */
+  readonly byCdev: boolean;
+  readonly path: Path;
 
-  private constructor(vm: Vm) {
+  readonly qemu: QemuProgram;
+
+  private constructor(vm: Vm, qemu: QemuProgram) {
     this.vm = vm;
+    this.qemu = qemu;
+    this.byCdev = qemu.byCdev;
+    this.path = qemu.byCdev ? BY_CDEV : BY_GROUP;
   }
 
   static async open(kernel: string, timeoutMs: number): Promise<SoakSession> {
-    return new SoakSession(await bootLab({ kernel, timeoutMs, memoryMiB: 2048, ...HARDWARE }));
+    const vm = await bootLab({ kernel, timeoutMs, memoryMiB: 2048, ...HARDWARE });
+    const byCdev = hasCdevs(kernel);
+    // bookworm's QEMU knows no iommufd.
+    const root = byCdev ? await programsOf(vm, 'trixie', ['qemu-system-x86']) : [];
+    return new SoakSession(vm, { words: [...root, 'qemu-system-x86_64'], byCdev });
   }
 
   /** Ends the processes and pins that a failed test would leave for the next one. */
@@ -89,6 +110,12 @@ export class SoakSession {
       `echo ${uuid} > /sys/class/mdev_bus/${parent}/mdev_supported_types/${type}/create`,
     );
     return uuid;
+  }
+
+  /** The cdev of the card, such as "/dev/vfio/devices/vfio0". */
+  async cdevOfCard(): Promise<string> {
+    const name = await this.sh(`ls /sys/bus/pci/devices/${CARD}/vfio-dev`);
+    return `/dev/vfio/devices/${name.trim()}`;
   }
 
   async remove(uuid: string): Promise<void> {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "storm/seat.h"
+#include "vfio/iommufd.h"
 #include "vfio/vfio.h"
 
 enum { UUID_SIZE = 37, PATH_SIZE = 128, LINE_SIZE = 512 };
@@ -85,6 +86,21 @@ static bool do_open(struct mdev *mdev, const struct options *options)
 	return mdev->device >= 0;
 }
 
+static bool do_open_by_cdev(struct mdev *mdev, const struct options *options)
+{
+	struct seat *seat = mdev->seat;
+
+	mdev->device = cdev_open(mdev->uuid);
+	if (mdev->device < 0)
+		return false;
+	if (options->kvm) {
+		if (vfio_kvm_change(seat->kvmvfio, mdev->device, KVM_DEV_VFIO_GROUP_ADD) < 0)
+			return false;
+		mdev->added = true;
+	}
+	return cdev_bind(mdev->device, seat->iommufd) >= 0 && cdev_attach(mdev->device, seat->ioas) == 0;
+}
+
 static void take_seat(struct mdev *mdev, struct worker *worker, struct seat **seat)
 {
 	struct totals *totals = worker->totals;
@@ -102,7 +118,8 @@ static void take_seat(struct mdev *mdev, struct worker *worker, struct seat **se
 	mdev->seat->users++;
 	if (!worker->options->open)
 		return;
-	if (do_open(mdev, worker->options)) {
+	if (worker->options->cdev ? do_open_by_cdev(mdev, worker->options) :
+				    do_open(mdev, worker->options)) {
 		mdev->opens++;
 		totals->opens++;
 	} else {
@@ -135,6 +152,11 @@ static struct mdev *begin(struct worker *worker, const struct type *type, struct
 
 static void leave_seat(struct mdev *mdev, struct totals *totals)
 {
+	// A cdev has to be taken from its VM while it is open, a group may be later.
+	if (mdev->added && mdev->group < 0) {
+		vfio_kvm_change(mdev->seat->kvmvfio, mdev->device, KVM_DEV_VFIO_GROUP_DEL);
+		mdev->added = false;
+	}
 	if (mdev->device >= 0) {
 		close(mdev->device);
 		totals->closes++;

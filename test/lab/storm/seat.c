@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "vfio/iommufd.h"
 #include "vfio/vfio.h"
 
 static void end(struct seat *seat, struct totals *totals)
@@ -16,6 +17,8 @@ static void end(struct seat *seat, struct totals *totals)
 	}
 	if (seat->container >= 0)
 		close(seat->container);
+	if (seat->iommufd >= 0)
+		close(seat->iommufd);
 	if (seat->vcpu >= 0)
 		close(seat->vcpu);
 	if (seat->vm >= 0) {
@@ -39,15 +42,27 @@ static bool make_vm(struct seat *seat, struct totals *totals)
 	return true;
 }
 
+static bool make_iommufd(struct seat *seat)
+{
+	seat->iommufd = iommufd_open();
+	if (seat->iommufd < 0)
+		return false;
+	int ioas = iommufd_ioas(seat->iommufd);
+	seat->ioas = ioas;
+	return ioas >= 0;
+}
+
 struct seat *seat_new(const struct options *options, struct totals *totals)
 {
 	struct seat *seat = malloc(sizeof(*seat));
 
 	if (!seat)
 		return NULL;
-	*seat = (struct seat){ .vm = -1, .vcpu = -1, .kvmvfio = -1, .container = -1 };
+	*seat = (struct seat){ .vm = -1, .vcpu = -1, .kvmvfio = -1, .container = -1, .iommufd = -1 };
 	bool done = !options->kvm || make_vm(seat, totals);
-	if (done && options->open) {
+	if (done && options->open && options->cdev) {
+		done = make_iommufd(seat);
+	} else if (done && options->open) {
 		seat->container = vfio_container_open();
 		done = seat->container >= 0;
 	}

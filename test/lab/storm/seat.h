@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A VM and its container: what a VMM has before it opens a device. */
+/* A VM and its container, or iommufd context: what a VMM has before it opens a device. */
 
 #ifndef LAB_STORM_SEAT_H
 #define LAB_STORM_SEAT_H
@@ -12,6 +12,9 @@ struct seat {
 	int vcpu;
 	int kvmvfio;
 	int container;
+	/* Instead of a container, an iommufd context, and the id of its address space. */
+	int iommufd;
+	uint32_t ioas;
 	/* Groups in the container. */
 	unsigned int groups;
 	/* Devices that use it; a retired seat ends with the last one. */

@@ -35,6 +35,7 @@ static const char USAGE[] =
 	"  --rest MS      pause of a process after each round (0)\n"
 	"  --create FILES mdev types, by their create files, in turn\n"
 	"  --open         open each device as a VMM does\n"
+	"  --cdev         each by its cdev, bound to an iommufd context, not by its group\n"
 	"  --kvm          with a VM\n"
 	"  --vms-every M  rounds for which a process keeps one VM (1)\n"
 	"  --nested       two devices in each round; the second is removed before the first\n"
@@ -120,6 +121,7 @@ static struct options read_options(int argc, char **argv)
 		{ "rest", required_argument, NULL, 'p' },
 		{ "create", required_argument, NULL, 'c' },
 		{ "open", no_argument, NULL, 'o' },
+		{ "cdev", no_argument, NULL, 'd' },
 		{ "kvm", no_argument, NULL, 'v' },
 		{ "vms-every", required_argument, NULL, 'e' },
 		{ "nested", no_argument, NULL, 'n' },
@@ -137,6 +139,7 @@ static struct options read_options(int argc, char **argv)
 		case 'r': options.rounds = number(optarg); break;
 		case 'p': options.rest_ms = number(optarg); break;
 		case 'o': options.open = true; break;
+		case 'd': options.cdev = true; break;
 		case 'v': options.kvm = true; break;
 		case 'e': options.vms_every = number(optarg); break;
 		case 'n': options.nested = true; break;

@@ -23,6 +23,8 @@ struct options {
 	struct type types[MAX_TYPES];
 	unsigned int type_count;
 	bool open;
+	/* Each by its cdev and not by its group. */
+	bool cdev;
 	bool kvm;
 	bool nested;
 	bool loop;

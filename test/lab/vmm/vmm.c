@@ -325,6 +325,39 @@ static int start(char **arg)
 	return sequence(commands, arg[0], arg[1], false);
 }
 
+// The first address space of a context has the id 1.
+static int start_by_cdev(char **arg)
+{
+	static const char *const commands[] = {
+		"vm create %1$s.vm",
+		"vcpu create %1$s.vm %1$s.vcpu 0",
+		"iommufd open %1$s.iommufd",
+		"iommufd ioas %1$s.iommufd",
+		"cdev open %1$s.device %2$s",
+		"kvmvfio create %1$s.vm %1$s.kvmvfio",
+		"kvmvfio add %1$s.kvmvfio %1$s.device",
+		"cdev bind %1$s.device %1$s.iommufd",
+		"cdev attach %1$s.device 1",
+		NULL,
+	};
+	return sequence(commands, arg[0], arg[1], false);
+}
+
+static int stop_by_cdev(char **arg)
+{
+	static const char *const commands[] = {
+		"cdev detach %1$s.device",
+		"kvmvfio del %1$s.kvmvfio %1$s.device",
+		"close %1$s.device",
+		"close %1$s.kvmvfio",
+		"close %1$s.iommufd",
+		"close %1$s.vcpu",
+		"close %1$s.vm",
+		NULL,
+	};
+	return sequence(commands, arg[0], "", true);
+}
+
 static int stop(char **arg)
 {
 	static const char *const commands[] = {
@@ -378,6 +411,8 @@ static const struct command {
 	{ "receive INBOX NEW", receive_thing },
 	{ "start NAME UUID-OR-PCI", start },
 	{ "stop NAME", stop },
+	{ "start-by-cdev NAME UUID-OR-PCI", start_by_cdev },
+	{ "stop-by-cdev NAME", stop_by_cdev },
 	{ "write FILE TEXT", write_file },
 	{ "thread start COMM ...", thread_start },
 	{ "thread end", thread_end },
