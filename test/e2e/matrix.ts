@@ -60,6 +60,8 @@ function runsOn(kernel: string): Run[] {
   if (kernelIds(readMatrix()).includes(withIommufd)) {
     const env = { ...common, VFIOSCOPE_KERNEL: withIommufd };
     runs.push({ title: 'device cdevs and iommufd', args: tests('cdev'), env });
+    const whole = { ...env, VFIOSCOPE_SOAK: '1' };
+    runs.push({ title: 'no-false-positive soak over cdevs', args: tests('soak'), env: whole });
   }
   // One round beside another VM measures nothing: it only checks that the benchmark works.
   if (kernel === '6.12') {

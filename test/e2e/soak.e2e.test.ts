@@ -15,7 +15,7 @@ import { assignCard, cardWithoutVm, mdevctl, qemuWithCard, qemuWithMdev } from '
 import type { LoadResult } from './soak/expected.ts';
 import { shareFiles } from './soak/files.ts';
 import { createAllAtOnce, killAtRandom, unregisterParents } from './soak/lifecycles.ts';
-import { LOADS, type LoadName } from './soak/loads.ts';
+import { LOADS, type LoadName, OPEN_NOTHING } from './soak/loads.ts';
 import { seeded } from './soak/random.ts';
 import { loseEvents, restartRepeatedly, startLate } from './soak/restarts.ts';
 import { hasCdevs, MTTY, SoakSession, type Type } from './soak/session.ts';
@@ -75,7 +75,6 @@ describe(`correct use of ${KERNEL}, a share of ${SHARE}, seed ${SEED}`, {
   const soak = (name: LoadName, load: () => Promise<LoadResult>) =>
     it(name, (test) => run(name, test, agents, load));
 
-  // They open no device, so a kernel with cdevs has nothing of its own there.
   if (!hasCdevs(KERNEL)) {
     soak('8 parents x 16 devices, created and removed all at once', () =>
       createAllAtOnce(session, parents, some(50)),
@@ -121,7 +120,8 @@ describe(`correct use of ${KERNEL}, a share of ${SHARE}, seed ${SEED}`, {
 
   it('writes its results, when VFIOSCOPE_KEEP is set', () => {
     if (process.env.VFIOSCOPE_KEEP === undefined) return;
-    assert.deepEqual(Object.keys(loads), Object.keys(LOADS), 'all loads were run');
+    const names = Object.keys(LOADS).filter((name) => !hasCdevs(KERNEL) || !OPEN_NOTHING.has(name));
+    assert.deepEqual(Object.keys(loads), names, 'all loads were run');
     const campaign: Campaign = { release: session.vm.kernel.release, share: SHARE, loads };
     writeFileSync(campaignFile(KERNEL), `${JSON.stringify(campaign, null, 2)}\n`);
   });

@@ -43,13 +43,13 @@ export class Qemu {
   readonly #process: GuestProcess;
   readonly #answers: ((message: Message) => void)[] = [];
   readonly #events = new Map<string, PromiseWithResolvers<void>>();
-  #said = '';
-
   readonly #byCdev: boolean;
+  #said = '';
 
   private constructor(vm: Vm, words: readonly string[], byCdev: boolean) {
     this.#byCdev = byCdev;
     let rest = '';
+    // programs: chroot, qemu-system-x86_64
     this.#process = vm.start(words, {
       onStdout: (chunk) => {
         const lines = (rest + chunk.toString()).split('\n');
@@ -81,6 +81,7 @@ export class Qemu {
     const context = ['-object', `iommufd,id=${IOMMUFD},fd=${iommufd}`];
     const command = [...words, ...MACHINE, ...context, '-device', optionsOf(inherited, true)];
     const launch = `exec ${iommufd}<> /dev/iommu ${fd}<> ${cdev}; exec "$@"`;
+    // programs: sh
     const qemu = new Qemu(vm, ['sh', '-c', launch, 'launcher', ...command], true);
     await qemu.#order('qmp_capabilities');
     return qemu;
