@@ -2,12 +2,17 @@
 /** Devices that are opened by a cdev of their own and bound to iommufd, on a kernel that has both. */
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Severity } from '../../src/engine/rule.ts';
+import { scratch } from '../kit/recorded.ts';
 import { bootLab, type Vm } from '../lab/lab.ts';
 import { Vmm, VmmError } from '../lab/vmm.ts';
 import { SUITE_MS, until, VM_MS } from '../until.ts';
 import { AgentInVm, type ApiDevice } from './agent.ts';
+import { endRecorder, startRecorder } from './lab-session.ts';
 import { type Outcome, writeOutcomes } from './provocations/outcome.ts';
 import { clearAway, loadModules } from './storms.ts';
 import { readSupport, supportOf, writeSupport } from './support.ts';
@@ -17,6 +22,8 @@ type Probes = Parameters<typeof supportOf>[1];
 /** Whether this run writes what it finds of the kernel into the repository. */
 const KEEP = process.env.VFIOSCOPE_KEEP !== undefined;
 const KERNEL = process.env.VFIOSCOPE_KERNEL ?? '6.12-iommufd';
+const RECORDINGS = fileURLToPath(new URL('../recordings', import.meta.url));
+const RECORDING = `${KEEP ? RECORDINGS : scratch()}/${KERNEL}.vfr`;
 /** All points of cdevs and iommufd, in the order of the table. */
 const STEPS = [
   ...['vfio.cdev.open', 'vfio.cdev.close', 'vfio.cdev.set_kvm', 'vfio.cdev.bind'],
@@ -25,6 +32,8 @@ const STEPS = [
 ];
 const MTTY = '/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create';
 const CONTEXTS = 'vfioscope_iommufd_contexts';
+/** Files of one cdev. */
+const MANY = 200;
 /** Longer than rules wait for a state to settle, s. */
 const SETTLING = 3;
 
@@ -54,7 +63,7 @@ interface ApiViolation {
 describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
   let vm: Vm;
   before(async () => {
-    vm = await bootLab({ kernel: KERNEL, timeoutMs: VM_MS });
+    vm = await bootLab({ kernel: KERNEL, timeoutMs: VM_MS, share: dirname(RECORDING) });
     await loadModules(vm);
   });
   after(() => vm?.close());
@@ -99,6 +108,7 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
   }
 
   it('every step of a cdev is observed, although three processes take them', async () => {
+    const recorder = await startRecorder(vm, RECORDING, []);
     const agent = await AgentInVm.start(vm);
     const probes = await agent.api<Probes>('/api/v1/probes');
     const support = supportOf((await vm.sh('uname -r')).trim(), probes);
@@ -152,6 +162,13 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     assert.equal(await agent.lost(), 0);
     const counts = STEPS.map((point) => `vfioscope_events_total{point="${point}",phase="begin"}`);
     assert.deepEqual(await agent.metrics(...counts), [1, 1, 2, 1, 1, 1, 2, 1, 1, 1]);
+    await endRecorder(recorder);
+    if (KEEP) {
+      const object = { uuid, parent: 'mtty', end: 'released', opens: 1 };
+      const violation = { rule: 'attach-failed', severity: 'warning', device: uuid };
+      const truth = { objects: [object], vms: 1, violations: [violation] };
+      writeFileSync(`${RECORDINGS}/${KERNEL}.json`, `${JSON.stringify(truth, null, 2)}\n`);
+    }
     await agent.stop();
   });
 
@@ -345,6 +362,60 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await run(vmm, 'quit');
     await agent.stop();
     await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+  });
+
+  it('200 files of one cdev that nobody binds are one violation, and cost nothing when they are closed', async () => {
+    await vm.sh(`printf 'rules:\\n  cdev_unbound_seconds: 1\\n' > /tmp/cdev.yaml`);
+    const agent = await AgentInVm.start(vm, '--config', '/tmp/cdev.yaml');
+    const uuid = await create();
+    const launcher = new Vmm(vm, 'launcher');
+    for (let i = 0; i < MANY; i++) await launcher.command(`cdev open c${i} ${uuid}`);
+    await agent.evaluated(SETTLING);
+    const cdevs = await cdevsOf(agent, uuid);
+    assert.deepEqual(
+      [cdevs.length, new Set(cdevs.map(({ state }) => state))],
+      [MANY, new Set(['unbound'])],
+    );
+    assert.equal(await agent.metric('vfioscope_cdevs{state="unbound"}'), MANY);
+    const [violation, ...others] = await agent.violations();
+    assert.deepEqual(others, []);
+    assert.match(violation, /^cdev-never-bound .* 199 more files of it are open and not bound\.$/);
+    await run(launcher, 'quit');
+    await agent.until('all are closed', async () => (await cdevsOf(agent, uuid)).length === 0);
+    await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    await agent.until('it is gone', async () => (await agent.devices()).length === 0);
+    assert.equal(await agent.lost(), 0);
+    await agent.stop();
+  });
+
+  it('an iommufd context that two processes share is one, and outlives the one that opened it', async () => {
+    const agent = await AgentInVm.start(vm);
+    const uuids = [await create(), await create()];
+    const [opener, other] = [new Vmm(vm, 'qemu-shares'), new Vmm(vm, 'qemu-other')];
+    await run(other, 'inbox open to-other');
+    await run(opener, 'iommufd open i', 'iommufd ioas i', 'send i to-other');
+    await run(other, 'receive to-other i');
+    for (const [i, vmm] of [opener, other].entries())
+      await run(vmm, `cdev open c ${uuids[i]}`, 'cdev bind c i', 'cdev attach c 1');
+    const contextOf = async (uuid: string) => (await untilCdevIs(agent, uuid, 'attached')).iommufd;
+    const [first, second] = [await contextOf(uuids[0]), await contextOf(uuids[1])];
+    assert.deepEqual(first, second);
+    assert.equal(first?.openedBy?.comm, 'qemu-shares');
+    await opener.kill();
+    await agent.until(
+      'its device is closed',
+      async () => (await cdevsOf(agent, uuids[0])).length === 0,
+    );
+    assert.deepEqual(
+      [await agent.metric(CONTEXTS), (await contextOf(uuids[1]))?.id],
+      [1, second?.id],
+    );
+    await run(other, 'quit');
+    await agent.until('the context is gone', async () => (await agent.metric(CONTEXTS)) === 0);
+    for (const uuid of uuids) await vm.sh(`echo 1 > /sys/bus/mdev/devices/${uuid}/remove`);
+    await agent.evaluated(SETTLING);
+    assert.deepEqual(await rulesOf(agent), ['open-without-kvm', 'open-without-kvm']);
+    await agent.stop();
   });
 
   it('the kernel reports no fault', async () => {

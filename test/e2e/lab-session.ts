@@ -298,10 +298,7 @@ export class LabSession {
 
   /** Ends the recording. @throws when it did not end well */
   async endRecording(): Promise<void> {
-    if (!this.#recorder) return;
-    this.#recorder.signal('SIGTERM');
-    const { exitCode } = await this.#recorder.exit;
-    if (exitCode !== 0) throw new Error(`the recorder ended with ${exitCode}`);
+    if (this.#recorder) await endRecorder(this.#recorder);
   }
 
   async close(): Promise<void> {
@@ -312,7 +309,7 @@ export class LabSession {
 }
 
 /** Starts to record after the modules are loaded, so that the recording has every event of the steps. */
-async function startRecorder(
+export async function startRecorder(
   vm: Vm,
   path: string,
   start: readonly string[],
@@ -335,4 +332,11 @@ async function startRecorder(
   );
   await began.promise;
   return recorder;
+}
+
+/** @throws when it did not end well */
+export async function endRecorder(recorder: GuestProcess): Promise<void> {
+  recorder.signal('SIGTERM');
+  const { exitCode } = await recorder.exit;
+  if (exitCode !== 0) throw new Error(`the recorder ended with ${exitCode}`);
 }

@@ -34,6 +34,7 @@ const USED: readonly string[] = [
   'a device is opened before its group is added to kvm-vfio',
   'a device is removed that a thread with a name of its own opened',
   'a driver does not return from the open of a device',
+  'a driver does not return when a PCI device is bound to it',
   'a parent is unregistered while a VMM has a device of it open',
   'the driver of an mdev is unbound from it',
   'a driver takes a reference on the VM when a device is opened, and does not put it',

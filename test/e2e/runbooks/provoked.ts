@@ -3,7 +3,9 @@
 export const PROVOKED: Readonly<Record<string, readonly string[]>> = {
   'open-without-kvm info': ['VfioscopeManyNotices'],
   'remove-stall warning': ['VfioscopeRemovalStalled'],
-  'open-stall warning': ['VfioscopeCallStalled', 'VfioscopeOperationStuck'],
+  // Another process waits behind it for the lock of the device.
+  'bind-stall warning': ['VfioscopeCallStalled'],
+  'open-stall warning': ['VfioscopeOperationStuck'],
   'parent-unregister-stall warning': ['VfioscopeParentUnregisterStalled'],
   'mdev-driverless warning': ['VfioscopeDeviceLeaked'],
   'kvm-ref-leak error': ['VfioscopeVmLeaked', 'VfioscopeZombieVms'],
