@@ -79,6 +79,10 @@ export interface AlertGroup {
 /** The default address of the agent, for commands that run on its host. */
 export const API = 'http://127.0.0.1:10055';
 
+/** Of a violation, for jq: `how` says whether a process was observed to hold a file or only may do so. */
+const HOLDERS_AND_REMOVER =
+  'holders: [.holders[] | {how, holds, vmName} + (.process | {pid, comm, systemdUnit})], removedBy';
+
 /**
  * Shows the violations of these rules as the agent reports them.
  * @param states `open` for what is stuck now, `happened` for one-shot violations
@@ -93,8 +97,8 @@ export function violations(
   ].join('&');
   return {
     shows:
-      'The violations: what happened to which device, VM or parent, its holders, the blocked task, and who waits behind that. GET /api/v1/violations/ID has the events that prove one.',
+      'The violations: what happened to which device, VM or parent, its holders, who removes it, the blocked task, and who waits behind that. A holder was observed to open it (`opened`), is known to have it (`holds`), or is only suspected (`may hold`). GET /api/v1/violations/ID has the events that prove one.',
     nothing: 'the violation was resolved meanwhile, or the agent was restarted after it',
-    command: `curl -sS '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, holders: [.holders[].process | {pid, comm, systemdUnit}], blocked, waiters}'`,
+    command: `curl -sS '${API}/api/v1/violations?${query}' | jq '.violations[] | {id, severity, state, message, ${HOLDERS_AND_REMOVER}, blocked, waiters}'`,
   };
 }

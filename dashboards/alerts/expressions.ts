@@ -53,6 +53,17 @@ function indented(text: string): string {
   return text.replaceAll(/^/gm, '  ');
 }
 
+/** Rules about VMs that are not freed, or whose device points to one that was; ongoing. */
+export const VM_LEAKS = ['kvm-ref-leak', 'vm-pinned-by-device', 'kvm-destroyed-while-captured'];
+
+/** Template: words that depend on the label `rule`. @param others by the ids of rules */
+export function byRule(usual: string, others: Readonly<Record<string, string>>): string {
+  const branches = Object.entries(others).map(
+    ([rule, words]) => `if eq $labels.rule "${rule}" }}${words}{{ else `,
+  );
+  return branches.length > 0 ? `{{ ${branches.join('')}}}${usual}{{ end }}` : usual;
+}
+
 /** Template: the object of an ongoing violation, as far as the labels name it, and its host. */
 export const OBJECT =
   '{{ or $labels.device $labels.vm_name $labels.parent "an object" }} on {{ $labels.instance }}';
@@ -103,11 +114,20 @@ export const LEAKED_VM = vms(VMS_OF_VIOLATION, ': ');
 /** Template: the same as a sentence. */
 export const ITS_VM = vms(VMS_OF_VIOLATION, ' VM: ', '.');
 
+/** The processes that have the device open, open it or close it, after those words. */
+function processes(before: string): string {
+  return (
+    `{{ with ${asked('vfioscope_device_holder_info{device=%[3]q}', '$labels.device')} }}` +
+    ` ${before}{{ range . }} {{ .Labels.comm }} (pid {{ .Labels.pid }}` +
+    '{{ with .Labels.systemd_unit }}, {{ . }}{{ end }}){{ end }}.{{ end }}'
+  );
+}
+
 /** Template: the processes that hold the device open. */
-export const HOLDERS =
-  `{{ with ${asked('vfioscope_device_holder_info{device=%[3]q}', '$labels.device')} }}` +
-  ' It is held open by{{ range . }} {{ .Labels.comm }} (pid {{ .Labels.pid }}' +
-  '{{ with .Labels.systemd_unit }}, {{ . }}{{ end }}){{ end }}.{{ end }}';
+export const HOLDERS = processes('It is held open by');
+
+/** Template: the same where a call of one of them may be what does not return. */
+export const OPENERS = processes('Processes that open it, have it open or close it:');
 
 /** Template: where the agent on that host shows the violation. */
 export const EVIDENCE =

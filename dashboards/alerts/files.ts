@@ -80,11 +80,10 @@ function withClusterLabel(template: string, { cluster_label: label }: MixinSetti
     .replaceAll('{cluster=%', `{${label}=%`);
 }
 
-/** A template, because it names a host, and the rule where the page is about several. */
-function runbookUrl({ name, about, runbook }: Alert, settings: MixinSettings): string {
-  const anchor = (runbook.rules ?? []).length > 1 ? '#{{ $labels.rule }}' : '';
+/** A template, because it names a host. It leads to the head of the page, which says what not to do. */
+function runbookUrl({ name, about }: Alert, settings: MixinSettings): string {
   const address = (setting: string, instance: string) =>
-    setting.replaceAll('{alert}', name).replaceAll('{instance}', instance) + anchor;
+    setting.replaceAll('{alert}', name).replaceAll('{instance}', instance);
   const { runbook_url: url, runbook_url_without_agent: withoutAgent } = settings;
   if (about === undefined) return address(url, '{{ $labels.instance }}');
   if (!url.includes('{instance}')) return address(url, '');

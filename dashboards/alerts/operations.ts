@@ -1,14 +1,22 @@
 /** Alerts from the sums of a host, independent of its rules: calls that stall or fail, and capacity. */
 import { type AlertGroup, API } from './alert.ts';
-import { ZOMBIES } from './expressions.ts';
+import { VM_LEAKS, ZOMBIES } from './expressions.ts';
 import {
   AVAILABLE_INSTANCES,
   DRIVER_LOG,
+  ITS_HOLDER_MAY_RUN_A_GUEST,
+  KEEP_KVM_LOADED,
   OPERATIONS_IN_FLIGHT,
   STALLED_CALLS,
   VMS_WITHOUT_PROCESS,
 } from './steps.ts';
 import { vmSeries } from './test-series.ts';
+
+/** What `vm-pinned-by-device` reports as info: the VMM was updated while its guest ran, so that nothing has to be done. */
+const UPDATED =
+  'sum by (cluster, job, instance) (vfioscope_violations_open{rule="vm-pinned-by-device",severity="info"})';
+const ALL_ZOMBIES = 'sum by (cluster, job, instance) (vfioscope_vms{state="zombie"})';
+const LEAKED = `rule=~"${VM_LEAKS.join('|')}",severity=~"warning|error"`;
 
 export const OPERATIONS: AlertGroup = {
   title: 'Stalls, failures, capacity',
@@ -39,7 +47,8 @@ export const OPERATIONS: AlertGroup = {
           'If the driver waits for firmware or hardware, reset that as its vendor describes. No signal ends a ' +
           'process in state D: if what it waits for does not end, only a reboot does.',
         why: 'A call of mdev, VFIO or KVM that began long ago has not returned.',
-        falsePositives: 'A removal that waits for a guest that somebody migrates away.',
+        falsePositives:
+          'A driver that takes longer than that for a correct call, and whose rule is disabled for that reason.',
       },
       fires: {
         title: 'a driver hangs, and the rule is disabled',
@@ -71,17 +80,21 @@ export const OPERATIONS: AlertGroup = {
     },
     {
       name: 'VfioscopeZombieVms',
-      severity: 'info',
+      severity: 'warning',
       for: 1800,
       rationale:
-        'VfioscopeVmLeaked covers what rules can prove. This alert covers the rest, such as VMs that ' +
-        'are older than the agent. Half an hour is longer than the teardown of any guest.',
-      expr: 'sum without (state) (vfioscope_vms{state="zombie"}) > 0',
+        'VfioscopeVmLeaked covers what rules can prove, and where it applies this alert does not fire. ' +
+        'It covers the rest, such as VMs that are older than the agent. VMs that a live update of their VMM has ' +
+        'left are not counted. Half an hour is longer than the teardown of any guest.',
+      expr:
+        'sum without (state) (vfioscope_vms{state="zombie"})\n' +
+        `> on (cluster, job, instance) (${UPDATED} or 0 * ${ALL_ZOMBIES})\n` +
+        `unless on (cluster, job, instance) vfioscope_violations_open{${LEAKED}} > 0`,
       summary: `{{ $value }} zombie VM(s) on {{ $labels.instance }}${ZOMBIES}`,
       description: `For half an hour, there have been VMs on {{ $labels.instance }} ({{ $value }} now) whose file descriptors are all closed and that the kernel has not freed${ZOMBIES}. The memory of their guests stays allocated. GET /api/v1/vms on the agent of that host shows which VMs, and what may hold them.`,
       runbook: {
         firstDo: 'Find out whether a process still holds a device of the VM (step 1, `holders`).',
-        firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
+        firstDont: `${ITS_HOLDER_MAY_RUN_A_GUEST} ${KEEP_KVM_LOADED}`,
         confirm: [
           {
             shows: 'Which VMs, who created them, and what holds them.',
@@ -91,8 +104,9 @@ export const OPERATIONS: AlertGroup = {
           VMS_WITHOUT_PROCESS,
         ],
         fix:
-          'As in [VfioscopeVmLeaked](VfioscopeVmLeaked.md): end the process that holds a device of the ' +
-          'VM; if nothing does, plan a reboot.',
+          'As in [VfioscopeVmLeaked](VfioscopeVmLeaked.md): end every process whose `how` is `holds` or ' +
+          '`opened` (step 1) and that runs no other guest; `may hold` is only a suspicion. If nothing holds ' +
+          'the VM, plan a reboot.',
         why: 'VMs exist that no process has a file descriptor of. Their memory stays allocated.',
         falsePositives: 'A process keeps a vcpu or a device open on purpose, as some debuggers do.',
       },
@@ -111,6 +125,37 @@ export const OPERATIONS: AlertGroup = {
         at: 45,
       },
       also: [
+        {
+          title: 'VfioscopeVmLeaked fires on the host, and stands for it',
+          series: [
+            'vfioscope_vms{state="zombie"} _ 1x60',
+            'vfioscope_violations_open{rule="kvm-ref-leak",severity="error"} 0 1x60',
+          ],
+          at: 45,
+          others: [
+            {
+              ...{ alertname: 'VfioscopeVmLeaked', severity: 'warning', rule: 'kvm-ref-leak' },
+              ...{ instance: 'host1:10055', job: 'vfioscope' },
+            },
+          ],
+        },
+        {
+          title: 'its VMM was updated while the guest ran',
+          series: [
+            'vfioscope_vms{state="zombie"} _ 1x60',
+            'vfioscope_violations_open{rule="vm-pinned-by-device",severity="info"} _ 1x60',
+          ],
+          at: 45,
+        },
+        {
+          title: 'beside a VM that a live update has left, there is an older one',
+          series: [
+            'vfioscope_vms{state="zombie"} _ 2x60',
+            'vfioscope_violations_open{rule="vm-pinned-by-device",severity="info"} _ 1x60',
+          ],
+          at: 45,
+          labels: {},
+        },
         {
           title: 'of two zombie VMs, one has a name and one has only a unit, and a third VM runs',
           series: [

@@ -27,6 +27,9 @@ run on, and the loss is the same in the morning.`;
 
 const REFERENCE = `## Set-up
 
+The agent listens on \`127.0.0.1:10055\` by default, where only its own host can scrape it. Set \`listen\` first to an
+address that Prometheus reaches; [SECURITY.md](../SECURITY.md#the-port) says what everybody who reaches it can read.
+
 \`\`\`yaml
 # prometheus.yml
 rule_files: [alerts.yml, recording.yml]

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
+import type { VmIdentity } from '../../src/events/host.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { Served } from '../../test/kit/served.ts';
 import { ALERTS } from './catalogue.ts';
@@ -9,7 +10,7 @@ import { runbookPage } from './runbook.ts';
 
 const EIO = 5;
 /** Names in a filter that are jq's own. */
-const JQ_NAMES = ['select', 'tsv'];
+const JQ_NAMES = ['select', 'sort_by', 'tsv'];
 
 const commands = ALERTS.flatMap(({ runbook }) => runbook.confirm).map(({ command }) => command);
 const filters = commands.flatMap((command) => {
@@ -109,6 +110,12 @@ describe('runbooks', () => {
   });
 });
 
+/** What the host says of the VM, which would answer later than a scenario ends. */
+const GUEST: VmIdentity = {
+  ...{ commandLine: 'read', name: 'web-3', uuid: '4dea22b3-1d52-d8f3-2516-782e98ab3fa0' },
+  group: { path: '/vmm.service', unit: 'vmm.service' },
+};
+
 describe('the jq filters of runbooks', () => {
   let served: Served;
 
@@ -121,24 +128,22 @@ describe('the jq filters of runbooks', () => {
         waitingTasks: () => ({ tasks: [], missing: [] }),
       },
     });
+    let end = () => {};
     served.run((scenario) => {
       const parent = scenario.parent({ name: 'gpu0', driver: 'nv' });
       const vm = scenario.createVm();
       const device = scenario.create(parent);
       scenario.open(device, { vm });
-      scenario.closeVm(vm);
-      scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-      scenario.wait(11);
-      scenario.createFails(parent, EIO);
-      scenario.createBegins(parent);
-    });
-    // The host answers later than a scenario ends.
-    for (const vm of served.world.vms) {
-      vm.identity = {
-        ...{ commandLine: 'read', name: 'web-3', uuid: '4dea22b3-1d52-d8f3-2516-782e98ab3fa0' },
-        group: { path: '/vmm.service', unit: 'vmm.service' },
+      end = () => {
+        scenario.closeVm(vm);
+        scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
+        scenario.wait(11);
+        scenario.createFails(parent, EIO);
+        scenario.createBegins(parent);
       };
-    }
+    });
+    for (const vm of served.world.vms) vm.identity = GUEST;
+    served.run(end);
   });
   after(() => served.server.close());
 

@@ -5,7 +5,7 @@ import type { Printed } from '../../test/e2e/runbooks/outputs.ts';
 import { plain } from '../../test/generate/rules-document.ts';
 import { rendered } from '../mixin/rendered.ts';
 import { DEFAULT_SETTINGS } from '../mixin/settings.ts';
-import type { Alert, Step } from './alert.ts';
+import { type Alert, API, type Step } from './alert.ts';
 import { firingDelay } from './firing-delay.ts';
 import { sample } from './sample.ts';
 
@@ -20,6 +20,11 @@ const WHERE = {
   fleet: 'The alert is about no single host: each step says where its command runs.',
 } as const;
 
+/** About commands that ask the agent. */
+const ASKING =
+  'Where its agent listens elsewhere than on 127.0.0.1:10055, use the address in `instance`. An error of ' +
+  '`curl` or `jq`, which has to be installed, is no all-clear.';
+
 /**
  * @param rules of the whole catalogue
  * @param printed what the commands printed when they were run on a real kernel
@@ -31,13 +36,14 @@ export function runbookPage(alert: Alert, rules: readonly Rule[], printed?: Prin
     if (!rule) throw new Error(`${name} refers to the rule ${id}, which does not exist`);
     return rule;
   });
+  const asksAgent = runbook.confirm.some(({ command }) => command.includes(API));
   return [
     NOTE,
     `# ${name}`,
     text(`**First do.** ${runbook.firstDo}`),
     text(`**First don’t.** ${runbook.firstDont}`),
     '## Confirm',
-    text(WHERE[alert.about ?? 'host']),
+    text(WHERE[alert.about ?? 'host'] + (asksAgent ? ` ${ASKING}` : '')),
     runbook.confirm.map((step, i) => stepText(step, i, printed)).join('\n\n'),
     '## Fix',
     text(runbook.fix),
@@ -57,8 +63,6 @@ function byRule(rules: readonly Rule[]): string {
   const folded = rules.map(({ id, title, description, remediation }) =>
     [
       `<details${rules.length === 1 ? ' open' : ''}><summary><code>${id}</code>: ${html(title)}</summary>`,
-      // Inside, so that a browser which is sent there unfolds it.
-      `<a id="${id}"></a>`,
       text(plain(description)),
       text(`**Fix.** ${plain(remediation)}`),
       `[The rule ${id}](../rules/${id}.md)`,

@@ -1,18 +1,23 @@
 /** Alerts on ongoing violations: removals that wait, and devices, VMs or capacity that are leaked. */
 import { type Alert, type AlertGroup, API, violations } from './alert.ts';
 import {
+  byRule,
   EVIDENCE,
   HOLDERS,
   ITS_VM,
   LEAKED_VM,
   OBJECT,
   ON_HOST,
+  OPENERS,
   ongoing,
   ongoingOrOneShot,
+  VM_LEAKS,
 } from './expressions.ts';
 import {
   AVAILABLE_INSTANCES,
   DRIVER_LOG,
+  ITS_HOLDER_MAY_RUN_A_GUEST,
+  KEEP_KVM_LOADED,
   OPERATIONS_IN_FLIGHT,
   openFiles,
   STALLED_CALLS,
@@ -34,9 +39,24 @@ const DEVICE_LEAKS = [
 ];
 /** Those that may also be reported after the fact, as one-shot violations. */
 const DEVICE_LEAKS_ONE_SHOT = ['failed-create-leak', 'mdev-driverless'];
-const VM_LEAKS = ['kvm-ref-leak', 'vm-pinned-by-device', 'kvm-destroyed-while-captured'];
 const VM_LEAKS_ONE_SHOT = ['device-kvm-refs-unbalanced'];
 const CAPACITY_LEAKS = ['instances-exhausted'];
+
+/** Template: what the violation says about the VM, by its rule. */
+const VM_LEAK_SUMMARY = byRule('a VM is leaked', {
+  'kvm-destroyed-while-captured': 'a device points to a VM that is gone',
+  'device-kvm-refs-unbalanced': 'a driver miscounts its references on VMs',
+});
+const VM_LEAK_MEANING = byRule(
+  'a VM exists although its process released it, so the memory of its guest stays allocated',
+  {
+    'kvm-destroyed-while-captured':
+      'a VM is gone while a device that was opened for it is still open. Do not end the process that has it open',
+    'device-kvm-refs-unbalanced':
+      'a driver did not put as many references on a VM as it took. One put too few keeps the VM and its memory, ' +
+      'one too many frees the VM while it is used',
+  },
+);
 
 const INTENDED_WAIT =
   'The alert is right, but the wait is intended: somebody migrates the guest away, or unplugs the ' +
@@ -48,7 +68,7 @@ const ALERTS: readonly Alert[] = [
     severity: 'warning',
     for: 60,
     rationale:
-      'The agent itself waits for ten seconds (`rules.remove_stall_seconds`). A further minute gives a ' +
+      'The agent itself waits for ten seconds (`rules.remove_stall_seconds`), for a VMM that ignores requests for thirty. A further minute gives a ' +
       'VMM whose device was requested back the time to unplug it. Nobody is paged: no guest is harmed, ' +
       'but the host cannot be drained.',
     expr: ongoing(STALLS),
@@ -56,9 +76,9 @@ const ALERTS: readonly Alert[] = [
     description: `{{ $labels.rule }} ${ON_HOST}: the removal of a device does not return, mostly because processes have the device open. The process that removes it is blocked in the kernel, and the host cannot be drained.${HOLDERS}${ITS_VM}${EVIDENCE}`,
     runbook: {
       firstDo:
-        'Read what the removal waits for (step 1). If that is a process that has the device open, unplug the ' +
-        'device through the management interface of its VMM (`virsh detach-device`, `device_del`), or stop ' +
-        'the VM. A driver, a lock or a lost reference needs what the rule below says.',
+        'If the host need not be drained now, leave it: the guest runs on. Ask the remover (`removedBy`, step 1) ' +
+        'whether the removal was meant, since it cannot be cancelled. Then unplug the device through its VMM ' +
+        '(`virsh detach-device`, `device_del`), or stop the VM.',
       firstDont:
         'Do not kill the process that removes the device: the wait then becomes uninterruptible.',
       confirm: [
@@ -74,12 +94,13 @@ const ALERTS: readonly Alert[] = [
         ),
       ],
       fix:
-        'Make every holder that step 1 names close the device. Where its message names another reason, ' +
-        'closing does not end the wait.',
+        'Make every holder whose `how` is `holds` or `opened` (step 1) close the device; `may hold` is only a ' +
+        'suspicion. Where the message names a driver, a lock or a lost reference, closing does not end the ' +
+        'wait: that needs what the rule below says.',
       why:
         'The removal of a device does not return: mostly the kernel waits for the last close of the device, ' +
-        'else for its driver, a lock or a lost reference. Until it returns, nobody can use the device for ' +
-        'anything else.',
+        'else for its driver, a lock or a lost reference. From 6.2 on nobody can open the device until it ' +
+        'returns; on kernels up to 6.1 each further open makes the wait longer.',
       rules: STALLS,
       falsePositives: INTENDED_WAIT,
     },
@@ -110,7 +131,7 @@ const ALERTS: readonly Alert[] = [
       'for each way to reset it; what lasts longer needs somebody to look at it.',
     expr: ongoing(CALL_STALLS),
     summary: `{{ $labels.rule }}: a kernel call on ${OBJECT} does not return`,
-    description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${ITS_VM}${EVIDENCE}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it.${OPENERS}${ITS_VM} Where it is blocked: GET /api/v1/operations.${EVIDENCE}`,
     runbook: {
       firstDo:
         'Read which call it is, and where its thread is blocked (step 1): that names the driver or the ' +
@@ -128,15 +149,15 @@ const ALERTS: readonly Alert[] = [
         },
       ],
       fix:
-        'In pci_dev_wait, wait until the open returns: the kernel gives up after a minute for each way to reset ' +
-        'the device that it tries. Then reset the slot or power-cycle the host. In a ' +
-        'vendor driver, follow its documentation for firmware that hangs. When nothing moves for ' +
-        'minutes, move the other guests away and reboot: no signal ends a task in state D.',
+        'Find the rule below. If the thread is blocked in pci_dev_wait, a device does not come back from a ' +
+        'reset: the kernel gives up after a minute for each way that it tries; then reset the slot or ' +
+        'power-cycle the host. In a vendor driver, follow its documentation for firmware that hangs. When ' +
+        'nothing moves for minutes, move the other guests away and reboot: no signal ends a task in state D.',
       why: 'A call of mdev, VFIO or KVM has been running for longer than its threshold.',
       rules: CALL_STALLS,
       falsePositives:
-        'A VM with hundreds of gigabytes of memory that is pinned at open or freed at destroy, or a ' +
-        'driver that loads firmware. Raise the threshold of that operation.',
+        'A VM with hundreds of gigabytes of memory that is freed at destroy, or a driver that loads firmware. ' +
+        'Raise the threshold of that operation.',
     },
     fires: {
       title: 'an open hangs in a reset, and its severity rises after a minute',
@@ -153,6 +174,22 @@ const ALERTS: readonly Alert[] = [
       series: ongoingSeries('close-stall', 'warning', 1),
       at: 5,
     },
+    also: [
+      {
+        title: 'the process that opens the device has a series',
+        series: [
+          ...ongoingSeries('open-stall', 'error', 60),
+          `vfioscope_device_holder_info{device="${DEVICE}",pid="600",comm="qemu-system-x86",systemd_unit="machine-qemu-1.scope"} 1x60`,
+        ],
+        at: 5,
+        labels: deviceLabels('open-stall'),
+        text: {
+          summary: `open-stall: a kernel call on ${DEVICE} on host1:10055 does not return`,
+          description: `open-stall on host1:10055 (${DEVICE}): a process is blocked in the kernel while it opens, closes, creates, binds or destroys. A VM does not start or stop because of it, and what is done to the same device waits behind it. Processes that open it, have it open or close it: qemu-system-x86 (pid 600, machine-qemu-1.scope). Where it is blocked: GET /api/v1/operations. Evidence: GET /api/v1/violations?rule=open-stall on the agent of that host.`,
+          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeCallStalled',
+        },
+      },
+    ],
   },
   {
     name: 'VfioscopeParentUnregisterStalled',
@@ -259,11 +296,11 @@ const ALERTS: readonly Alert[] = [
       'The memory of a guest is lost, which may be most of the host’s. It is lost already, however, and ' +
       'the teardown of large guests takes minutes without being a leak.',
     expr: ongoingOrOneShot(VM_LEAKS, VM_LEAKS_ONE_SHOT),
-    summary: `{{ $labels.rule }}: a VM on {{ $labels.instance }} is leaked${LEAKED_VM}`,
-    description: `{{ $labels.rule }} ${ON_HOST}: a VM exists although its process released it, so the memory of its guest stays allocated${LEAKED_VM}.${HOLDERS}${EVIDENCE}`,
+    summary: `{{ $labels.rule }}: ${VM_LEAK_SUMMARY} on {{ $labels.instance }}${LEAKED_VM}`,
+    description: `{{ $labels.rule }} ${ON_HOST}: ${VM_LEAK_MEANING}${LEAKED_VM}.${HOLDERS}${EVIDENCE}`,
     runbook: {
       firstDo: 'Find out whether a process still holds a device of the VM (steps 1 and 2).',
-      firstDont: 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).',
+      firstDont: `${ITS_HOLDER_MAY_RUN_A_GUEST} With \`kvm-destroyed-while-captured\`, do not end it at all. ${KEEP_KVM_LOADED}`,
       confirm: [
         violations([...VM_LEAKS, ...VM_LEAKS_ONE_SHOT], 'open', 'happened'),
         {
@@ -274,10 +311,13 @@ const ALERTS: readonly Alert[] = [
         VMS_WITHOUT_PROCESS,
       ],
       fix:
-        'If a device file holds the VM, end the process that has it open. If no process has one, a file may ' +
-        'still be in a socket or registered with io_uring, which no process shows. Otherwise the ' +
+        'Find the rule below. If a device file holds a zombie VM, end every holder whose `how` is `holds` or ' +
+        '`opened` and that runs no other guest; `may hold` is only a suspicion. If no process has one, a file ' +
+        'may still be in a socket or registered with io_uring, which no process shows. Otherwise the ' +
         'reference is lost, and only a reboot frees the memory.',
-      why: 'A VM that nobody uses is not freed, or a driver did not put its references on one.',
+      why:
+        'A VM that nobody uses is not freed, a VM was freed while a device points to it, or a driver ' +
+        'does not put as many references on one as it takes.',
       rules: [...VM_LEAKS, ...VM_LEAKS_ONE_SHOT],
       falsePositives:
         'A process that keeps a device open on purpose to pass it to the next VMM. A process that reads ' +
@@ -308,10 +348,38 @@ const ALERTS: readonly Alert[] = [
         at: 10,
         labels: { rule: 'kvm-ref-leak' },
         text: {
-          summary: 'kvm-ref-leak: a VM on host1:10055 is leaked: qemu@db-1.service (pid 700)',
+          summary: 'kvm-ref-leak: a VM is leaked on host1:10055: qemu@db-1.service (pid 700)',
           description:
             'kvm-ref-leak on host1:10055: a VM exists although its process released it, so the memory of its guest stays allocated: qemu@db-1.service (pid 700). Evidence: GET /api/v1/violations?rule=kvm-ref-leak on the agent of that host.',
-          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeVmLeaked#kvm-ref-leak',
+          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeVmLeaked',
+        },
+      },
+      {
+        title: 'a device points to a VM that is gone, which is no leak',
+        series: [
+          ...ongoingSeries('kvm-destroyed-while-captured', 'warning', 60),
+          vmSeries('vm5', 800, { vm_name: 'cache-1' }),
+        ],
+        at: 10,
+        labels: deviceLabels('kvm-destroyed-while-captured'),
+        text: {
+          summary:
+            'kvm-destroyed-while-captured: a device points to a VM that is gone on host1:10055',
+          description: `kvm-destroyed-while-captured on host1:10055 (${DEVICE}): a VM is gone while a device that was opened for it is still open. Do not end the process that has it open. Evidence: GET /api/v1/violations?rule=kvm-destroyed-while-captured on the agent of that host.`,
+          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeVmLeaked',
+        },
+      },
+      {
+        title: 'a driver miscounts its references',
+        series: [oneShotSeries('device-kvm-refs-unbalanced', 'error')],
+        at: 10,
+        labels: { rule: 'device-kvm-refs-unbalanced' },
+        text: {
+          summary:
+            'device-kvm-refs-unbalanced: a driver miscounts its references on VMs on host1:10055',
+          description:
+            'device-kvm-refs-unbalanced on host1:10055: a driver did not put as many references on a VM as it took. One put too few keeps the VM and its memory, one too many frees the VM while it is used. Evidence: GET /api/v1/violations?rule=device-kvm-refs-unbalanced on the agent of that host.',
+          runbook_url: 'http://host1:10055/docs/runbooks/VfioscopeVmLeaked',
         },
       },
     ],

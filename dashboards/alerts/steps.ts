@@ -65,6 +65,13 @@ export function openFiles(shows: string, ...targets: readonly string[]): Step {
   };
 }
 
+/** After a live update the old VM is a zombie, whose device the new VMM has. */
+export const ITS_HOLDER_MAY_RUN_A_GUEST =
+  'Do not end the holder of a device (`GET /api/v1/devices/UUID`) before you know that it runs no other ' +
+  'guest: after a live update it is the VMM of the running guest, and nothing has to be done.';
+
+export const KEEP_KVM_LOADED = 'Do not unload KVM or the module of the CPU (kvm_intel, kvm_amd).';
+
 /** VMs in debugfs whose process has exited. */
 export const VMS_WITHOUT_PROCESS: Step = {
   shows:
@@ -77,7 +84,7 @@ export const VMS_WITHOUT_PROCESS: Step = {
 /** Every call in flight. */
 export const OPERATIONS_IN_FLIGHT: Step = {
   shows: 'The calls in flight, oldest first, with the kernel stack of each.',
-  command: `curl -sS ${API}/api/v1/operations | jq '.operations[]'`,
+  command: `curl -sS ${API}/api/v1/operations | jq '.operations | sort_by(.since.ns)[]'`,
   nothing: 'all calls have returned',
 };
 

@@ -9,7 +9,8 @@ export function mixinPage(): string {
 # Rules and dashboards for your installation
 
 [dashboards/](../dashboards) has alert rules, recording rules and dashboards for the job \`vfioscope\` and the label
-\`cluster\`. Where yours are named otherwise, render them again:
+\`cluster\`. Agents listen on \`127.0.0.1:10055\` by default: set \`listen\` first to an address that Prometheus reaches
+([the port](../SECURITY.md#the-port)). Where job or label are named otherwise, render them again:
 
 \`\`\`sh
 npm run mixin -- --config mixin.yaml --output rendered/
@@ -34,8 +35,6 @@ there. Alerts about an agent that does not answer, and those about a fleet, lead
 answers at all, as when VfioscopeAgentsAbsent fires, they lead to \`runbook_url_without_agent\`: set it, because vfioscope
 has no published address that could be its default. With a \`runbook_url\` without \`{instance}\`, all alerts lead there,
 and \`runbook_url_without_agent\` is not used.
-
-For alerts about several rules, the address ends in \`#RULE\`, which is the place of that rule on the page.
 `;
 }
 

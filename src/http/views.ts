@@ -113,7 +113,7 @@ export class Views {
     };
   }
 
-  /** The calls in flight, by operation and oldest first, and where each is blocked in the kernel. */
+  /** The calls in flight, by operation and the oldest of each first, and where each is blocked in the kernel. */
   operations() {
     const now = this.#now();
     let asks = ASKED;

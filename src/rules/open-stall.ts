@@ -10,7 +10,7 @@ export const openStall: Rule = {
     'A process opens a device, and the kernel does not return from it. The process, usually a VMM ' +
     'that starts a VM, cannot be killed while it is blocked in state D. Mostly a driver waits for ' +
     'hardware: a function-level reset that the device never answers (blocked in pci_dev_wait, which ' +
-    'gives up after a minute), firmware of a vendor driver, or pinning the memory of a large VM. ' +
+    'gives up after a minute) or firmware of a vendor driver. ' +
     'Others that open, unbind or reset the device wait behind it.',
   remediation:
     'Read where the thread is blocked. In pci_dev_wait the device does not come back from a reset: ' +

@@ -26,8 +26,9 @@ export const removeStall: Rule = {
   severityVaries: STALL_SEVERITY,
   description:
     'The removal of a device waits until everybody has closed it. Meanwhile the remover is ' +
-    'blocked (after one signal even uninterruptibly), the device can no longer be opened, its ' +
-    'UUID is taken, and its parent cannot be unregistered. Most mdev drivers do not ask the ' +
+    'blocked (after one signal even uninterruptibly), its UUID is taken, and its parent cannot be ' +
+    'unregistered. From 6.2 on the device can no longer be opened; on kernels up to 6.1 it can, and each ' +
+    'further open makes the wait longer. Most mdev drivers do not ask the ' +
     'VMM to release the device, so this lasts until somebody stops the VM. A removal may also ' +
     'be stuck in the driver, which then is at fault; the message says which.',
   remediation:
