@@ -26,7 +26,8 @@ import {
 import { bytesOfSeries, HeadWatch, heapOfEmpty } from './head.ts';
 
 /** Series of single devices and VMs, as docs/fleet.md has it. */
-const PER_OBJECT = 'vfioscope_(device_(info|state|open_files|vm_info|.+_timestamp_seconds)|vm_.+)';
+const PER_OBJECT =
+  'vfioscope_(device_(info|state|open_files|vm_info|.+_timestamp_seconds)|vm_(references|devices|.+_timestamp_seconds))';
 
 /** How often the memory of a Prometheus is read while it fills a block. */
 const READINGS = 60;
