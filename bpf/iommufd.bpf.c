@@ -94,6 +94,9 @@ int BPF_KPROBE(cdev_bind_begin, const struct vfio_device_file *df)
 	struct call_key key = call_of(VFIO_CDEV_BIND);
 	struct call *call;
 
+	/* A file that a group returned is no cdev: the kernel refuses that, and its close is no close of a cdev. */
+	if (bpf_core_field_exists(df->group) && BPF_CORE_READ(df, group))
+		return 0;
 	begin_file(VFIO_CDEV_BIND, device_behind(df), df);
 	call = bpf_map_lookup_elem(&calls, &key);
 	if (call)

@@ -155,6 +155,7 @@ struct vfio_device_file {
 	struct vfio_device *device;
 	_Bool access_granted;
 	struct iommufd_ctx *iommufd;
+	struct vfio_group *group;
 };
 
 struct fdtable {

@@ -77,7 +77,7 @@ export const IOMMUFD_POINTS: readonly ProbePoint[] = [
   {
     point: 'iommufd.close',
     module: 'vfio',
-    description: 'the last descriptor of an iommufd context is closed',
+    description: 'the last reference on the file of an iommufd context is put',
     candidates: [NO_IOMMUFD, of('iommufd', single('iommufd_fops_release', 'iommufd_close'))],
   },
 ];

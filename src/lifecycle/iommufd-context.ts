@@ -13,8 +13,9 @@ export class IommufdContext extends TrackedObject {
   opener: Task | undefined;
   /** When it was opened, 0 if that was not observed. */
   openedAt = 0;
-  /** When its file was released, 0 before that. */
+  /** When its file was released, 0 before that, and by whom. */
   closedAt = 0;
+  closer: Task | undefined;
   /** Whether it has ended; a host snapshot that does not find it shows no time. */
   override isOver = false;
 

@@ -38,7 +38,12 @@ export const IOMMUFD_HANDLERS: Handlers = {
     const context = contextOf(world, event);
     if (!context) return;
     context.closedAt = event.time;
+    context.closer = taskOf(event);
     context.isOver = true;
+    // No device should be bound to it: for those that are, this is part of what happened to them.
+    for (const cdev of world.cdevs) {
+      if (cdev.isBound && cdev.iommufd === context) cdev.device.timeline.add(event, 0);
+    }
     world.iommufds.end(context);
     transition.iommufd = context;
   },

@@ -1,7 +1,6 @@
 /**
- * The five kinds of tracked object (parent, device, open, cdev, VM), and groups, as plain state.
- * Times are ns on the boot-time clock; 0 means
- * that it has not happened or was not observed.
+ * The kinds of tracked object that refer to each other (parent, device, open, cdev, VM), and groups, as plain
+ * state. Times are ns on the boot-time clock; 0 means that it has not happened or was not observed.
  */
 import type { PciFunction, VmIdentity } from '../events/host.ts';
 import type { Task } from '../events/task.ts';

@@ -237,8 +237,9 @@ function foundCdev(world: World, event: EventCursor, transition: Transition): vo
   const { snapshot } = world;
   if (!snapshot) return;
   let cdev = world.cdevs.find(event, KEY_FILE);
+  // The record is about a file that had this address before.
+  if (cdev && event.time < cdev.firstSeen) return;
   if (cdev && cdev.device.name !== event.name('device')) {
-    if (event.time < cdev.firstSeen) return;
     // Another file has its address now, so its close was missed.
     sweepCdev(world, cdev, event);
     cdev = undefined;
@@ -252,10 +253,12 @@ function foundCdev(world: World, event: EventCursor, transition: Transition): vo
     cdev = addCdev(world, device, event, true);
     device.timeline.add(event, 0);
   }
+  const isLatest = event.time >= cdevChangedAt(cdev);
   const mayBeStale = cdev.state === 'opening' || mayHaveMissedEvents(cdev, snapshot);
-  if (mayBeStale && event.time >= cdevChangedAt(cdev)) cdev.state = foundState(event);
+  if (isLatest && mayBeStale) cdev.state = foundState(event);
+  const context = foundContext(world, event);
+  if (isLatest && cdev.isBound && (mayBeStale || !cdev.iommufd)) cdev.iommufd = context;
   if (cdev.fd < 0 && cdev.opener.pid === event.pid) cdev.fd = event.fd;
-  if (cdev.isBound) cdev.iommufd = foundContext(world, event);
   confirm(cdev, snapshot);
   confirm(cdev.device, snapshot);
   transition.device = cdev.device;
@@ -265,9 +268,19 @@ function foundCdev(world: World, event: EventCursor, transition: Transition): vo
 /** The context that a process has open, or that a device is bound to. */
 function foundContext(world: World, event: EventCursor): IommufdContext | undefined {
   const { snapshot } = world;
-  if (!snapshot || hasEnded(snapshot, event, KEY_CONTEXT)) return undefined;
-  const context = contextOf(world, event);
-  if (context) confirm(context, snapshot);
+  if (!snapshot) return undefined;
+  const known = world.iommufds.find(event, KEY_CONTEXT);
+  // The record is about a context that had this address before.
+  if (known ? event.time < known.firstSeen : hasEnded(snapshot, event, KEY_CONTEXT))
+    return undefined;
+  const context = known ?? contextOf(world, event);
+  if (!context) return undefined;
+  if (mayHaveMissedEvents(context, snapshot) && context.opener?.pid !== event.pid) {
+    // It may be another one at the address of the one that was opened.
+    context.opener = undefined;
+    context.openedAt = 0;
+  }
+  confirm(context, snapshot);
   return context;
 }
 

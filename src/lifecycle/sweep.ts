@@ -79,7 +79,10 @@ function hasNoFile(vm: Vm, snapshot: Snapshot): boolean {
   return isSought && !snapshot.vmsWithFd.has(vm);
 }
 
-/** A device that is bound to a context is found with it, so one that is not found has no user. */
+/**
+ * Nobody was found who has it open, nor a device that is bound to it. That is no proof that it is gone, since a file
+ * may be in a socket: so this is no release.
+ */
 function sweepContexts(world: World, snapshot: Snapshot): void {
   for (const context of world.iommufds) {
     if (mayHaveEnded(context, snapshot)) world.iommufds.supersede(context);

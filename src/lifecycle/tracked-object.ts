@@ -12,7 +12,7 @@ export type Quality = 'observed' | 'partial' | 'unverified';
 
 let serials = 0;
 
-/** What parents, devices, opens and VMs have in common. */
+/** What parents, devices, opens, cdevs, iommufd contexts and VMs have in common. */
 export abstract class TrackedObject {
   /** Unique within this agent process; part of the ids in logs and API. */
   readonly serial = ++serials;

@@ -1,7 +1,9 @@
+import { boundCdev, WITH_CDEVS } from '../engine/cdev-bind.ts';
 import { heldOpen } from '../engine/holder-words.ts';
-import type { Rule } from '../engine/rule.ts';
-import { deviceWords, who } from '../engine/words.ts';
-import { taskOf } from '../events/task.ts';
+import type { Finding, Rule } from '../engine/rule.ts';
+import { deviceWords, hadIt, who } from '../engine/words.ts';
+import type { IommufdContext } from '../lifecycle/iommufd-context.ts';
+import type { Cdev } from '../lifecycle/objects.ts';
 import { bindCdev, closeCdev, closeIommufd, openCdev, openIommufd } from '../scenario/cdev.ts';
 
 export const iommufdReleasedWhileBound: Rule = {
@@ -15,43 +17,35 @@ export const iommufdReleasedWhileBound: Rule = {
     'is still open, its DMA uses page tables that are freed, and its close will use the context again.',
   remediation:
     'Move the other guests away first: closing the device may crash the host. Then reboot, and stop using that ' +
-    'driver until it is fixed. The evidence shows who released the context.',
+    'driver until it is fixed. The message says who released the context.',
   references:
     'vfio_df_ioctl_bind_iommufd() in drivers/vfio/device_cdev.c, which takes the reference, and ' +
     'iommufd_fops_release() in drivers/iommu/iommufd/main.c',
-  evidence:
-    'Who opened the context and who released it, who bound the device, and who has it open.',
-  kernels: {
-    where: { devicesHaveCdevs: true },
-    because: 'a device is bound to an iommufd context by its cdev alone',
-  },
+  evidence: 'Who bound the device and who released the context, and who has the device open.',
+  kernels: WITH_CDEVS,
+  blindSpot:
+    'A group can use an iommufd context instead of a container. To which one its devices are bound is not observed.',
   provocation: {
     by: 'nothing',
     how: 'A bound device has a reference on the file of its context, so no order of closes releases that before.',
   },
   basis: 'state',
-  needs: ['vfio.cdev.bind', 'vfio.cdev.close', 'iommufd.close'],
+  needs: ['vfio.cdev.bind', 'vfio.cdev.close'],
   on: {
-    'iommufd.close:begin'({ iommufd, event }, { world, now, report }) {
+    'iommufd.close:begin'({ iommufd }, { world, now, report }) {
       if (!iommufd) return;
-      const by = who(taskOf(event));
       for (const cdev of world.cdevs) {
-        if (cdev.iommufd !== iommufd || !cdev.isBound) continue;
-        const { device } = cdev;
-        const opener = iommufd.opener ? `, opened by ${who(iommufd.opener)},` : '';
-        report({
-          device,
-          task: cdev.binder ?? cdev.opener,
-          ongoing: true,
-          message: ({ holders }) =>
-            `The iommufd context of ${deviceWords(device)}${opener} was released by ${by}, although the device is ` +
-            `bound to it and ${heldOpen(device, holders, now)}. Its DMA uses page tables that are freed.`,
-        });
+        if (cdev.iommufd === iommufd && cdev.isBound) report(findingOf(cdev, iommufd, now));
       }
     },
-    'vfio.cdev.close:end'({ device }, { resolve }) {
-      if (device && !device.isOpen) resolve(device);
-    },
+  },
+  // Also where the close of the device is not observed, but a host snapshot does not find it any more.
+  onClock({ world, now, report, resolve }) {
+    for (const device of world.devices) {
+      const cdev = boundCdev(device);
+      if (cdev?.iommufd?.closer) report(findingOf(cdev, cdev.iommufd, now));
+      else resolve(device);
+    }
   },
   examples: {
     fires: [
@@ -90,3 +84,16 @@ export const iommufdReleasedWhileBound: Rule = {
     ],
   },
 };
+
+function findingOf(cdev: Cdev, { opener, openedAt, closer }: IommufdContext, now: number): Finding {
+  const { device } = cdev;
+  const opened = opener ? ` of ${who(opener)}, ${hadIt(openedAt)},` : '';
+  return {
+    device,
+    task: cdev.binder ?? cdev.opener,
+    ongoing: true,
+    message: ({ holders }) =>
+      `The iommufd context${opened} was released by ${who(closer)}, although ${deviceWords(device)} is bound to ` +
+      `it, which ${heldOpen(device, holders, now)}. Its DMA uses page tables that are freed.`,
+  };
+}

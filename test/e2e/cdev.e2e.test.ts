@@ -149,6 +149,7 @@ describe(`device cdevs on ${KERNEL}`, { timeout: SUITE_MS }, () => {
     await agent.evaluated();
     assert.equal((await untilCdevIs(agent, uuid, 'bound')).attachError, 'ENOENT');
     await run(vmm, 'close i');
+    await agent.evaluated();
     assert.equal(await agent.metric(CONTEXTS), 1, 'the device keeps its context');
     await run(heir, 'close c');
     await agent.until('the context is gone', async () => (await agent.metric(CONTEXTS)) === 0);

@@ -9,6 +9,7 @@ import {
   openCdev,
   openIommufd,
 } from '../../src/scenario/cdev.ts';
+import { namedVfio, plainVfio } from '../../src/scenario/fields.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 import {
   applyAll,
@@ -152,14 +153,112 @@ describe('a host snapshot', () => {
     assert.deepEqual(host.contexts, []);
   });
 
-  it('shows no release: a device is closed after its context is gone without an event', () => {
+  it('that no longer finds a context shows no release of it', () => {
     const host = new Host();
     const cdev = host.run((scenario) => {
       const made = openCdev(scenario, scenario.create(scenario.parent()));
       bindCdev(scenario, made, { iommufd: openIommufd(scenario) });
       return made;
     });
+    const [context] = host.contexts;
+    host.lose();
+    const at = host.world.now + 1e9;
+    applyAll(host.world, [snapshotBegins(at), snapshotEnds(at + 1)]);
+    assert.deepEqual([host.contexts, context.isOver, context.closedAt], [[], true, 0]);
     host.run((scenario) => closeCdev(scenario, cdev));
-    assert.equal(host.contexts.length, 1);
+  });
+
+  it('keeps the context of a bind that was observed after the record was read', () => {
+    const host = new Host();
+    const made = host.run((scenario) => openCdev(scenario, scenario.create(scenario.parent())));
+    const read = host.world.now + 1e6;
+    applyAll(host.world, [snapshotBegins(read - 1)]);
+    host.run((scenario) => {
+      scenario.wait(1);
+      bindCdev(scenario, made, { iommufd: openIommufd(scenario) });
+    });
+    const [cdev] = host.world.cdevs;
+    const { iommufd } = cdev;
+    const names = { ...NAMES, device: made.device.uuid };
+    const unbound = { ...BOUND_CDEV, names, file: made.key, parent: 0, deviceState: 0 };
+    applyAll(host.world, [
+      snapshotRecord('snapshot.cdev', read, { ...QEMU, ...unbound }),
+      snapshotEnds(host.world.now + 1e6),
+    ]);
+    assert.ok(iommufd);
+    assert.deepEqual([cdev.state, cdev.iommufd], ['bound', iommufd]);
+  });
+
+  it('does not give a file the context of another one that had its address before', () => {
+    const host = new Host();
+    const first = host.run((scenario) => {
+      const made = openCdev(scenario, scenario.create(scenario.parent()));
+      bindCdev(scenario, made, { iommufd: CONTEXT });
+      return made;
+    });
+    const read = host.world.now + 1e6;
+    applyAll(host.world, [snapshotBegins(read - 1)]);
+    const later = host.run((scenario) => {
+      scenario.wait(1);
+      closeCdev(scenario, first);
+      return openIommufd(scenario, { as: OTHER });
+    });
+    host.run((scenario) => {
+      scenario.event('vfio.cdev.open:begin', OTHER, { ...namedVfio(first.device) });
+      scenario.event('vfio.cdev.open:end', OTHER, { ...plainVfio(first.device), file: first.key });
+      bindCdev(scenario, first, { as: OTHER, iommufd: later });
+    });
+    const [cdev] = host.world.cdevs;
+    const { iommufd } = cdev;
+    const names = { ...NAMES, device: first.device.uuid };
+    applyAll(host.world, [
+      snapshotRecord('snapshot.cdev', read, { ...QEMU, ...BOUND_CDEV, names, file: first.key }),
+      snapshotEnds(host.world.now + 1e6),
+    ]);
+    assert.equal(iommufd?.opener?.comm, 'other');
+    assert.equal(cdev.iommufd, iommufd);
+  });
+
+  it('finds a context at the address of one that was superseded since the snapshot began', () => {
+    const host = new Host();
+    const key = host.run((scenario) => openIommufd(scenario));
+    host.lose();
+    const began = host.world.now + 1e6;
+    applyAll(host.world, [snapshotBegins(began)]);
+    host.run((scenario) => {
+      scenario.wait(1);
+      scenario.event('iommufd.open:end', OTHER, { groupId: -1, parent: key });
+    });
+    const [context] = host.contexts;
+    const at = host.world.now + 1e6;
+    applyAll(host.world, [
+      snapshotRecord('snapshot.iommufd', at, { groupId: -1, ...OTHER, parent: key }),
+      snapshotEnds(at + 1),
+    ]);
+    assert.deepEqual([host.contexts, context.isOver], [[context], false]);
+  });
+
+  it('does not name the opener of a context that may have been another at the same address', () => {
+    const host = new Host();
+    const key = host.run((scenario) => openIommufd(scenario));
+    host.lose();
+    host.snapshot(host.world.now + 1e9, ['iommufd', { ...OTHER, parent: key }]);
+    const [{ opener, openedAt }] = host.contexts;
+    assert.deepEqual([opener?.comm, openedAt], ['other', 0]);
+  });
+});
+
+describe('the release of a context that a device is bound to', () => {
+  it('is in the timeline of the device, which names who did it', () => {
+    const host = new Host();
+    host.run((scenario) => {
+      const made = openCdev(scenario, scenario.create(scenario.parent()));
+      const iommufd = openIommufd(scenario);
+      bindCdev(scenario, made, { iommufd });
+      closeIommufd(scenario, iommufd, { as: OTHER });
+    });
+    const [{ device, iommufd }] = host.world.cdevs;
+    assert.equal(iommufd?.closer?.comm, 'other');
+    assert.equal(device.timeline.entries().at(-1)?.tid, OTHER.tid);
   });
 });
