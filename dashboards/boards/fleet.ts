@@ -5,8 +5,8 @@
 import { RECORDING_INTERVAL } from '../alerts/recording.ts';
 import { type Board, boardLink } from '../board.ts';
 import { DEVICE_STATES, SEVERITIES } from '../colours.ts';
-import { FULL_WIDTH, graph, stat, table } from '../panels.ts';
-import { HOST, holders, ofHosts, sum } from '../promql.ts';
+import { graph, stat, table } from '../panels.ts';
+import { HOST, holders, ofHosts, stateCodes, sum } from '../promql.ts';
 import { cluster, host } from '../variables.ts';
 
 const { selector, increaseFromZero, increaseInRange } = ofHosts;
@@ -29,7 +29,11 @@ const lost = `sum by (${HOST}) (${increaseInRange('instance:vfioscope_events_los
 const recorded = selector('instance:vfioscope_build_info:max');
 /** The number of series, 0 if there are none but some of the others, and nothing if there are none of either. */
 const countAmong = (series: string, others: string) => `count(${series}) or 0 * count(${others})`;
-const firing = selector('ALERTS', 'alertname=~"Vfioscope.+"', 'alertstate="firing"');
+const firingOf = (...matchers: readonly string[]) =>
+  selector('ALERTS', 'alertname=~"Vfioscope.+"', 'alertstate="firing"', ...matchers);
+const firing = firingOf();
+/** The most severe of the alerts that fire, each with the code of its severity. */
+const mostSevere = `topk(100, ${stateCodes(`${HOST}, alertname`, 'severity', SEVERITIES, firingOf)})`;
 /** More than Unix time will be for centuries. */
 const CODE = 1e10;
 /**
@@ -144,31 +148,32 @@ export const FLEET: Board = {
       table({
         title: 'Firing alerts',
         description:
-          'Alerts of vfioscope that fire now. The runbook of each is in docs/runbooks, and the agent serves it under /docs/runbooks.',
+          'Alerts of vfioscope that fire now, the most severe first, at most 100. The runbook of each is in docs/runbooks, and the agent serves it under /docs/runbooks.',
         width: 12,
         height: 9,
-        sortBy: 'Alerts',
+        sortBy: 'Severity',
         none: 'none',
         labels: {
           cluster: { name: 'Cluster' },
           instance: toHost,
           alertname: { name: 'Alert' },
-          severity: { name: 'Severity', colours: SEVERITIES },
         },
         values: [
+          { name: 'Severity', unit: 'none', codes: SEVERITIES, expr: mostSevere },
           {
             name: 'Alerts',
             unit: 'none',
-            expr: `topk(100, count by (${HOST}, alertname, severity) (${firing}))`,
+            expr: `count by (${HOST}, alertname) (${firing}) and ${mostSevere}`,
           },
         ],
       }),
       table({
         title: 'Holders of what stalls',
         description:
-          'Processes that have a device with an open violation open, and have to close it before a ' +
-          'removal can return. At most 100, the most severe first.',
-        width: FULL_WIDTH,
+          'Processes that have a device with an open violation open, or are opening or closing it. A removal ' +
+          'returns only after they have closed it; an open or close that does not return is a call of one of ' +
+          'them. At most 100, the most severe first.',
+        width: 18,
         height: 6,
         sortBy: 'Severity',
         none: 'no device with an open violation is held',
@@ -187,6 +192,24 @@ export const FLEET: Board = {
             unit: 'none',
             codes: SEVERITIES,
             expr: `topk(100, ${holders(selector, SEVERITIES)})`,
+          },
+        ],
+      }),
+      table({
+        title: 'Hosts with zombie VMs',
+        description:
+          'The 20 hosts with the most VMs whose file descriptors are all closed and that the kernel has not ' +
+          'freed. The Host dashboard shows which VMs, and what holds them.',
+        width: 6,
+        height: 6,
+        sortBy: 'VMs',
+        none: 'none',
+        labels: { cluster: { name: 'Cluster' }, instance: toHost },
+        values: [
+          {
+            name: 'VMs',
+            unit: 'none',
+            expr: `topk(20, ${sum(HOST, selector('vfioscope_vms', 'state="zombie"'))} > 0)`,
           },
         ],
       }),

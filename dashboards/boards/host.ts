@@ -167,7 +167,7 @@ export const HOST_BOARD: Board = {
       holdersTable({
         title: 'Holders of devices with open violations',
         description:
-          'Processes that have the device open, and have to close it before a removal can return.',
+          'Processes that have the device open, or are opening or closing it. A removal returns only after they have closed it; an open or close that does not return is a call of one of them.',
         width: FULL_WIDTH,
         height: 6,
         of: { device: toDevice },
