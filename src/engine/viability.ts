@@ -25,7 +25,7 @@ export function unviable(
   const members = host.groupMembers?.(groupId);
   if (!members) return undefined;
   // Whatever the driver of a device is called: one that is known to be in the group is registered with VFIO.
-  const known = new Set([...(world.groups.get(groupId)?.devices ?? [])].map(({ name }) => name));
+  const known = new Set(world.groups.get(groupId)?.devices.map(({ name }) => name));
   const inUse = members.filter(({ name, driver }) => !known.has(name) && isOfHost(driver));
   return inUse.length > 0 ? { members, inUse } : undefined;
 }
