@@ -1,6 +1,7 @@
 import { EBUSY, EEXIST, EFAULT, EINVAL, ENOMEM, ENOSPC, errnoName } from '../engine/errno.ts';
 import type { Rule } from '../engine/rule.ts';
 import { byteWords, deviceWords, vmWords, who } from '../engine/words.ts';
+import type { Host } from '../events/host.ts';
 import { taskOf } from '../events/task.ts';
 import type { Mapper } from '../lifecycle/objects.ts';
 import { mapFails, openGroup } from '../scenario/vfio.ts';
@@ -43,10 +44,8 @@ export const dmaMapFailed: Rule = {
       const errno = -event.ret;
       if (errno === EINTR || errno === ENOTTY || event.isExiting) return;
       const task = taskOf(event);
-      const { mapper: known } = world;
-      // Another process may have got the id of one that opened devices, which have been passed on.
-      const isIts = known && host.isAlive?.(task.pid, known.hadSince) !== false;
-      const mapper = isIts ? known : undefined;
+      const known = world.mapper;
+      const mapper = known && isSameProcess(known, event.time, host) ? known : undefined;
       const bytes = event.mappedBytes;
       const size = bytes > 0 ? byteWords(bytes) : 'memory';
       const limit = errno === ENOMEM ? host.lockedMemoryLimit?.(task.pid) : undefined;
@@ -109,6 +108,15 @@ export const dmaMapFailed: Rule = {
     ],
   },
 };
+
+/**
+ * Another process may have got the id of one that opened devices, which have been passed on. A process that
+ * has exited since its request is not another one: a VMM mostly gives up at once.
+ * @param at when the request returned, ns on the boot-time clock
+ */
+function isSameProcess({ pid, hadSince }: Mapper, at: number, host: Host): boolean {
+  return host.isAlive?.(pid, hadSince) !== false || host.isAlive(pid, at) === false;
+}
 
 const OPENED: Readonly<Record<Mapper['observed'], string>> = {
   all: 'opened',

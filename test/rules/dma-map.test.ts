@@ -73,11 +73,38 @@ describe('a failed mapping for DMA', () => {
     );
   });
 
-  it('is of no device that an earlier process of its id opened', () => {
-    const isAlive = () => false;
-    const { device, vm, message } = violationOf(opened(EEXIST, 4096), undefined, { isAlive });
-    assert.deepEqual([device, vm], [undefined, undefined]);
-    assert.match(message, /^qemu \(pid 600\) could not map 4 KiB for DMA/);
+  it('is of no device that an earlier process of its id opened, but of those of a process that has exited', () => {
+    /** @param startedAt when the process was started that has the id now, in relation to the open */
+    const seen = (startedAt: (openedAt: number) => number) => {
+      let openedAt = 0;
+      const isAlive = (_: number, at: number) => startedAt(openedAt) <= at;
+      const host = { traits: LINUX_6_12, pidsWithKvmFiles: () => undefined, isAlive };
+      const runner = new ScenarioRunner({ rules: [dmaMapFailed], host });
+      runner.run((scenario) =>
+        scenario.open(scenario.bindPci(ADDRESS), { vm: scenario.createVm() }),
+      );
+      openedAt = runner.world.now;
+      runner.run((scenario) => {
+        scenario.wait(2);
+        mapFails(scenario, EEXIST, { bytes: 4096 });
+      });
+      const [{ device, vm, message }] = runner.violations();
+      return [device, vm?.pid, /^qemu \(pid 600\)(, which .*,)? could/.exec(message)?.[1]];
+    };
+    const its = [ADDRESS, 600, `, which opened ${ADDRESS} for the VM of qemu (pid 600),`];
+    assert.deepEqual(
+      seen(() => 0),
+      its,
+    );
+    assert.deepEqual(
+      seen((openedAt) => openedAt + 1),
+      [undefined, undefined, undefined],
+    );
+    assert.deepEqual(
+      seen(() => Number.POSITIVE_INFINITY),
+      its,
+      'no process has the id now',
+    );
   });
 
   it('says of which devices it is not known whether its process opened them', () => {
