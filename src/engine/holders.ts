@@ -181,7 +181,8 @@ export class Holders {
 
   /**
    * Those who have files of devices whose open was not observed: perhaps copies of the observed ones.
-   * A mapping says less than a descriptor, since whoever has a descriptor mostly has both.
+   * A mapping says less than a descriptor, since whoever has a descriptor mostly has both: it counts only
+   * where its process has no descriptor of the device.
    */
   #receivers(owners: readonly FileOwner[], devices: readonly Device[]): Holder[] {
     const names = new Set(devices.map(({ name }) => name));
@@ -213,8 +214,13 @@ export class Holders {
         const isAbout = device === undefined || names.has(device);
         if (isAbout && !isBinder(owner, device)) add(found, 'cdev', file.fd, device);
       }
+      const byDescriptor = new Set([
+        ...deviceFiles.map(({ device }) => device),
+        ...cdevFiles.map((file) => this.#deviceOf(file)),
+      ]);
       for (const { device } of uniqueMappings(mappedDevices)) {
-        if (isAsked(device)) add(mapped, 'mapping', -1, device);
+        const isOnlyMapped = device === undefined || !byDescriptor.has(device);
+        if (isAsked(device) && isOnlyMapped) add(mapped, 'mapping', -1, device);
       }
     }
     const hasFiles = new Set(

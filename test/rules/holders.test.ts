@@ -120,6 +120,20 @@ describe('the sentence about who holds a device', () => {
     );
   });
 
+  it('names a process once that has both a descriptor and a mapping of the device', () => {
+    const both = { cdevFiles: [{ fd: 30, cdev: 'vfio9', device: UUID }] };
+    const helper = owner({ ...both, mappedDevices: [{ device: UUID }, { device: UUID }] });
+    const { message, holders } = violationOf(gone([helper]));
+    assert.match(message, /still held open by helper \(pid 800\) by a device cdev; qemu/);
+    assert.deepEqual(
+      holders.map(({ holds, task }) => [holds, task.pid]),
+      [
+        ['device', 600],
+        ['cdev', 800],
+      ],
+    );
+  });
+
   it('names its opener that has only a mapping left', () => {
     const mapped = owner({ pid: 600, comm: 'qemu', mappedDevices: [{}] });
     const host = hostWith({ hasDeviceFile: () => false, fileOwners: () => [mapped] });
