@@ -72,15 +72,17 @@ export function keptRegistered(
       'probably waits until that group is in no container'
     );
   }
-  const { user } = world.groups.get(device.groupId) ?? {};
-  if (user && host.traits.removalWaitsForGroup) {
+  const group = host.traits.removalWaitsForGroup ? world.groups.get(device.groupId) : undefined;
+  const since = Math.max(now - OWNERS_LAST, device.unregisterBegan, group?.userSince ?? 0);
+  if (host.fileOwners?.(since) === undefined)
+    return 'nobody was observed to have it open, so what keeps it registered is not known';
+  if (group?.user) {
     return (
-      `nobody has it open, but its group ${device.groupId}, of which no process is seen to have a descriptor, ` +
-      `was opened by ${who(user)} and not closed, so it probably waits until that group is in no container`
+      `nobody has it open, but its group ${group.id} was not closed: ${who(group.user)}, ` +
+      `${hadIt(group.openedAt)}, has it no more, and no process is seen to have a descriptor of it, ` +
+      'so it probably waits until that group is in no container'
     );
   }
-  if (host.fileOwners?.(Math.max(now - OWNERS_LAST, device.unregisterBegan)) === undefined)
-    return 'nobody was observed to have it open, so what keeps it registered is not known';
   return (
     'nobody has it or its cdev open, so a reference on its registration was probably taken and never ' +
     `put, which is a fault of its driver ${driverWords(device)}; only a reboot ends that`

@@ -8,8 +8,8 @@ import { bindCdev, openCdev } from '../../src/scenario/cdev.ts';
 import { LINUX_5_10, LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { removeUnfreed } from '../../src/scenario/mdev.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
-import type { Actor } from '../../src/scenario/types.ts';
-import { openGroup } from '../../src/scenario/vfio.ts';
+import type { Actor, ScenarioDevice } from '../../src/scenario/types.ts';
+import { duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const QEMU: Actor = { pid: 600, comm: 'qemu', uid: 107 };
@@ -377,18 +377,58 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(idle([other], { traits: LINUX_5_10 }), /a fault of its driver/);
   });
 
-  it('is about the group that was opened and not closed, although no process has a descriptor of it', () => {
-    const grouped = (scenario: Scenario) => {
-      const device = scenario.create(scenario.parent(), { uuid: UUID });
-      openGroup(scenario, device, { as: QEMU });
-      scenario.removeBegins(device, { as: BASH });
-      scenario.wait(11);
-    };
-    assert.match(
-      saidOf(hostWith({ traits: LINUX_5_10 }), { run: grouped }),
-      /nobody has it open, but its group \d+, of which no process is seen to have a descriptor, was opened by qemu \(pid 600\) and not closed, so it probably waits until that group is in no container\.$/,
-    );
-    assert.match(saidOf(hostWith({}), { run: grouped }), /a fault of its driver/);
+  describe('but its group was opened and not closed', () => {
+    const grouped =
+      (open: (scenario: Scenario, device: ScenarioDevice) => void) => (scenario: Scenario) => {
+        const device = scenario.create(scenario.parent(), { uuid: UUID });
+        open(scenario, device);
+        scenario.removeBegins(device, { as: BASH });
+        scenario.wait(11);
+      };
+    const byQemu = grouped((scenario, device) => openGroup(scenario, device, { as: QEMU }));
+    const on510 = (more: Partial<Host>, run = byQemu) =>
+      saidOf(hostWith({ traits: LINUX_5_10, ...more }), { run });
+
+    it('is about the group, although no process has a descriptor of it', () => {
+      assert.match(
+        on510({}),
+        /nobody has it open, but its group \d+ was not closed: qemu \(pid 600\), which opened it, has it no more, and no process is seen to have a descriptor of it, so it probably waits until that group is in no container\.$/,
+      );
+      assert.match(saidOf(hostWith({}), { run: byQemu }), /a fault of its driver/);
+    });
+
+    it('does not say that a process opened it that a host snapshot found with it', () => {
+      const found = grouped((scenario, { groupId }) =>
+        duringSnapshot(scenario, () => scenario.event('snapshot.group:begin', QEMU, { groupId })),
+      );
+      assert.match(
+        on510({}, found),
+        /qemu .*, which had it when the agent first looked, has it no/,
+      );
+    });
+
+    it('claims nothing where the host cannot be asked, or was read before the group was opened', () => {
+      const isUnknown = /nobody was observed to have it open, so what keeps it registered is not/;
+      assert.match(on510({ fileOwners: () => undefined }), isUnknown);
+      let readAt = Number.POSITIVE_INFINITY;
+      const fileOwners = (since: number) => (since <= readAt ? [] : undefined);
+      const runner = new ScenarioRunner({
+        rules: RULES.filter(({ id }) => id === 'remove-stall'),
+        host: hostWith({ traits: LINUX_5_10, fileOwners }),
+      });
+      const device = runner.run((scenario) => scenario.create(scenario.parent()));
+      runner.run((scenario) => scenario.removeBegins(device, { as: BASH }));
+      readAt = runner.world.now;
+      runner.run((scenario) => {
+        scenario.wait(5);
+        openGroup(scenario, device, { as: QEMU });
+        scenario.wait(6);
+      });
+      assert.match(runner.violations()[0].message, isUnknown);
+      readAt = runner.world.now;
+      runner.run((scenario) => scenario.wait(6));
+      assert.match(runner.violations()[0].message, /qemu .*, which opened it, has it no more/);
+    });
   });
 
   it('claims nothing where the host cannot be asked, or was read before the removal began', () => {

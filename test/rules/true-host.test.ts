@@ -44,6 +44,8 @@ const ABOUT_HOLDERS = new Set([
 ]);
 const VM_CLOSED =
   /^The VM (?:of (\S+) \(pid (\d+)\)|created by thread (\d+)) was closed (at least )?([\d.]+) s ago/;
+const GROUP_LOST =
+  /group \d+ was not closed: (\S+ \(pid \d+\)), which (opened|had) it[^,]*, has it no more/;
 const CDEV_OPENED = /opened its cdev ([\d.]+) s ago/;
 /** So many steps after it has started, an agent takes another host snapshot. */
 const RECHECK = 5;
@@ -159,8 +161,15 @@ function untruths(violation: Violation, { truth, now }: History, agent: Agent): 
         one.pid === pid &&
         [...one.descriptors.values(), ...one.mapped].some(({ is }) => is !== 'group'),
     );
-  const claim = (what: string, clause: RegExp, isTrue: (named: Named) => boolean) =>
-    partiesIn(clause.exec(message)?.[1] ?? '')
+  // What it says of a process that had a group is not about a device file.
+  const ofDevice = message.replace(GROUP_LOST, '');
+  const claim = (
+    what: string,
+    clause: RegExp,
+    isTrue: (named: Named) => boolean,
+    { text = ofDevice } = {},
+  ) =>
+    partiesIn(clause.exec(text)?.[1] ?? '')
       .filter((named) => !isTrue(named))
       .map(({ pid }) => `pid ${pid} ${what}`);
   const places = [...truth.files].flatMap((file): (Place & { file: TrueFile })[] => {
@@ -178,6 +187,16 @@ function untruths(violation: Violation, { truth, now }: History, agent: Agent): 
     );
   const hasOpened = (named: Named) => at(named).some(({ file }) => !found.has(file));
   const had = (named: Named) => at(named).some(({ file }) => found.has(file));
+  const isWithoutGroup = ({ pid }: Named) =>
+    truth.groups.some((group) => {
+      const { file, devices } = group;
+      if (!file || !devices.has(device)) return false;
+      if (truth.holdersOfGroup(group).some((one) => one.pid === pid)) return false;
+      const [, , had] = GROUP_LOST.exec(message) ?? [];
+      return had === 'opened'
+        ? file.opener.pid === pid
+        : [...(agent.foundIn.get(file) ?? [])].some((one) => one.pid === pid);
+    });
   const ONCE = 'which (?:opened it|had it when the agent first looked),';
   wrong.push(
     ...claim('does not hold it', HOLD[0], isHolding),
@@ -203,6 +222,7 @@ function untruths(violation: Violation, { truth, now }: History, agent: Agent): 
           group.devices.has(device) && truth.holdersOfGroup(group).some((one) => one.pid === pid),
       ),
     ),
+    ...claim('has not lost its group', GROUP_LOST, isWithoutGroup, { text: message }),
     ...claim(
       'has no device file',
       /(?:probably held by|held by any of) ((?:(?!, although)[^;:])+)/,
@@ -312,8 +332,15 @@ function disagreements({ message, holders }: Violation, uuid: string): string[] 
       .map(({ task }) => task.pid),
   );
   const isCut = / more\b/.test(message);
+  const held = HOLD[0].exec(message)?.[1] ?? '';
+  const mapped = [...held.matchAll(/\(pid (\d+)\) by a memory mapping/g)].map(([, pid]) =>
+    Number(pid),
+  );
   const openers = pidsIn(/(\S+ \(pid \d+\)) opened its cdev/.exec(message)?.[1] ?? '');
   return [
+    ...mapped
+      .filter((pid) => pidsIn(held).filter((one) => one === pid).length > 1)
+      .map((pid) => `pid ${pid} is named with its mapping although it has a descriptor`),
     ...[...said].filter((pid) => !listed.has(pid)).map((pid) => `pid ${pid} is not listed`),
     ...[...listed]
       .filter((pid) => !said.has(pid) && !openers.includes(pid) && !isCut)
