@@ -83,6 +83,14 @@ export function keptRegistered(
       'so it probably waits until that group is in no container'
     );
   }
+  // A host snapshot does not find a file that no process has.
+  if (world.qualityOf(device) !== 'observed') {
+    return (
+      'no process has it or its cdev open, but opens of it may not have been observed: a file of it may be in ' +
+      'a socket or kept by a VM, and the wait ends when that is closed, or its driver ' +
+      `${driverWords(device)} took a reference on its registration and did not put it`
+    );
+  }
   return (
     'nobody has it or its cdev open, so a reference on its registration was probably taken and never ' +
     `put, which is a fault of its driver ${driverWords(device)}; only a reboot ends that`

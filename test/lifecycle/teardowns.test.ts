@@ -81,7 +81,7 @@ describe('a removal that began before the agent', () => {
     assert.deepEqual(messages(host.after(5)), []);
     assert.match(
       messages(host.after(11)).join(),
-      /^remove-stall: The removal of \S+ by bash \(pid 700\) has been waiting for at least 16 s: nobody has it or its cdev open/,
+      /^remove-stall: The removal of \S+ by bash \(pid 700\) has been waiting for at least 16 s: no process has it or its cdev open/,
     );
     assert.equal(host.violations()[0].blocked?.task.tid, 701);
   });

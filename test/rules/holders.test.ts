@@ -11,6 +11,7 @@ import type { Scenario } from '../../src/scenario/scenario.ts';
 import type { Actor, ScenarioDevice } from '../../src/scenario/types.ts';
 import { duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
+import { applyAll, snapshotBegins, snapshotEnds, snapshotSysfs } from '../kit/snapshot-records.ts';
 
 const QEMU: Actor = { pid: 600, comm: 'qemu', uid: 107 };
 const BASH: Actor = { pid: 700, comm: 'bash' };
@@ -354,6 +355,28 @@ describe('the sentence about a removal that waits although nobody has the device
     assert.match(
       idle([]),
       /never put, which is a fault of its driver .*; only a reboot ends that\.$/,
+    );
+  });
+
+  it('is perhaps a file that no process has, where an open may not have been observed', () => {
+    const runner = new ScenarioRunner({
+      rules: RULES.filter(({ id }) => id === 'remove-stall'),
+      host: hostWith({}),
+    });
+    const { world } = runner;
+    const device = runner.run((scenario) => scenario.create(scenario.parent(), { uuid: UUID }));
+    runner.lose();
+    const { now } = world;
+    applyAll(world, [snapshotBegins(now), ...snapshotSysfs(world, now), snapshotEnds(now)]);
+    runner.run((scenario) => {
+      scenario.removeBegins(device, { as: BASH });
+      scenario.wait(11);
+    });
+    const [{ message, quality }] = runner.violations();
+    assert.equal(quality, 'partial');
+    assert.match(
+      message,
+      /: no process has it or its cdev open, but opens of it may not have been observed: a file of it may be in a socket or kept by a VM, and the wait ends when that is closed, or its driver \S+ took a reference on its registration and did not put it\.$/,
     );
   });
 

@@ -142,7 +142,7 @@ function untruthsOfGroups({ truth }: History, agent: Agent): string[] {
 
 /** What in a violation is not true. */
 function untruths(violation: Violation, { truth, now }: History, agent: Agent): string[] {
-  const { found, startedAt } = agent;
+  const { found } = agent;
   const { message, holders, rule, resolvedAt } = violation;
   messages++;
   const all = [...partiesIn(message), ...holders.map(({ task }) => task)];
@@ -244,10 +244,12 @@ function untruths(violation: Violation, { truth, now }: History, agent: Agent): 
       .filter((one) => one.how === 'gone' && !isGone(one.task))
       .map((one) => `${describeHolder(one)} is not true`),
   );
-  if (/has it now is not known|nobody has it or its cdev/.test(message) && holding.length > 0)
+  if (
+    /has it now is not known|(?:nobody|no process) has it or its cdev/.test(message) &&
+    holding.length > 0
+  )
     wrong.push('somebody has it');
-  // A file may be in a socket, or only in kvm-vfio, when an agent starts.
-  if (/fault of its driver/.test(message) && startedAt === 0) wrong.push('a file keeps it');
+  if (/fault of its driver/.test(message)) wrong.push('a file keeps it');
   wrong.push(...disagreements(violation, device.uuid));
   const [, atLeast, said] = /waiting for (at least )?([\d.]+) s/.exec(message) ?? [];
   if (said !== undefined) {
