@@ -98,7 +98,7 @@ describe('npm run mixin', () => {
       /changes\(process_start_time_seconds\{job="monitoring\/vfioscope"\}\[1h\]\) >= 7/,
     );
     assert.match(alerts, /https:\/\/wiki\.example\.org\/VfioscopeAgentDown\.html\n/);
-    assert.match(alerts, /VfioscopeRemovalStalled\.html#\{\{ \$labels\.rule \}\}/);
+    assert.match(alerts, /VfioscopeRemovalStalled\.html$/m);
     assert.match(alerts, /\$labels\.k8s_cluster/);
     assert.match(alerts, /vfioscope_vm_info\{k8s_cluster=%/);
     assert.doesNotMatch(alerts, /[{,]cluster=/);
