@@ -6,7 +6,7 @@
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { taskOf } from '../events/task.ts';
-import { EVENT } from '../events/wire.gen.ts';
+import { EVENT, POINT } from '../events/wire.gen.ts';
 import { endOpen, joinGroup, setHeldVm, updateOpenCount, updateUseState } from './associate.ts';
 import { DEVICE, OPEN } from './automata.ts';
 import type { Handlers } from './handler.ts';
@@ -110,10 +110,8 @@ export const OPEN_HANDLERS: Handlers = {
     open.foreign = event.isForeign;
     device.timeline.add(event, open.vm?.serial ?? 0);
     const request = world.calls.requestOf(event.tid);
-    if (request) {
-      request.open = open;
-      open.requestedAt = request.began;
-    }
+    if (request) request.open = open;
+    open.requestedAt = requestedOfGroup(world, event.tid);
     transition.device = device;
     transition.open = open;
     transition.vm = open.vm;
@@ -221,8 +219,13 @@ function openInFlight({ call }: Transition, event: EventCursor): Open | undefine
 function openWithoutBegin(world: World, event: EventCursor): Open | undefined {
   const device = event.ret >= 0 ? deviceOf(world, event) : undefined;
   const open = device && newOpen(world, device, event, true);
-  if (open) open.requestedAt = world.calls.requestOf(event.tid)?.began ?? 0;
+  if (open) open.requestedAt = requestedOfGroup(world, event.tid);
   return open;
+}
+
+/** When the thread requested an open of its group; 0 also while it binds a cdev, which it may have opened long before. */
+function requestedOfGroup({ calls }: World, tid: number): number {
+  return calls.of(tid, POINT.VFIO_DEVICE_GET_FD)?.began ?? 0;
 }
 
 function setFileKey(world: World, open: Open, event: EventCursor): void {

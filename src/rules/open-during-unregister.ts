@@ -1,5 +1,6 @@
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, who } from '../engine/words.ts';
+import { bindCdev, openCdev } from '../scenario/cdev.ts';
 
 export const openDuringUnregister: Rule = {
   id: 'open-during-unregister',
@@ -90,8 +91,9 @@ export const openDuringUnregister: Rule = {
         also: ['open-without-kvm'],
         run(scenario) {
           const device = scenario.create(scenario.parent());
+          const cdev = openCdev(scenario, device);
           scenario.removeBegins(device, { as: { pid: 700, comm: 'bash' } });
-          scenario.bindCdev(device);
+          bindCdev(scenario, cdev);
         },
       },
       {

@@ -13,6 +13,8 @@ export interface ScenarioCdev {
   readonly key: number;
   readonly opener: Actor;
   opening: Opening | undefined;
+  /** The VM that is set for it. */
+  vm: ScenarioVm | undefined;
 }
 
 interface Options {
@@ -37,16 +39,18 @@ export function openCdev(
   scenario.event('vfio.cdev.open:begin', as, { ...fields, names: node });
   const file = error ? {} : { file: key };
   scenario.event('vfio.cdev.open:end', as, { ...plainVfio(device), ...file, ret: -error });
-  return { device, key, opener: as, opening: undefined };
+  return { device, key, opener: as, opening: undefined, vm: undefined };
 }
 
 /** kvm-vfio sets the VM of the cdev, or clears it. */
 export function setCdevKvm(
   scenario: Scenario,
-  { device, key, opener }: ScenarioCdev,
+  cdev: ScenarioCdev,
   vm?: ScenarioVm,
-  { as = vm?.task ?? opener }: Options = {},
+  { as = vm?.task ?? cdev.opener }: Options = {},
 ): void {
+  const { device, key } = cdev;
+  cdev.vm = vm;
   device.groupVm = vm;
   const fields = { ...plainVfio(device), ...kvmFields(vm), file: key };
   scenario.event('vfio.cdev.set_kvm:begin', as, fields);
@@ -84,7 +88,8 @@ export function bindCdev(
   scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
   scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
   scenario.event('vfio.cdev.block_group:end', as, plainVfio(device));
-  cdev.opening = scenario.bindCdev(device, as, file);
+  cdev.opening = { device, key: file, task: as };
+  scenario.bindCdev(cdev.opening, cdev.vm);
   const context = iommufd === undefined ? {} : { parent: iommufd };
   scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ...context });
 }
@@ -136,10 +141,6 @@ export function bindCdevFails(
     scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
     scenario.event('vfio.cdev.block_group:end', as, blocks);
   }
-  if (at === 'device') {
-    const fields = { ...plainVfio(device), ...kvmFields(device.vm), file };
-    scenario.event('vfio.device.open:begin', as, { ...fields, names: namedVfio(device).names });
-    scenario.event('vfio.device.open:end', as, { ...fields, ret: -error });
-  }
+  if (at === 'device') scenario.bindCdevFails({ device, key: file, task: as }, cdev.vm, error);
   scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ret: -error });
 }

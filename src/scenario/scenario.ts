@@ -268,9 +268,15 @@ export class Scenario extends Steps {
     return opening;
   }
 
-  openReaches(opening: Opening): void {
+  /** @param vm that the device captures if this is its first open */
+  openReaches(opening: Opening, vm = opening.device.groupVm): void {
     const { device, task } = opening;
-    if (device.openCount === 0) this.#capture(device, task);
+    if (device.openCount === 0) this.#capture(device, task, vm);
+    this.#enterOpen(opening);
+  }
+
+  #enterOpen(opening: Opening): void {
+    const { device, task } = opening;
     const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
     const fields = { ...namedVfio(device), ...this.#file(opening), flags };
     this.begin('vfio.device.open', task, fields);
@@ -284,13 +290,21 @@ export class Scenario extends Steps {
   /**
    * A process that has the cdev of the device open binds it to iommufd, which opens the device. The other steps
    * of cdevs are in cdev.ts.
-   * @param key of the cdev
+   * @param opening its key is that of the cdev
+   * @param vm that is set for the cdev
    */
-  bindCdev(device: ScenarioDevice, as: Actor = VMM, key = this.newFile()): Opening {
-    const opening = { device, key, task: as };
-    this.openReaches(opening);
+  bindCdev(opening: Opening, vm: ScenarioVm | undefined): void {
+    this.openReaches(opening, vm);
     this.openReturns(opening);
-    return opening;
+  }
+
+  /** A bind that fails in the open of the device captures and drops a VM, also if another file is bound. */
+  bindCdevFails(opening: Opening, vm: ScenarioVm | undefined, error: number): void {
+    const { device, task } = opening;
+    this.#capture(device, task, vm);
+    this.#enterOpen(opening);
+    this.#leaveOpen(opening, error);
+    this.#drop(device, task);
   }
 
   /** @param options fd: the descriptor that the caller gets */
@@ -308,10 +322,14 @@ export class Scenario extends Steps {
   openReturns(opening: Opening, error = 0): void {
     const { device, task } = opening;
     if (!error) device.openCount++;
-    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
-    const fields = { ...plainVfio(device), ...this.#file(opening), flags, ret: -error };
-    this.end('vfio.device.open', task, fields);
+    this.#leaveOpen(opening, error);
     if (error && device.openCount === 0) this.#drop(device, task);
+  }
+
+  #leaveOpen(opening: Opening, error: number): void {
+    const flags = isForeign(opening) ? FLAG.EVENT_FOREIGN : 0;
+    const fields = { ...plainVfio(opening.device), ...this.#file(opening), flags, ret: -error };
+    this.end('vfio.device.open', opening.task, fields);
   }
 
   open(
@@ -364,15 +382,18 @@ export class Scenario extends Steps {
     this.end('vfio.group.open', as, { groupId: device.groupId, ret: -errno });
   }
 
-  #capture(device: ScenarioDevice, task: Actor): void {
-    const vm = device.groupVm;
+  /** Without a VM, or with one that is being destroyed, the device keeps what it has. */
+  #capture(device: ScenarioDevice, task: Actor, vm: ScenarioVm | undefined): void {
     const base = plainVfio(device);
     this.begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
-    device.vm = vm && vm.users > 0 ? vm : undefined;
     if (vm) {
+      const isAlive = vm.users > 0;
       this.begin('kvm.get_safe', task, this.#kvm(vm));
-      if (device.vm) vm.users++;
-      this.end('kvm.get_safe', task, { ...this.#kvm(vm), ret: device.vm ? 1 : 0 });
+      if (isAlive) {
+        vm.users++;
+        device.vm = vm;
+      }
+      this.end('kvm.get_safe', task, { ...this.#kvm(vm), ret: isAlive ? 1 : 0 });
     }
     const held = device.vm ? this.#kvm(device.vm) : {};
     this.end('vfio.device.kvm_capture', task, { ...base, ...held });
