@@ -30,6 +30,7 @@ import { kvmCaptureRefused } from './rules/kvm-capture-refused.ts';
 import { kvmChangedWhileOpen } from './rules/kvm-changed-while-open.ts';
 import { kvmClearedWhileOpen } from './rules/kvm-cleared-while-open.ts';
 import { kvmDestroyedWhileCaptured } from './rules/kvm-destroyed-while-captured.ts';
+import { kvmDroppedWhileOpen } from './rules/kvm-dropped-while-open.ts';
 import { kvmRefLeak } from './rules/kvm-ref-leak.ts';
 import { kvmRefUnderflow } from './rules/kvm-ref-underflow.ts';
 import { kvmSetAfterBind } from './rules/kvm-set-after-bind.ts';
@@ -149,6 +150,7 @@ export const TOPICS: readonly Topic[] = [
       cdevGroupConflict,
       attachFailed,
       kvmSetAfterBind,
+      kvmDroppedWhileOpen,
       iommufdReleasedWhileBound,
     ],
   },

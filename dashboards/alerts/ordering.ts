@@ -42,7 +42,7 @@ const MISHANDLED = [
 ];
 const UUIDS = ['duplicate-uuid', 'uuid-held-by-dying-device'];
 const WRONG_COUNTS = ['open-count-mismatch'];
-const WRONG_CALLS = ['vfio-double-register', 'vfio-double-init'];
+const WRONG_CALLS = ['vfio-double-register', 'vfio-double-init', 'kvm-dropped-while-open'];
 
 const PATCHED_KERNEL =
   'Rules that depend on history are suppressed for objects that were not observed from their ' +
@@ -401,11 +401,12 @@ const ALERTS: readonly Alert[] = [
     severity: 'warning',
     for: 0,
     rationale:
-      'A driver or the VFIO core counts wrong. Nothing is lost yet (otherwise it would be critical), ' +
+      'A driver or the VFIO core counts wrong, or dropped the VM of an open device. No memory ' +
+      'is known to be corrupted (otherwise it would be critical), ' +
       'but devices of that driver should not be assigned any more today.',
     expr: ongoingOrOneShot(WRONG_COUNTS, WRONG_CALLS),
-    summary: `{{ $labels.rule }}: a driver on {{ $labels.instance }} misuses VFIO`,
-    description: `A driver registered, initialised or counted a device incorrectly: {{ $labels.rule }} ${ON_HOST}. Do not assign further devices of that driver.${EVIDENCE}`,
+    summary: `{{ $labels.rule }}: a driver or the VFIO core on {{ $labels.instance }} is at fault`,
+    description: `A driver registered, initialised or counted a device incorrectly, or the VFIO core dropped the VM of an open one: {{ $labels.rule }} ${ON_HOST}. Do not assign further devices of that driver.${EVIDENCE}`,
     runbook: {
       firstDo: 'Take the host out of scheduling.',
       firstDont: 'Do not assign further devices of that driver.',
@@ -417,7 +418,7 @@ const ALERTS: readonly Alert[] = [
         },
         VERSIONS,
       ],
-      fix: 'Report it with the evidence, and go back to the previous version of the driver.',
+      fix: 'Report it with the evidence, and go back to the previous version of the driver. If the VFIO core dropped a VM, do what that rule advises: no version of the driver repairs it.',
       why: 'A vendor driver, or the VFIO core, did what the VFIO interface forbids.',
       rules: [...WRONG_COUNTS, ...WRONG_CALLS],
       falsePositives: PATCHED_KERNEL,

@@ -3,6 +3,7 @@
  *
  * The order of events is: cdev.open begin → end, perhaps cdev.set_kvm; then for a bind cdev.bind begin →
  * block_group begin → end → kvm_capture → device.open begin → end → cdev.bind end, cdev.attach begin → end;
+ * where the open of the device fails, also because another file is bound, kvm_drop comes before cdev.bind end;
  * for a close cdev.close begin → unbind → device.close begin → end → kvm_drop → cdev.close end.
  */
 import type { EventCursor } from '../events/cursor.ts';

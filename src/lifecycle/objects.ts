@@ -306,6 +306,8 @@ export class Vm extends TrackedObject {
   /** users_count after the latest event, -1 while it is unknown. */
   users = -1;
   devices: readonly Device[] = NONE;
+  /** The open device in which another VM took its place although its reference was not put: nothing will put it. */
+  lostReferenceOf: Device | undefined;
   /**
    * How the operator knows it. That is not from events: the host is asked once when the VM appears, and the
    * answer comes some milliseconds later. Undefined where nobody asks, as in a replay.

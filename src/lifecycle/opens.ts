@@ -2,7 +2,8 @@
  * Device files, and the VM that a device captures when it is opened: drivers/vfio/vfio_main.c, group.c.
  *
  * The order of events on 6.12 is, for a first open: get_fd begin → kvm_capture → open begin → open
- * end → get_fd end; for a last close: close begin → close end → kvm_drop.
+ * end → get_fd end; for a last close: close begin → close end → kvm_drop. An open that fails captures and
+ * drops the VM if it is the first, and a bind of a cdev does so in any case: cdevs.ts.
  */
 import type { EventCursor } from '../events/cursor.ts';
 import { taskOf } from '../events/task.ts';
@@ -92,8 +93,14 @@ export const OPEN_HANDLERS: Handlers = {
     transition.device.timeline.add(event, transition.vm?.serial ?? 0);
   },
 
-  'vfio.device.kvm_capture:end': (world, event, transition) =>
-    setCapturedVm(world, event, transition, true),
+  'vfio.device.kvm_capture:end'(world, event, transition) {
+    const before = transition.call?.device?.vm;
+    setCapturedVm(world, event, transition, true);
+    const { device, vm } = transition;
+    // A bind of a second file captures its VM before it is refused, also if the device holds one.
+    if (before && device && event.openCount > 0 && vm === device.vmOffered)
+      before.lostReferenceOf = device;
+  },
   'vfio.device.kvm_drop:begin': (world, event, transition) =>
     setCapturedVm(world, event, transition, false),
 

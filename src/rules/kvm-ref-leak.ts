@@ -1,8 +1,8 @@
 import { creatorsOf } from '../engine/kvm-owners.ts';
 import type { MemoryDeclaration } from '../engine/memory.ts';
 import type { Finding, Rule } from '../engine/rule.ts';
-import { capital, plural, seconds, vmWords } from '../engine/words.ts';
-import type { Vm } from '../lifecycle/objects.ts';
+import { capital, deviceWords, plural, seconds, vmWords } from '../engine/words.ts';
+import type { Device, Vm } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 
@@ -31,7 +31,8 @@ export const kvmRefLeak: Rule = {
   remediation:
     'Do not unload kvm or the vendor module of the CPU. If a process passes files of VMs through sockets, or ' +
     'registers them with io_uring, end it first: no process shows such a file. Otherwise only a reboot frees ' +
-    'the memory. Check the driver that was open last first; the evidence shows it.',
+    'the memory. If the message says that the kernel lost the reference of a device, see ' +
+    '`kvm-dropped-while-open`. If it does not, check the driver that was open last first; the evidence shows it.',
   references:
     'The thread vfio-pci/zdev: add open/close device hooks (2022), on who may hold struct kvm; ' +
     'kvm_put_kvm() in virt/kvm/kvm_main.c',
@@ -90,13 +91,16 @@ export const kvmRefLeak: Rule = {
         continue;
       }
       check.reportedAt = now;
+      const { lostReferenceOf: device } = vm;
       report({
         vm,
         task: vm.task,
         ongoing: true,
         message:
           `${capital(vmWords(vm))} was closed ${seconds(leaked)} ago, no process has a file of it open ` +
-          `and no device holds it, but ${plural(vm.users, 'reference')} ${vm.users === 1 ? 'keeps' : 'keep'} it alive.`,
+          `and no device holds it, but ${plural(vm.users, 'reference')} ${vm.users === 1 ? 'keeps' : 'keep'} it alive.` +
+          (device ? lostWords(device) : ''),
+        others: device ? [device] : [],
       });
     }
   },
@@ -183,6 +187,13 @@ export const kvmRefLeak: Rule = {
     ],
   },
 };
+
+function lostWords(device: Device): string {
+  return (
+    ` One is that of ${deviceWords(device)}: the kernel lost it when the bind of a second file of the device was ` +
+    'refused (kvm-dropped-while-open).'
+  );
+}
 
 function unloaded(vm: Vm): Finding {
   return {

@@ -1,16 +1,25 @@
 /** What rules say of references on VMs when events are missing, or come after the end. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { EIO } from '../../src/engine/errno.ts';
+import { EINVAL, EIO } from '../../src/engine/errno.ts';
 import { COVERED } from '../../src/events/wire.gen.ts';
 import { deviceKvmRefsUnbalanced } from '../../src/rules/device-kvm-refs-unbalanced.ts';
 import { kvmCaptureRefused } from '../../src/rules/kvm-capture-refused.ts';
 import { kvmChangedWhileOpen } from '../../src/rules/kvm-changed-while-open.ts';
+import { kvmDroppedWhileOpen } from '../../src/rules/kvm-dropped-while-open.ts';
 import { kvmRefLeak } from '../../src/rules/kvm-ref-leak.ts';
 import { kvmRefUnderflow } from '../../src/rules/kvm-ref-underflow.ts';
 import { notifierErrorIgnored } from '../../src/rules/notifier-error-ignored.ts';
+import {
+  bindCdev,
+  bindCdevFails,
+  closeCdev,
+  openCdev,
+  setCdevKvm,
+} from '../../src/scenario/cdev.ts';
 import { LINUX_5_10 } from '../../src/scenario/kernels.ts';
 import type { Scenario } from '../../src/scenario/scenario.ts';
+import type { ScenarioVm } from '../../src/scenario/types.ts';
 import { duringSnapshot, loadModule } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
@@ -54,6 +63,57 @@ describe('a VM with a leaked reference', () => {
     const one = leak();
     one.run((scenario) => loadModule(scenario, 'kvmgt'));
     assert.equal(one.onlyVm().state, 'zombie');
+  });
+});
+
+describe('a VM of which the kernel lost the reference of a device', () => {
+  const other = { pid: 601, comm: 'launcher' };
+  /** A second file of an open device cannot be bound; then all is closed, and the first VM leaks. */
+  function leakOf(secondVm: (scenario: Scenario, first: ScenarioVm) => ScenarioVm): ScenarioRunner {
+    const one = new ScenarioRunner({ rules: [kvmRefLeak, kvmDroppedWhileOpen] });
+    one.run((scenario) => {
+      const device = scenario.create(scenario.parent());
+      const vm = scenario.createVm();
+      const [cdev, second] = [
+        openCdev(scenario, device),
+        openCdev(scenario, device, { as: other }),
+      ];
+      setCdevKvm(scenario, cdev, vm);
+      bindCdev(scenario, cdev);
+      const another = secondVm(scenario, vm);
+      setCdevKvm(scenario, second, another);
+      bindCdevFails(scenario, second, EINVAL, { at: 'device' });
+      closeCdev(scenario, second);
+      closeCdev(scenario, cdev);
+      scenario.closeVm(vm);
+      scenario.exit(vm.task);
+      if (another !== vm) scenario.closeVm(another);
+      scenario.exit(another.task);
+      scenario.wait(20);
+    });
+    return one;
+  }
+
+  it('leaks, and the message names the bind that lost the reference', () => {
+    const one = leakOf((scenario) => scenario.createVm({ as: other }));
+    const [dropped, leak, ...more] = one.violations();
+    assert.deepEqual(more, []);
+    assert.match(
+      dropped.message,
+      /^The kernel dropped the VM of launcher \(pid 601\) from \S+ .*while that was open: launcher \(pid 601\) was refused the bind of a second file of its cdev vfio\d+, which qemu \(pid 600\) had bound\. The device has no VM until it is closed, and its reference on the VM of qemu \(pid 600\) is lost: that VM is not freed before the next reboot\.$/,
+    );
+    assert.deepEqual([leak.rule, leak.vm?.pid], ['kvm-ref-leak', 600]);
+    assert.match(
+      leak.message,
+      /but 1 reference keeps it alive\. One is that of \S+.*: the kernel lost it when the bind of a second file of the device was refused \(kvm-dropped-while-open\)\.$/,
+    );
+    assert.equal(one.onlyVm().task?.pid, 600);
+  });
+
+  it('leaks also if the second file has the same VM', () => {
+    const [dropped, leak] = leakOf((_, first) => first).violations();
+    assert.match(dropped.message, /and the reference that it had before is lost/);
+    assert.deepEqual([leak.rule, leak.vm?.pid], ['kvm-ref-leak', 600]);
   });
 });
 
