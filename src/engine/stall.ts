@@ -6,8 +6,9 @@
 import type { BlockedTask, Host } from '../events/host.ts';
 import type { EventKind, PointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
+import { POINT } from '../events/wire.gen.ts';
 import type { Call } from '../lifecycle/calls.ts';
-import { Group, type Vm } from '../lifecycle/objects.ts';
+import { type Cdev, Group, type Vm } from '../lifecycle/objects.ts';
 import {
   inProgress,
   isPart,
@@ -67,8 +68,13 @@ export function stallOf(
   return {
     on: Object.fromEntries(points.map((point): [EventKind, typeof end] => [`${point}:end`, end])),
     onClock: (context) => judgeInFlight(context, options),
-    optional: severalModules(points) ? points : [],
+    optional: severalModules(points) ? points : points.filter(isOfCdevs),
   };
+}
+
+/** Opens and closes through groups are judged also where those of cdevs are not observed. */
+function isOfCdevs(point: PointName): boolean {
+  return point.startsWith('vfio.cdev.');
 }
 
 /** Where a rule listens to points of several kernel modules, it works with those that are loaded. */
@@ -185,9 +191,17 @@ function callWords(call: Readonly<Call>, world: World, host: Host): string {
     case 'bind':
       return `The set-up of ${what} by its driver${inParens(device?.driver ?? '')}, for ${inFull(party)},`;
     case 'open':
-      return `The open of ${what}${by}${forVm(vm ?? groupVm(call, world), task)}`;
-    case 'close':
-      return `The close of ${what}${by}${forVm(vm, task)}`;
+      return point === POINT.VFIO_CDEV_BIND
+        ? `The bind of ${cdevOf(what, request?.cdev)} to an iommufd${by}${forVm(vm ?? request?.cdev?.vm, task)}`
+        : `The open of ${what}${by}${forVm(vm ?? groupVm(call, world), task)}`;
+    case 'close': {
+      const file = point === POINT.VFIO_CDEV_CLOSE ? cdevOf(what) : what;
+      return `The close of ${file}${by}${forVm(vm, task)}`;
+    }
+    case 'attach':
+      return `The attachment of ${what} to an address space of its iommufd${by}${forVm(vm, task)}`;
+    case 'detach':
+      return `The detachment of ${what} from an address space of its iommufd${by}${forVm(vm, task)}`;
     case 'remove':
       return `The removal of ${what}${by}`;
     case 'parent_register':
@@ -207,6 +221,11 @@ function callWords(call: Readonly<Call>, world: World, host: Host): string {
     default:
       return `The unloading of module ${call.module ?? ''}${by}`;
   }
+}
+
+/** "the cdev vfio3 of 0000:01:00.0" */
+function cdevOf(device: string, cdev?: Readonly<Cdev>): string {
+  return `the cdev ${cdev?.node ? `${cdev.node} ` : ''}of ${device}`;
 }
 
 function forVm(vm: Vm | undefined, { pid }: Task): string {

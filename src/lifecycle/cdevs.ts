@@ -104,7 +104,7 @@ export const CDEV_HANDLERS: Handlers = {
     if (!cdev) return;
     const { name, groupId } = cdev.device;
     transition.request = {
-      ...{ name, groupId, hasOptions: false, task: taskOf(event), began: event.time },
+      ...{ name, cdev, groupId, hasOptions: false, task: taskOf(event), began: event.time },
       ...{ open: undefined, openError: 0, groupError: 0, hasBlockedGroup: false },
     };
   },

@@ -363,6 +363,8 @@ export class Group {
 /** A request in flight to open a device: VFIO_GROUP_GET_DEVICE_FD, or VFIO_DEVICE_BIND_IOMMUFD of its cdev. */
 export interface OpenRequest {
   readonly name: string;
+  /** The cdev that is bound; undefined for a request to a group. */
+  readonly cdev: Cdev | undefined;
   /** Whether something followed the name, such as a VF token. */
   readonly hasOptions: boolean;
   readonly groupId: number;

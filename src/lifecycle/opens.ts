@@ -60,6 +60,7 @@ export const OPEN_HANDLERS: Handlers = {
   'vfio.device.get_fd:begin'(world, event, transition) {
     const request = {
       name: event.name('device'),
+      cdev: undefined,
       hasOptions: event.hasOptions,
       groupId: event.groupId,
       task: taskOf(event),

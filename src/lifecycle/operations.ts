@@ -17,6 +17,8 @@ export type OperationName =
   | 'bind'
   | 'open'
   | 'close'
+  | 'attach'
+  | 'detach'
   | 'remove'
   | 'parent_register'
   | 'parent_unregister'
@@ -47,10 +49,24 @@ export const OPERATIONS: readonly Operation[] = [
   },
   {
     name: 'open',
-    description: 'a device file is requested or opened',
-    points: ['vfio.device.get_fd', 'vfio.device.open'],
+    description: 'a device file is requested or opened, or a device cdev is bound to an iommufd',
+    points: ['vfio.device.get_fd', 'vfio.cdev.bind', 'vfio.device.open'],
   },
-  { name: 'close', description: 'a device file is closed', points: ['vfio.device.close'] },
+  {
+    name: 'close',
+    description: 'a device file or device cdev is closed',
+    points: ['vfio.cdev.close', 'vfio.device.close'],
+  },
+  {
+    name: 'attach',
+    description: 'a device is attached to an address space or page table of its iommufd',
+    points: ['vfio.cdev.attach'],
+  },
+  {
+    name: 'detach',
+    description: 'a device is detached from the address space or page table of its iommufd',
+    points: ['vfio.cdev.detach'],
+  },
   {
     name: 'remove',
     description: 'a device is removed or unregistered, including the wait for users',

@@ -26,6 +26,7 @@ const IS_IN_FLIGHT: Partial<Record<PointName, (call: Call, snapshot: Snapshot) =
   'vfio.unregister': ({ device }, snapshot) =>
     device?.unregisteredAt === 0 && isStill(device, 'removing', snapshot),
   'vfio.device.get_fd': ({ request }, snapshot) => isStill(request?.open, 'opening', snapshot),
+  'vfio.cdev.bind': ({ request }, snapshot) => isStill(request?.open, 'opening', snapshot),
   'vfio.device.open': ({ open }, snapshot) => isStill(open, 'opening', snapshot),
   'vfio.device.close': ({ open }, snapshot) => isStill(open, 'closing', snapshot),
   'kvm.vm.create': ({ vm }, snapshot) => isStill(vm, 'creating', snapshot),

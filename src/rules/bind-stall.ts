@@ -11,7 +11,8 @@ export const bindStall: Rule = {
     'A driver such as vfio-pci is bound to a device, and its set-up does not return: it waits for ' +
     'hardware, for a lock, or for another device of the same IOMMU group. The process that wrote ' +
     'to `bind`, `drivers_probe` or `new_id` holds the lock of the device meanwhile, so everything ' +
-    'else that is done to the device waits behind it.',
+    'else that is done to the device waits behind it. It is not the bind of a cdev to an iommufd: that is ' +
+    '`open-stall`.',
   remediation:
     'Read where the thread is blocked, and what else is done to that device or its group at the same ' +
     'time. Do not unbind the device: that waits for the same lock. If the driver waits for the ' +

@@ -1,5 +1,6 @@
 import type { Rule } from '../engine/rule.ts';
 import { STALL_SEVERITY, stallOf } from '../engine/stall.ts';
+import { bindCdev, bindCdevBegins, openCdev } from '../scenario/cdev.ts';
 
 export const openStall: Rule = {
   id: 'open-stall',
@@ -7,7 +8,8 @@ export const openStall: Rule = {
   severity: 'warning',
   severityVaries: STALL_SEVERITY,
   description:
-    'A process opens a device, and the kernel does not return from it. The process, usually a VMM ' +
+    'A process opens a device, and the kernel does not return from it; also the bind of a cdev to an ' +
+    'iommufd (VFIO_DEVICE_BIND_IOMMUFD), which opens the device. The process, usually a VMM ' +
     'that starts a VM, cannot be killed while it is blocked in state D. Mostly a driver waits for ' +
     'hardware: a function-level reset that the device never answers (blocked in pci_dev_wait, which ' +
     'gives up after a minute) or firmware of a vendor driver. ' +
@@ -19,7 +21,8 @@ export const openStall: Rule = {
     'device meanwhile: that waits for the same lock.',
   references:
     'vfio_df_open() in drivers/vfio/vfio_main.c, which calls the open_device callback of the driver with the ' +
-    'lock of its device set held; pci_dev_wait() in drivers/pci/pci.c',
+    'lock of its device set held; vfio_df_ioctl_bind_iommufd() in drivers/vfio/device_cdev.c, which waits for that lock ' +
+    'first; pci_dev_wait() in drivers/pci/pci.c',
   evidence:
     'Which call has not returned, who made it, since when, and where its thread is blocked in the kernel; the events of the device.',
   blindSpot:
@@ -49,8 +52,23 @@ export const openStall: Rule = {
           scenario.openEnds(opening);
         },
       },
+      {
+        title: 'the bind of a cdev to an iommufd waits for the lock before it opens the device',
+        run(scenario) {
+          bindCdevBegins(scenario, openCdev(scenario, scenario.bindPci('0000:01:00.0')));
+          scenario.wait(1200);
+        },
+      },
     ],
     doesNotFire: [
+      {
+        title: 'a cdev that was bound long ago',
+        also: ['open-without-kvm'],
+        run(scenario) {
+          bindCdev(scenario, openCdev(scenario, scenario.create(scenario.parent())));
+          scenario.wait(1200);
+        },
+      },
       {
         title: 'the driver is slow, but not that slow',
         run(scenario) {

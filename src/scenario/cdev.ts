@@ -85,30 +85,65 @@ export function bindCdev(
   { as = cdev.opener, iommufd }: { as?: Actor; iommufd?: ScenarioIommufd } = {},
 ): void {
   const { device, key: file } = cdev;
-  scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
-  scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
-  scenario.event('vfio.cdev.block_group:end', as, plainVfio(device));
+  bindCdevBegins(scenario, cdev, { as });
   cdev.opening = { device, key: file, task: as };
   scenario.bindCdev(cdev.opening, cdev.vm);
   const context = iommufd === undefined ? {} : { parent: iommufd };
   scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ...context });
 }
 
-export function attachCdev(
+/** The bind begins, and waits for the lock of the device set. */
+export function bindCdevBegins(
+  scenario: Scenario,
+  { device, key: file, opener }: ScenarioCdev,
+  { as = opener }: { as?: Actor } = {},
+): void {
+  scenario.event('vfio.cdev.bind:begin', as, { ...namedVfio(device), file });
+  scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
+  scenario.event('vfio.cdev.block_group:end', as, plainVfio(device));
+}
+
+/** An attachment that does not return, until {@link attachCdevEnds}. */
+export function attachCdevBegins(
+  scenario: Scenario,
+  { device, key: file, opener }: ScenarioCdev,
+  { as = opener }: { as?: Actor } = {},
+): void {
+  scenario.event('vfio.cdev.attach:begin', as, { ...namedVfio(device), file, inode: IOAS });
+}
+
+export function attachCdevEnds(
   scenario: Scenario,
   { device, key: file, opener }: ScenarioCdev,
   { as = opener, error = 0 }: Options = {},
 ): void {
-  scenario.event('vfio.cdev.attach:begin', as, { ...namedVfio(device), file, inode: IOAS });
   scenario.event('vfio.cdev.attach:end', as, { ...plainVfio(device), file, ret: -error });
+}
+
+export function attachCdev(
+  scenario: Scenario,
+  cdev: ScenarioCdev,
+  { as = cdev.opener, error = 0 }: Options = {},
+): void {
+  attachCdevBegins(scenario, cdev, { as });
+  attachCdevEnds(scenario, cdev, { as, error });
+}
+
+export function detachCdevBegins(
+  scenario: Scenario,
+  { device, key: file, opener }: ScenarioCdev,
+  { as = opener }: { as?: Actor } = {},
+): void {
+  scenario.event('vfio.cdev.detach:begin', as, { ...namedVfio(device), file });
 }
 
 export function detachCdev(
   scenario: Scenario,
-  { device, key: file, opener }: ScenarioCdev,
-  { as = opener }: Options = {},
+  cdev: ScenarioCdev,
+  { as = cdev.opener }: Options = {},
 ): void {
-  scenario.event('vfio.cdev.detach:begin', as, { ...namedVfio(device), file });
+  const { device, key: file } = cdev;
+  detachCdevBegins(scenario, cdev, { as });
   scenario.event('vfio.cdev.detach:end', as, { ...plainVfio(device), file });
 }
 

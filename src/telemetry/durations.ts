@@ -25,8 +25,23 @@ interface Operation {
 const OPERATIONS: readonly Operation[] = [
   quick('mdev.create:end', 'create', 'a write to `create`'),
   quick('mdev.probe:end', 'bind', 'the driver binds a device'),
-  quick('vfio.device.open:end', 'open', 'a device file is opened'),
+  quick(
+    'vfio.device.open:end',
+    'open',
+    'a device is opened, timed without the wait for the lock of its device set, and in progress from the ' +
+      'request for a device file, or the bind of a cdev to an iommufd, on',
+  ),
   quick('vfio.device.close:end', 'close', 'a device file is closed'),
+  quick(
+    'vfio.cdev.attach:end',
+    'attach',
+    'a device is attached to an address space or page table of its iommufd',
+  ),
+  quick(
+    'vfio.cdev.detach:end',
+    'detach',
+    'a device is detached from the address space or page table of its iommufd',
+  ),
   waiting('mdev.remove:end', 'remove', 'a write to `remove`, including the wait for users'),
   waiting(
     'mdev.remove_child:end',

@@ -4,7 +4,17 @@ import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import type { Host } from '../../src/events/host.ts';
 import { inProgress, shownStates } from '../../src/lifecycle/operations.ts';
-import { plainMdev } from '../../src/scenario/fields.ts';
+import {
+  attachCdevBegins,
+  attachCdevEnds,
+  bindCdev,
+  bindCdevBegins,
+  detachCdevBegins,
+  openCdev,
+  type ScenarioCdev,
+  setCdevKvm,
+} from '../../src/scenario/cdev.ts';
+import { namedVfio, plainMdev, plainVfio } from '../../src/scenario/fields.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { destroyVmBegins, destroyVmEnds } from '../../src/scenario/kvm.ts';
 import {
@@ -118,6 +128,79 @@ describe('a stalled open', () => {
       runner.violations()[0].message,
       /: EIO after 25 s, returned by the open of its driver/,
     );
+  });
+});
+
+describe('a stalled call of a cdev', () => {
+  const cdevOf = (runner: ScenarioRunner): ScenarioCdev =>
+    runner.run((scenario) => openCdev(scenario, scenario.bindPci('0000:01:00.0'), { as: QEMU }));
+  const state = ({ world }: ScenarioRunner) => shownStates(world)([...world.devices][0]);
+
+  it('is the bind to an iommufd, which waits for a lock, and is an open in progress', () => {
+    const runner = runnerOf('open-stall');
+    const cdev = cdevOf(runner);
+    runner.run((scenario) => {
+      setCdevKvm(scenario, cdev, scenario.createVm({ as: QEMU }));
+      bindCdevBegins(scenario, cdev);
+      scenario.wait(1200);
+    });
+    assert.equal(inProgress(runner.world, 'open').length, 1);
+    assert.equal(state(runner), 'opening');
+    const [violation] = runner.violations();
+    assert.equal(
+      violation.message,
+      `The bind of the cdev vfio${cdev.device.key} of 0000:01:00.0 to an iommufd by qemu (pid 600, uid 107, ` +
+        `${UNIT}) for its own VM has been running for 1200 s, blocked in pci_dev_wait (D).`,
+    );
+    assert.equal(violation.blocked?.task.pid, QEMU.pid);
+    runner.run((scenario) => {
+      scenario.bindCdev({ device: cdev.device, key: cdev.key, task: QEMU }, cdev.vm);
+    });
+    assert.deepEqual(runner.changes, ['raised v1', 'escalated v1'], 'the bind has not returned');
+    runner.run((scenario) => {
+      const fields = { ...plainVfio(cdev.device), file: cdev.key };
+      scenario.event('vfio.cdev.bind:end', QEMU, fields);
+    });
+    assert.deepEqual(runner.changes, ['raised v1', 'escalated v1', 'resolved v1']);
+    assert.equal(inProgress(runner.world, 'open').length, 0);
+    assert.equal(state(runner), 'open');
+  });
+
+  it('is the close, which waits for the lock before it closes the device', () => {
+    const runner = runnerOf('close-stall');
+    const cdev = cdevOf(runner);
+    runner.run((scenario) => {
+      bindCdev(scenario, cdev);
+      const file = { file: cdev.key };
+      scenario.event('vfio.cdev.close:begin', QEMU, { ...namedVfio(cdev.device), ...file });
+      scenario.event('vfio.cdev.unbind:begin', QEMU, { ...plainVfio(cdev.device), ...file });
+      scenario.wait(11);
+    });
+    assert.match(
+      runner.violations()[0].message,
+      /^The close of the cdev of 0000:01:00\.0 by qemu .* has been running for 11 s/,
+    );
+  });
+
+  it('is an attachment or a detachment, each of which is an operation', () => {
+    const runner = runnerOf('call-stall');
+    const cdev = cdevOf(runner);
+    runner.run((scenario) => {
+      bindCdev(scenario, cdev);
+      attachCdevBegins(scenario, cdev);
+      scenario.wait(31);
+    });
+    assert.equal(inProgress(runner.world, 'attach').length, 1);
+    runner.run((scenario) => attachCdevEnds(scenario, cdev));
+    assert.equal(inProgress(runner.world, 'attach').length, 0);
+    runner.run((scenario) => {
+      detachCdevBegins(scenario, cdev);
+      scenario.wait(31);
+    });
+    assert.equal(inProgress(runner.world, 'detach').length, 1);
+    const [attach, detach] = runner.violations().map(({ message }) => message);
+    assert.match(attach, /^The attachment of 0000:01:00\.0 to an address space .* took 31 s\.$/);
+    assert.match(detach, /^The detachment of 0000:01:00\.0 from .* has been running for 31 s/);
   });
 });
 
