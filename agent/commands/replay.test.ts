@@ -104,7 +104,7 @@ device ${UUID} (gpu0-1) on gpu0 by nv: removing, removal waiting for users, open
     assert.ok(violation);
     assert.match(
       out,
-      /\nVIOLATION v\d+-[0-9a-f]{10} remove-stall \(warning, open, observed\): A removal does not return.*\n {2}found \+10\.000190 s: The removal of .* by bash \(pid 700\).* qemu \(pid 600\)\.\n {2}held by {4}qemu \(pid 600, uid 0\): device .*, fd 20, opened 11 s ago\n {2}blocked {4}bash \(pid 700, uid 0\)\n {2}created by mdevctl .*\n {2}removed by bash .*\n {6}\+0\.000030 s {2}mdevctl\[500\] .*mdev\.create begin\n/,
+      /\nVIOLATION v\d+-[0-9a-f]{10} remove-stall \(warning, open, observed\): A removal does not return.*\n {2}found \+10\.000190 s: The removal of .* by bash \(pid 700\).* qemu \(pid 600\)\.\n {2}held by {6}qemu \(pid 600, uid 0\): device .*, fd 20, opened 11 s ago\n {2}blocked {6}bash \(pid 700, uid 0\)\n {2}created by {3}mdevctl .*\n {2}removed by {3}bash .*\n {6}\+0\.000030 s {2}mdevctl\[500\] .*mdev\.create begin\n/,
     );
     assert.match(out, /\n\nno events were lost\n\nevery point was watched all the time$/);
   });

@@ -6,9 +6,10 @@ import { inFull, seconds, vmLabel } from './words.ts';
 
 /** What attributions begin with, and the width of the column that they are in where they stand in one. */
 export const ATTRIBUTION_LABELS = [
-  ...(['held by', 'blocked', 'behind it', 'created by', 'removed by', 'kernel log'] as const),
+  ...(['held by', 'blocked', 'behind it', 'created by', 'requested by', 'removed by'] as const),
+  'kernel log',
 ] as const;
-export const ATTRIBUTION_COLUMN = 10;
+export const ATTRIBUTION_COLUMN = 12;
 
 type Labelled = readonly [label: (typeof ATTRIBUTION_LABELS)[number], text: string];
 
@@ -25,6 +26,7 @@ export function attributionOf({
   blocked,
   waiters,
   creator,
+  requester,
   remover,
   lastSeen,
   kernelLog = [],
@@ -34,6 +36,7 @@ export function attributionOf({
     ...(blocked ? [['blocked', blockedWords(blocked)] as const] : []),
     ...waiterLines(waiters, lastSeen).map((line) => ['behind it', line] as const),
     ...(creator ? [['created by', inFull(creator)] as const] : []),
+    ...(requester ? [['requested by', inFull(requester)] as const] : []),
     ...(remover ? [['removed by', inFull(remover)] as const] : []),
     ...kernelLog.map((line) => ['kernel log', line] as const),
   ];

@@ -6,6 +6,7 @@
 
 import type { Host } from '../events/host.ts';
 import type { Task } from '../events/task.ts';
+import { creatorOf } from '../lifecycle/objects.ts';
 import type { World } from '../lifecycle/world.ts';
 import { SECOND } from '../units.ts';
 import { Holders, type Subject } from './holders.ts';
@@ -53,7 +54,7 @@ export class Attributor {
   }
 
   of(finding: Finding): Attribution {
-    const creator = finding.device?.creator;
+    const { creator, requester } = finding.device ? creatorOf(finding.device) : {};
     const remover = (finding.device ?? finding.parent)?.remover;
     const blocked = this.#blocked(finding);
     return {
@@ -61,6 +62,7 @@ export class Attributor {
       blocked,
       waiters: this.waiters(finding, blocked),
       creator: creator && this.party(creator),
+      requester: requester && this.party(requester),
       remover: remover && this.party(remover),
     };
   }

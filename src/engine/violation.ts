@@ -76,6 +76,8 @@ export interface Attribution {
   waiters: Waiters | undefined;
   /** Of the device. */
   creator: Party | undefined;
+  /** Of the device, whose creation failed: nobody created it. */
+  requester: Party | undefined;
   /** Of the device, or of the parent. */
   remover: Party | undefined;
 }

@@ -20,7 +20,14 @@ import { pointName } from '../events/points.ts';
 import type { Task } from '../events/task.ts';
 import { FLAG } from '../events/wire.gen.ts';
 import type { IommufdContext } from '../lifecycle/iommufd-context.ts';
-import type { Cdev, Device, Open, Parent, Vm } from '../lifecycle/objects.ts';
+import {
+  type Cdev,
+  creatorOf,
+  type Device,
+  type Open,
+  type Parent,
+  type Vm,
+} from '../lifecycle/objects.ts';
 import { deviceOfCall, inProgress, OPERATIONS, shownStates } from '../lifecycle/operations.ts';
 import type { Timeline, TimelineEntry } from '../lifecycle/timeline.ts';
 import type { World } from '../lifecycle/world.ts';
@@ -61,6 +68,7 @@ export class Views {
   }
 
   device(device: Device, stateOf = shownStates(this.#world)) {
+    const { creator, requester } = creatorOf(device);
     return {
       id: device.name,
       incarnation: device.serial,
@@ -82,7 +90,8 @@ export class Views {
       vmName: device.vm?.identity?.name,
       vmUuid: device.vm?.identity?.uuid,
       created: this.time(device.createdAt || device.registeredAt),
-      createdBy: this.#task(device.creator),
+      createdBy: this.#task(creator),
+      requestedBy: this.#task(requester),
       createError: device.createError ? errnoName(device.createError) : undefined,
       removeBegan: this.time(device.removeBegan),
       removedBy: device.removeBegan ? this.#task(device.remover) : undefined,
@@ -189,6 +198,7 @@ export class Views {
       blocked: shownBlocked(violation.blocked),
       waiters: this.#waiters(violation.waiters),
       createdBy: shownParty(violation.creator),
+      requestedBy: shownParty(violation.requester),
       removedBy: shownParty(violation.remover),
       firstSeen: this.time(violation.firstSeen),
       lastSeen: this.time(violation.lastSeen),

@@ -360,6 +360,14 @@ export class Group {
   }
 }
 
+/** Who created a device, or only requested it, if its creation failed. */
+export function creatorOf({ state, creator }: Device): {
+  readonly creator?: Task | undefined;
+  readonly requester?: Task | undefined;
+} {
+  return state === 'failed' ? { requester: creator } : { creator };
+}
+
 /** A request in flight to open a device: VFIO_GROUP_GET_DEVICE_FD, or VFIO_DEVICE_BIND_IOMMUFD of its cdev. */
 export interface OpenRequest {
   readonly name: string;

@@ -8,6 +8,6 @@ it('the first words of lines about lifecycles and of attributions stand in colum
   assert.equal(inColumns('listening on a port'), 'listening on a port');
   assert.equal(
     inColumns('VIOLATION v1 rule: why\n  held by qemu\n  created by sh\n  a message'),
-    'VIOLATION v1 rule: why\n  held by    qemu\n  created by sh\n  a message',
+    'VIOLATION v1 rule: why\n  held by      qemu\n  created by   sh\n  a message',
   );
 });

@@ -29,7 +29,7 @@ export function idFields(violation: Violation, change: Change, ids: Ids) {
 }
 
 export function attributionFields(violation: Violation, ids: Ids) {
-  const { message, holders, blocked, waiters, creator, remover, kernelLog } = violation;
+  const { message, holders, blocked, waiters, creator, requester, remover, kernelLog } = violation;
   return {
     message,
     process: shownParty(violation.process),
@@ -37,6 +37,7 @@ export function attributionFields(violation: Violation, ids: Ids) {
     blocked: shownBlocked(blocked),
     waiters: waiters && loggedWaiters(waiters, ids),
     createdBy: shownParty(creator),
+    requestedBy: shownParty(requester),
     removedBy: shownParty(remover),
     kernelLog,
   };

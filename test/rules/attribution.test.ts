@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RULES } from '../../src/catalogue.ts';
 import { attributionLines } from '../../src/engine/attribution-lines.ts';
+import { EEXIST } from '../../src/engine/errno.ts';
 import type { FileOwner, Host } from '../../src/events/host.ts';
 import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
 import { childRemovalBegins } from '../../src/scenario/mdev.ts';
@@ -68,11 +69,11 @@ describe('the attribution of a stalled removal', () => {
     assert.ok(holder.since > 0 && holder.since < violation.firstSeen);
     assert.deepEqual(violation.blocked?.inKernel, BLOCKED);
     assert.deepEqual(attributionLines(violation), [
-      'held by    qemu (pid 600, uid 107, machine-qemu-1-a.scope): ' +
+      'held by      qemu (pid 600, uid 107, machine-qemu-1-a.scope): ' +
         `device ${UUID}, fd 20, for ${vm?.id}, opened 11 s ago`,
-      'blocked    bash (pid 700, uid 0, session-3.scope), in vfio_unregister_group_dev, S (sleeping)',
-      'created by libvirtd (pid 450, uid 0, libvirtd.service)',
-      'removed by bash (pid 700, uid 0, session-3.scope)',
+      'blocked      bash (pid 700, uid 0, session-3.scope), in vfio_unregister_group_dev, S (sleeping)',
+      'created by   libvirtd (pid 450, uid 0, libvirtd.service)',
+      'removed by   bash (pid 700, uid 0, session-3.scope)',
     ]);
     assert.match(
       violation.message,
@@ -90,7 +91,7 @@ describe('the attribution of a stalled removal', () => {
     assert.equal(violation.blocked?.inKernel, undefined);
     const lines = attributionLines(violation);
     assert.match(lines[0], /qemu \(pid 600, uid 107, cgroup 2200\): device .*, opened 11 s ago$/);
-    assert.equal(lines[1], 'blocked    bash (pid 700, uid 0, cgroup 3300)');
+    assert.equal(lines[1], 'blocked      bash (pid 700, uid 0, cgroup 3300)');
     assert.match(violation.message, /libvirtd \(pid 450, uid 0, cgroup 2100\), not bash/);
   });
 
@@ -113,7 +114,7 @@ describe('the attribution of a stalled removal', () => {
     );
     const [opener, perhaps] = attributionLines(violation);
     assert.match(opener, /fd 20, for vm\d+, opened 11 s ago, passed on to another process$/);
-    assert.match(perhaps, /^held by {4}thief \(pid 800, uid 0\): perhaps by device file, fd 7$/);
+    assert.match(perhaps, /^held by {6}thief \(pid 800, uid 0\): perhaps by device file, fd 7$/);
   });
 
   it('is not someone who opened another device', () => {
@@ -155,6 +156,21 @@ describe('the attribution of a stalled removal', () => {
       find()?.holders.map(({ task }) => task.pid),
       [600],
     );
+  });
+});
+
+describe('the attribution of a failed creation', () => {
+  it('has who requested the device, which nobody created', () => {
+    const violation = violationOf('duplicate-uuid', (scenario) => {
+      const parent = scenario.parent();
+      scenario.create(parent, { uuid: UUID, as: LIBVIRT });
+      scenario.createFails(parent, EEXIST, { uuid: UUID, as: BASH });
+    });
+    assert.match(violation.message, /created by libvirtd \(pid 450\)/);
+    assert.deepEqual(attributionLines(violation), [
+      'requested by bash (pid 700, uid 0, session-3.scope)',
+    ]);
+    assert.deepEqual([violation.creator, violation.requester?.task.pid], [undefined, 700]);
   });
 });
 

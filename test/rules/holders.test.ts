@@ -117,7 +117,7 @@ describe('the sentence about who holds a device', () => {
     assert.match(violation.message, /probably held by helper \(pid 800\) by a memory mapping\.$/);
     assert.match(
       attributionLines(violation)[1],
-      /^held by {4}helper \(pid 800, uid 0\): perhaps by mapped memory of device file$/,
+      /^held by {6}helper \(pid 800, uid 0\): perhaps by mapped memory of device file$/,
     );
   });
 

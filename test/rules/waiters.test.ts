@@ -98,8 +98,8 @@ describe('those who wait behind a stall', () => {
     assert.deepEqual(inferred, [0, 0], 'since when they wait is not known');
     const lines = attributionLines(violation).filter((line) => line.startsWith('behind it'));
     assert.deepEqual(lines.slice(1), [
-      'behind it  libvirtd (pid 450, uid 0), probably waits, in device_release_driver_internal, D (disk sleep)',
-      'behind it  qemu (pid 800, uid 0), may wait, in vfio_df_open, D (disk sleep)',
+      'behind it    libvirtd (pid 450, uid 0), probably waits, in device_release_driver_internal, D (disk sleep)',
+      'behind it    qemu (pid 800, uid 0), may wait, in vfio_df_open, D (disk sleep)',
     ]);
   });
 
