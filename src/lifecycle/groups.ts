@@ -4,12 +4,13 @@ import { taskOf } from '../events/task.ts';
 import { setHeldVm } from './associate.ts';
 import type { Handlers } from './handler.ts';
 import { vmOf } from './kvm.ts';
+import type { Group, Vm } from './objects.ts';
 import type { Transition } from './transition.ts';
 import type { World } from './world.ts';
 
 export const GROUP_HANDLERS: Handlers = {
   'vfio.group.close:begin'(world, event, transition) {
-    groupOf(world, event, transition);
+    groupWithDevices(world, event, transition);
     if (!transition.group) return;
     transition.group.closedAt = event.time;
     if (world.snapshot?.pid !== event.pid) return;
@@ -22,14 +23,12 @@ export const GROUP_HANDLERS: Handlers = {
   'vfio.group.notify:end'(world, event, transition) {
     groupOf(world, event, transition);
     transition.vm = vmOf(world, event);
-    for (const device of transition.group?.devices ?? []) {
-      device.timeline.add(event, transition.vm?.serial ?? 0);
-    }
+    if (transition.group) addToDevices(transition.group, event, transition.vm);
   },
 
-  'vfio.group.open:begin': groupOf,
+  'vfio.group.open:begin': groupWithDevices,
   'vfio.group.open:end'(world, event, transition) {
-    groupOf(world, event, transition);
+    groupWithDevices(world, event, transition);
     const { group } = transition;
     if (!group || event.ret !== 0) return;
     group.closedAt = 0;
@@ -60,6 +59,21 @@ export const GROUP_HANDLERS: Handlers = {
     if (!vm && group.devices.length === 0 && !world.snapshot) world.groups.delete(group.id);
   },
 };
+
+/** A group has no timeline of its own: what happens to it is in those of its devices. */
+export function addToDevices(
+  { devices }: Pick<Group, 'devices'>,
+  event: EventCursor,
+  vm: Vm | undefined,
+): void {
+  for (const device of devices) device.timeline.add(event, vm?.serial ?? 0);
+}
+
+function groupWithDevices(world: World, event: EventCursor, transition: Transition): void {
+  groupOf(world, event, transition);
+  const { group } = transition;
+  if (group) addToDevices(group, event, group.vm);
+}
 
 function groupOf(world: World, event: EventCursor, transition: Transition): void {
   transition.group = world.groups.get(event.groupId);

@@ -19,6 +19,7 @@ import {
   updateUseState,
 } from './associate.ts';
 import { addCdev } from './cdevs.ts';
+import { addToDevices } from './groups.ts';
 import type { Handlers } from './handler.ts';
 import { IommufdContext } from './iommufd-context.ts';
 import { contextOf, KEY_CONTEXT } from './iommufds.ts';
@@ -389,6 +390,7 @@ export const SNAPSHOT_HANDLERS: Handlers = {
       group.opener = taskOf(event);
       group.openedAt = 0;
       group.userSince = event.time;
+      addToDevices(group, event, group.vm);
     }
     // A record without a VM may mean that this kernel does not show the VM of a group.
     if (!world.snapshot || event.time < group.setAt || !event.has(EVENT.kvm)) return;

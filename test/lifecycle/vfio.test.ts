@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { entryText } from '../../src/engine/evidence.ts';
 import type { ScenarioDevice } from '../../src/scenario/types.ts';
+import { closeGroup, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
 const ADDRESS = '0000:01:00.0';
@@ -172,6 +174,28 @@ describe('an IOMMU group', () => {
     assert.deepEqual(
       after,
       before.map((count) => count + 1),
+    );
+  });
+
+  it('adds its opens, refused ones as well, and its close to the timelines of its devices', () => {
+    const runner = new ScenarioRunner();
+    const device = runner.run((scenario) => scenario.bindPci(ADDRESS));
+    const before = runner.device(ADDRESS)?.timeline.entries().length;
+    runner.run((scenario) => {
+      openGroup(scenario, device, { as: { pid: 700, comm: 'owner' } });
+      scenario.groupOpenFails(device, EBUSY, { as: { pid: 701, comm: 'intruder' } });
+      closeGroup(scenario, device, { as: { pid: 700, comm: 'owner' }, container: false });
+    });
+    const added = runner.device(ADDRESS)?.timeline.entries().slice(before) ?? [];
+    assert.deepEqual(
+      added.map((entry) => `${entry.comm} ${entryText(entry)}`),
+      [
+        'owner vfio.group.open begin',
+        'owner vfio.group.open end',
+        'intruder vfio.group.open begin',
+        'intruder vfio.group.open end  = -EBUSY',
+        'owner vfio.group.close begin',
+      ],
     );
   });
 

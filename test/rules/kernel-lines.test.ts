@@ -66,7 +66,7 @@ describe('the lines of the kernel log beside a violation', () => {
     runner.run((scenario) => scenario.createFails(scenario.parent(), 5));
     assert.ok(
       attributionLines(runner.violations()[0]).includes(
-        'kernel log [   12.345678] vfio: something',
+        'kernel log   [   12.345678] vfio: something',
       ),
     );
   });
