@@ -29,6 +29,7 @@ const STEPS: Readonly<Record<BindStep, string>> = {
   group: 'at the group of the device',
   descriptor: 'at the file and what was passed, before the open',
   device: 'in the open of the device',
+  opened: 'after the open, when it returned the id',
 };
 
 interface Cause {
@@ -79,7 +80,7 @@ const CAUSES: readonly Cause[] = [
   },
   {
     ...{ at: 'descriptor', errno: EFAULT },
-    cause: 'memory that it passed to the kernel was not accessible',
+    cause: 'the memory that it passed for a VF token was not readable',
   },
   {
     ...{ at: 'device', errno: EINVAL },
@@ -121,6 +122,12 @@ const CAUSES: readonly Cause[] = [
     cause: 'the module of its driver is being unloaded',
   },
   { at: 'device', errno: ENOMEM, orDriver: true, cause: 'the kernel has no memory left for it' },
+  {
+    ...{ at: 'opened', errno: EFAULT },
+    cause:
+      'the memory that it passed was not writable when the kernel returned the id, after the open; the device was ' +
+      'closed again',
+  },
 ];
 
 /** Follows the errno. */
@@ -132,7 +139,8 @@ export function whyNotBound(
   const { device } = cdev;
   const driver = `its driver${inParens(driverOf(device))}`;
   const reached = request?.hasBlockedGroup ? 'descriptor' : 'request';
-  const step = request?.openError ? 'device' : reached;
+  const opened = request?.open?.openedAt ? 'opened' : reached;
+  const step = request?.openError ? 'device' : opened;
   for (const { at, errno, cause, hasIommu, orDriver, shown } of CAUSES) {
     if (at !== step || errno !== -event.ret || (hasIommu && device.isMdev)) continue;
     const clause = shown ? shown(cdev, context) : cause;
@@ -167,6 +175,7 @@ export const BIND_ERRNOS: readonly ErrnoMeaning[] = [
     'its driver allows a VM one device',
     'kvm-used-twice',
   ),
+  ...CAUSES.filter(({ at }) => at === 'opened').map(meaning),
   {
     errno: 'any other',
     where: STEPS.device,

@@ -1,5 +1,14 @@
 import { cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
-import { EADDRINUSE, EBUSY, EINVAL, ENODEV, ENOENT, ENOMEM, errnoName } from '../engine/errno.ts';
+import {
+  EADDRINUSE,
+  EBUSY,
+  EFAULT,
+  EINVAL,
+  ENODEV,
+  ENOENT,
+  ENOMEM,
+  errnoName,
+} from '../engine/errno.ts';
 import { driverOf } from '../engine/refusal.ts';
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, inParens, who } from '../engine/words.ts';
@@ -85,6 +94,8 @@ export const attachFailed: Rule = {
 function reasonOf(errno: number, device: Device): string {
   const driver = `its driver${inParens(driverOf(device))}`;
   switch (errno) {
+    case EFAULT:
+      return 'because memory that it passed to the kernel was not accessible';
     case ENOENT:
       return 'because the iommufd has no object of the id that was passed, or one of another type';
     case EINVAL:

@@ -78,6 +78,7 @@ export const bindRefused: Rule = {
       refused('descriptor', EBADFD, 'the descriptor that is passed is no iommufd'),
       refused('descriptor', EBADF, 'the descriptor that is passed is not open'),
       refused('descriptor', EACCES, 'the VF token is missing'),
+      refused('descriptor', EFAULT, 'the memory of the VF token is not mapped'),
       refused('descriptor', EINVAL, 'a VF token is passed for a device that uses none'),
       {
         title: 'the same file is bound twice',
@@ -118,6 +119,14 @@ export const bindRefused: Rule = {
       refused('device', EBUSY, 'the group of a PCI device is attached to another address space'),
       refused('device', ENODEV, 'the driver is being unloaded'),
       refused('device', ENOMEM, 'the kernel has no memory left'),
+      {
+        title: 'the id of the device cannot be returned',
+        also: ['open-without-kvm'],
+        run(scenario) {
+          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
+          bindCdevFails(scenario, cdev, EFAULT, { at: 'opened' });
+        },
+      },
     ],
     doesNotFire: [
       {

@@ -176,6 +176,11 @@ export function bindCdevFails(
     scenario.event('vfio.cdev.block_group:begin', as, plainVfio(device));
     scenario.event('vfio.cdev.block_group:end', as, blocks);
   }
-  if (at === 'device') scenario.bindCdevFails({ device, key: file, task: as }, cdev.vm, error);
+  const opening = { device, key: file, task: as };
+  if (at === 'device') scenario.bindCdevFails(opening, cdev.vm, error);
+  if (at === 'opened') {
+    scenario.bindCdev(opening, cdev.vm);
+    scenario.close(opening);
+  }
   scenario.event('vfio.cdev.bind:end', as, { ...plainVfio(device), file, ret: -error });
 }

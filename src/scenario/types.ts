@@ -80,6 +80,6 @@ export type Step = Uint8Array | number | 'loss' | ReadonlySet<number> | Offers |
 
 /**
  * Where a bind of a cdev fails: at the request itself, because the group is open, at the file or what was passed
- * with it, or in the open of the device.
+ * with it, in the open of the device, or when that has succeeded and the id is returned.
  */
-export type BindStep = 'request' | 'group' | 'descriptor' | 'device';
+export type BindStep = 'request' | 'group' | 'descriptor' | 'device' | 'opened';
