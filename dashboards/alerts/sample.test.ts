@@ -19,8 +19,8 @@ describe('what a command printed', () => {
   });
 
   it('is shortened in both directions, a log to its last lines', () => {
-    const text = `${'x'.repeat(500)}\n${'y\n'.repeat(80)}z`;
-    assert.match(shortened(text), /^x{399}…\n(y\n){59}…$/);
+    const text = `${'x'.repeat(500)}\n${'y\n'.repeat(90)}z`;
+    assert.match(shortened(text), /^x{399}…\n(y\n){79}…$/);
     assert.match(shortened(text, true), /^…\n(y\n){13}z$/);
     assert.equal(shortened('a\n\tb'), 'a\n  b');
   });

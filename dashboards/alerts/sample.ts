@@ -2,7 +2,7 @@
 
 /** Characters, lines. */
 const WIDTH = 400;
-const MOST = 60;
+const MOST = 80;
 /** Samples of more lines are folded. */
 const SHORT = 6;
 
