@@ -136,11 +136,13 @@ export function whyNotBound(
   cdev: Cdev,
   context: RuleContext,
 ): string {
+  if (!request)
+    return 'for a reason that is not known: how far it got was not observed, since its begin was not';
   const { device } = cdev;
   const driver = `its driver${inParens(driverOf(device))}`;
-  const reached = request?.hasBlockedGroup ? 'descriptor' : 'request';
-  const opened = request?.open?.openedAt ? 'opened' : reached;
-  const step = request?.openError ? 'device' : opened;
+  const reached = request.hasBlockedGroup ? 'descriptor' : 'request';
+  const opened = request.open?.openedAt ? 'opened' : reached;
+  const step = request.openError ? 'device' : opened;
   for (const { at, errno, cause, hasIommu, orDriver, shown } of CAUSES) {
     if (at !== step || errno !== -event.ret || (hasIommu && device.isMdev)) continue;
     const clause = shown ? shown(cdev, context) : cause;

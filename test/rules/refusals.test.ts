@@ -5,7 +5,9 @@ import { RULES } from '../../src/catalogue.ts';
 import { EBUSY, EINVAL, EIO, ENOSPC } from '../../src/engine/errno.ts';
 import type { FileOwner, Host } from '../../src/events/host.ts';
 import { FLAG } from '../../src/events/wire.gen.ts';
-import { LINUX_6_12 } from '../../src/scenario/kernels.ts';
+import { openCdev } from '../../src/scenario/cdev.ts';
+import { plainVfio } from '../../src/scenario/fields.ts';
+import { LINUX_6_12, WITH_IOMMUFD } from '../../src/scenario/kernels.ts';
 import { bindPciFails, closeGroup, duringSnapshot, openGroup } from '../../src/scenario/vfio.ts';
 import { ScenarioRunner } from '../kit/scenario-runner.ts';
 
@@ -304,5 +306,23 @@ describe('a group without container', () => {
     const runner = runnerWith({});
     runner.run((scenario) => scenario.getFdFails(scenario.bindPci('0000:01:00.0'), EINVAL));
     assert.match(messages(runner)[0], /bound to a driver of the host, which is not known here/);
+  });
+});
+
+describe('the bind of a cdev', () => {
+  it('that is refused, and whose begin was not observed, has no reason that is known', () => {
+    const host = { traits: WITH_IOMMUFD, pidsWithKvmFiles: () => new Set<number>() };
+    const runner = new ScenarioRunner({ rules: RULES, host });
+    runner.run((scenario) => {
+      const device = scenario.create(scenario.parent());
+      const { key: file } = openCdev(scenario, device);
+      scenario.event('vfio.cdev.bind:end', SPDK, { ...plainVfio(device), file, ret: -EINVAL });
+    });
+    const [message, ...others] = messages(runner);
+    assert.deepEqual(others, []);
+    assert.match(
+      message,
+      /^bind-refused: .* EINVAL, for a reason that is not known: how far it got/,
+    );
   });
 });
