@@ -84,7 +84,8 @@ function asked(expr: string, ...values: readonly string[]): string {
   // All clusters are asked, and hosts of two may share a name.
   const onHost = expr.replaceAll('{', '{cluster=%[1]q,instance=%[2]q,');
   const given = ['$labels.cluster', '$labels.instance', ...values].join(' ');
-  return `printf ${JSON.stringify(onHost)} ${given} | query`;
+  // Versions of Prometheus differ in the order of what they find.
+  return `printf ${JSON.stringify(onHost)} ${given} | query | sortByLabel "pid"`;
 }
 
 /** A VM of vfioscope_vm_info, by what is known best, and its process. */
