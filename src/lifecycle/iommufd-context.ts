@@ -19,6 +19,10 @@ export class IommufdContext extends TrackedObject {
   /** Whether it has ended; a host snapshot that does not find it shows no time. */
   override isOver = false;
 
+  override get endBegan(): number {
+    return this.closedAt;
+  }
+
   override endUnobserved(): void {
     this.isOver = true;
   }

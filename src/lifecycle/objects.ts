@@ -224,6 +224,10 @@ export class Open extends TrackedObject {
     return this.state === 'closed' || this.state === 'failed';
   }
 
+  override get endBegan(): number {
+    return this.closeBegan;
+  }
+
   override endUnobserved(): void {
     this.state = 'closed';
   }
@@ -277,6 +281,10 @@ export class Cdev extends TrackedObject {
     return this.state === 'bound' || this.state === 'attached';
   }
 
+  override get endBegan(): number {
+    return this.closeBegan;
+  }
+
   override endUnobserved(): void {
     this.state = 'closed';
   }
@@ -321,6 +329,10 @@ export class Vm extends TrackedObject {
   /** Whether its last reference is put, so that nobody can use it any more, or it never came to be used. */
   get isGone(): boolean {
     return this.state === 'destroying' || this.isOver;
+  }
+
+  override get endBegan(): number {
+    return this.destroyBegan;
   }
 
   override endUnobserved(): void {

@@ -21,11 +21,11 @@ import {
 import { addCdev } from './cdevs.ts';
 import { addToDevices } from './groups.ts';
 import type { Handlers } from './handler.ts';
-import { IommufdContext } from './iommufd-context.ts';
+import type { IommufdContext } from './iommufd-context.ts';
 import { contextOf, KEY_CONTEXT } from './iommufds.ts';
 import { KeyTable } from './key-table.ts';
 import { vmOf } from './kvm.ts';
-import { Cdev, type Device, Open, Parent, Vm } from './objects.ts';
+import { type Cdev, type Device, type Open, Parent, type Vm } from './objects.ts';
 import { addOpen } from './opens.ts';
 import {
   addDevice,
@@ -39,7 +39,6 @@ import {
 } from './reconcile.ts';
 import { endSnapshot } from './sweep.ts';
 import { TEARDOWN_HANDLERS } from './teardowns.ts';
-import type { TrackedObject } from './tracked-object.ts';
 import type { Transition } from './transition.ts';
 import { deviceOf } from './vfio.ts';
 import type { Snapshot, World } from './world.ts';
@@ -141,15 +140,8 @@ function reconcileHeldVm(world: World, snapshot: Snapshot, open: Open, event: Ev
 function hasEnded(snapshot: Snapshot, event: EventCursor, key: number): boolean {
   const object = snapshot.endedKeys.find(event.words, event.word + key);
   if (!object) return false;
-  const at = endBegan(object);
-  return at === 0 || event.time <= at;
-}
-
-/** When an object began to end, 0 if that was not observed. */
-function endBegan(object: TrackedObject): number {
-  if (object instanceof Vm) return object.destroyBegan;
-  if (object instanceof IommufdContext) return object.closedAt;
-  return object instanceof Open || object instanceof Cdev ? object.closeBegan : 0;
+  const { endBegan } = object;
+  return endBegan === 0 || event.time <= endBegan;
 }
 
 function findOpen(world: World, snapshot: Snapshot, event: EventCursor): Open | undefined {

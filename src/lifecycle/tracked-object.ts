@@ -50,6 +50,11 @@ export abstract class TrackedObject {
     return this.firstSeen;
   }
 
+  /** When it began to end, 0 if that was not observed, or nothing of its kind shows that. */
+  get endBegan(): number {
+    return 0;
+  }
+
   /** Enters its final state because its end was missed. */
   abstract endUnobserved(): void;
 

@@ -125,21 +125,21 @@ export class World {
       },
     });
     this.opens = new Registry({
-      onEnd: (open) => this.snapshot?.endedKeys.set(open.keyLow, open.keyHigh, open),
+      onEnd: (open) => this.#keepEndedKey(open),
     });
     this.cdevs = new Registry({
       onEnd: (cdev) => {
-        this.snapshot?.endedKeys.set(cdev.keyLow, cdev.keyHigh, cdev);
+        this.#keepEndedKey(cdev);
         cdev.device.cdevs = excluding(cdev.device.cdevs, cdev);
       },
     });
     this.iommufds = new Registry({
-      onEnd: (context) => this.snapshot?.endedKeys.set(context.keyLow, context.keyHigh, context),
+      onEnd: (context) => this.#keepEndedKey(context),
     });
     this.vms = new Registry({
       keepEnded: endedObjects,
       onEnd: (vm) => {
-        this.snapshot?.endedKeys.set(vm.keyLow, vm.keyHigh, vm);
+        this.#keepEndedKey(vm);
         this.snapshot?.endedCreators.add(vm.creatorTid);
         vm.lossesAtEnd = this.losses;
       },
@@ -213,6 +213,11 @@ export class World {
     if (!group?.devices.includes(device)) return;
     group.devices = excluding(group.devices, device);
     if (group.devices.length === 0) this.groups.delete(group.id);
+  }
+
+  /** A host snapshot in progress must not adopt it again. */
+  #keepEndedKey(object: TrackedObject): void {
+    this.snapshot?.endedKeys.set(object.keyLow, object.keyHigh, object);
   }
 
   /** Removes a device that ended from its relations to other objects. */

@@ -5,7 +5,7 @@ import { capital, deviceWords, plural } from '../engine/words.ts';
 import { POINT } from '../events/wire.gen.ts';
 import type { Cdev, Device } from '../lifecycle/objects.ts';
 import { deviceOfCall } from '../lifecycle/operations.ts';
-import { bindCdev, closeCdev, openCdev, setCdevKvm } from '../scenario/cdev.ts';
+import { bindCdev, closeCdev, openCdev, openCdevForVm } from '../scenario/cdev.ts';
 
 export const cdevNeverBound: Rule = {
   id: 'cdev-never-bound',
@@ -56,8 +56,7 @@ export const cdevNeverBound: Rule = {
       {
         title: 'its VM is set, and it is not bound',
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.bindPci('0000:01:00.0'));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          openCdevForVm(scenario, scenario.bindPci('0000:01:00.0'));
           scenario.wait(61);
         },
       },

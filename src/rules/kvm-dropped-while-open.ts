@@ -5,7 +5,14 @@ import { deviceWords, openers, vmWords, who } from '../engine/words.ts';
 import type { EventCursor } from '../events/cursor.ts';
 import { taskOf } from '../events/task.ts';
 import type { Device, Vm } from '../lifecycle/objects.ts';
-import { bindCdev, bindCdevFails, closeCdev, openCdev, setCdevKvm } from '../scenario/cdev.ts';
+import {
+  bindCdev,
+  bindCdevFails,
+  closeCdev,
+  openCdev,
+  openCdevForVm,
+  setCdevKvm,
+} from '../scenario/cdev.ts';
 
 const OTHER = { pid: 601, comm: 'launcher' };
 
@@ -63,8 +70,7 @@ export const kvmDroppedWhileOpen: Rule = {
         also: ['bind-refused'],
         run(scenario) {
           const device = scenario.create(scenario.parent());
-          const cdev = openCdev(scenario, device);
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, device);
           bindCdev(scenario, cdev);
           bindCdevFails(scenario, openCdev(scenario, device, { as: OTHER }), EINVAL, {
             at: 'device',
@@ -77,8 +83,7 @@ export const kvmDroppedWhileOpen: Rule = {
         also: ['bind-refused'],
         run(scenario) {
           const device = scenario.create(scenario.parent());
-          const cdev = openCdev(scenario, device);
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, device);
           bindCdev(scenario, cdev);
           const second = openCdev(scenario, device, { as: OTHER });
           setCdevKvm(scenario, second, scenario.createVm({ as: OTHER }));
@@ -103,8 +108,7 @@ export const kvmDroppedWhileOpen: Rule = {
       {
         title: 'dropped after the last close',
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, scenario.create(scenario.parent()));
           bindCdev(scenario, cdev);
           closeCdev(scenario, cdev);
         },
@@ -113,8 +117,7 @@ export const kvmDroppedWhileOpen: Rule = {
         title: 'the bind of the only file fails',
         also: ['bind-refused'],
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, scenario.create(scenario.parent()));
           bindCdevFails(scenario, cdev, EINVAL, { at: 'device' });
         },
       },
@@ -122,8 +125,7 @@ export const kvmDroppedWhileOpen: Rule = {
         title: 'the same file is bound again',
         also: ['bind-refused'],
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, scenario.create(scenario.parent()));
           bindCdev(scenario, cdev);
           bindCdevFails(scenario, cdev, EINVAL, { at: 'descriptor' });
         },

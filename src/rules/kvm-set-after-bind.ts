@@ -2,7 +2,7 @@ import { cdevWords, WITH_CDEVS } from '../engine/cdev-bind.ts';
 import type { Rule } from '../engine/rule.ts';
 import { deviceWords, vmWords, who } from '../engine/words.ts';
 import { taskOf } from '../events/task.ts';
-import { bindCdev, closeCdev, openCdev, setCdevKvm } from '../scenario/cdev.ts';
+import { bindCdev, closeCdev, openCdev, openCdevForVm, setCdevKvm } from '../scenario/cdev.ts';
 
 export const kvmSetAfterBind: Rule = {
   id: 'kvm-set-after-bind',
@@ -71,8 +71,7 @@ export const kvmSetAfterBind: Rule = {
       {
         title: 'the right order',
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, scenario.create(scenario.parent()));
           bindCdev(scenario, cdev);
         },
       },
@@ -89,8 +88,7 @@ export const kvmSetAfterBind: Rule = {
       {
         title: 'it is cleared when the VMM exits',
         run(scenario) {
-          const cdev = openCdev(scenario, scenario.create(scenario.parent()));
-          setCdevKvm(scenario, cdev, scenario.createVm());
+          const cdev = openCdevForVm(scenario, scenario.create(scenario.parent()));
           bindCdev(scenario, cdev);
           closeCdev(scenario, cdev);
         },

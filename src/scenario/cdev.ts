@@ -56,6 +56,13 @@ export function setCdevKvm(
   scenario.event('vfio.cdev.set_kvm:begin', as, fields);
 }
 
+/** As a VMM does before it binds the cdev: it opens it, and sets its new VM for it. */
+export function openCdevForVm(scenario: Scenario, device: ScenarioDevice): ScenarioCdev {
+  const cdev = openCdev(scenario, device);
+  setCdevKvm(scenario, cdev, scenario.createVm());
+  return cdev;
+}
+
 /** An iommufd context, by its key. */
 export type ScenarioIommufd = number;
 

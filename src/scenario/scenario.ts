@@ -7,7 +7,7 @@
  */
 
 import { FLAG } from '../events/wire.gen.ts';
-import { mdevNames, namedMdev, namedVfio, plainMdev, plainVfio } from './fields.ts';
+import { kvmFields, mdevNames, namedMdev, namedVfio, plainMdev, plainVfio } from './fields.ts';
 import { Steps } from './steps.ts';
 import type {
   Actor,
@@ -201,14 +201,14 @@ export class Scenario extends Steps {
     this.takesKvmFile(as);
     this.begin('kvm.vm.create', as, {});
     this.begin('kvm.vm.init', as, { kvm: vm.key, usersCount: 1 });
-    this.end('kvm.vm.init', as, this.#kvm(vm));
+    this.end('kvm.vm.init', as, kvmFields(vm));
     this.end('kvm.vm.create', as, { ret: 11 });
     return vm;
   }
 
   /** Something gets a reference, which it has to put later. */
   getKvm(vm: ScenarioVm, { as = vm.task } = {}): void {
-    this.begin('kvm.get', as, this.#kvm(vm));
+    this.begin('kvm.get', as, kvmFields(vm));
     vm.users++;
   }
 
@@ -218,7 +218,7 @@ export class Scenario extends Steps {
   }
 
   closeVm(vm: ScenarioVm, { as = vm.task } = {}): void {
-    this.begin('kvm.vm.fd_close', as, this.#kvm(vm));
+    this.begin('kvm.vm.fd_close', as, kvmFields(vm));
     this.#putKvm(vm, as);
     this.end('kvm.vm.fd_close', as, { kvm: vm.key });
   }
@@ -237,7 +237,7 @@ export class Scenario extends Steps {
 
   setKvm(device: ScenarioDevice, vm: ScenarioVm): void {
     device.groupVm = vm;
-    this.begin('vfio.group.set_kvm', vm.task, { ...this.#kvm(vm), groupId: device.groupId });
+    this.begin('vfio.group.set_kvm', vm.task, { ...kvmFields(vm), groupId: device.groupId });
   }
 
   clearKvm(device: ScenarioDevice, { as = VMM, exiting = false } = {}): void {
@@ -249,7 +249,7 @@ export class Scenario extends Steps {
   /** On 5.10 only: the drivers that registered a notifier for the VM of the group return NOTIFY_*. */
   notified(device: ScenarioDevice, answer: number, { as = VMM } = {}): void {
     const { groupId, groupVm } = device;
-    const fields = { ...(groupVm ? this.#kvm(groupVm) : {}), groupId, ret: answer };
+    const fields = { ...kvmFields(groupVm), groupId, ret: answer };
     this.end('vfio.group.notify', as, fields);
   }
 
@@ -385,36 +385,36 @@ export class Scenario extends Steps {
   /** Without a VM, or with one that is being destroyed, the device keeps what it has. */
   #capture(device: ScenarioDevice, task: Actor, vm: ScenarioVm | undefined): void {
     const base = plainVfio(device);
-    this.begin('vfio.device.kvm_capture', task, { ...base, ...(vm ? this.#kvm(vm) : {}) });
+    this.begin('vfio.device.kvm_capture', task, { ...base, ...kvmFields(vm) });
     if (vm) {
       const isAlive = vm.users > 0;
-      this.begin('kvm.get_safe', task, this.#kvm(vm));
+      this.begin('kvm.get_safe', task, kvmFields(vm));
       if (isAlive) {
         vm.users++;
         device.vm = vm;
       }
-      this.end('kvm.get_safe', task, { ...this.#kvm(vm), ret: isAlive ? 1 : 0 });
+      this.end('kvm.get_safe', task, { ...kvmFields(vm), ret: isAlive ? 1 : 0 });
     }
-    const held = device.vm ? this.#kvm(device.vm) : {};
+    const held = kvmFields(device.vm);
     this.end('vfio.device.kvm_capture', task, { ...base, ...held });
   }
 
   #drop(device: ScenarioDevice, task: Actor): void {
     const { vm } = device;
     device.vm = undefined;
-    const kvm = vm ? this.#kvm(vm) : {};
+    const kvm = kvmFields(vm);
     this.begin('vfio.device.kvm_drop', task, { ...plainVfio(device), ...kvm });
     if (vm) this.#putKvm(vm, task);
   }
 
   #putKvm(vm: ScenarioVm, task: Actor): void {
-    this.begin('kvm.put', task, this.#kvm(vm));
+    this.begin('kvm.put', task, kvmFields(vm));
     if (vm.users <= 0) {
       vm.users = REFCOUNT_SATURATED;
       return;
     }
     if (--vm.users > 0) return;
-    this.begin('kvm.vm.destroy', task, this.#kvm(vm));
+    this.begin('kvm.vm.destroy', task, kvmFields(vm));
     this.end('kvm.vm.destroy', task, { kvm: vm.key });
   }
 
@@ -434,11 +434,7 @@ export class Scenario extends Steps {
   }
 
   #file({ device, key }: Opening) {
-    return { file: key, ...(device.vm ? this.#kvm(device.vm) : {}) };
-  }
-
-  #kvm(vm: ScenarioVm) {
-    return { kvm: vm.key, usersCount: vm.users, vmPid: vm.task.pid };
+    return { file: key, ...kvmFields(device.vm) };
   }
 
   #uuid(): string {

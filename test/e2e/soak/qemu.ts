@@ -70,9 +70,7 @@ export class Qemu {
   ): Promise<Qemu> {
     const context = byCdev ? ['-object', `iommufd,id=${IOMMUFD}`] : [];
     const more = devices.flatMap((device) => ['-device', optionsOf(device, byCdev)]);
-    const qemu = new Qemu(vm, [...words, ...MACHINE, ...context, ...more], byCdev);
-    await qemu.#order('qmp_capabilities');
-    return qemu;
+    return Qemu.#ready(new Qemu(vm, [...words, ...MACHINE, ...context, ...more], byCdev));
   }
 
   /** As {@link start}, with files that its launcher opened: /dev/iommu and the cdev of a device. */
@@ -82,7 +80,10 @@ export class Qemu {
     const command = [...words, ...MACHINE, ...context, '-device', optionsOf(inherited, true)];
     const launch = `exec ${iommufd}<> /dev/iommu ${fd}<> ${cdev}; exec "$@"`;
     // programs: sh
-    const qemu = new Qemu(vm, ['sh', '-c', launch, 'launcher', ...command], true);
+    return Qemu.#ready(new Qemu(vm, ['sh', '-c', launch, 'launcher', ...command], true));
+  }
+
+  static async #ready(qemu: Qemu): Promise<Qemu> {
     await qemu.#order('qmp_capabilities');
     return qemu;
   }

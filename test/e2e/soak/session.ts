@@ -37,17 +37,20 @@ export function hasCdevs(kernel: string): boolean {
 
 export class SoakSession {
   readonly vm: Vm;
-  /** Whether devices are opened by their cdevs: on a kernel that has them. */
-  readonly byCdev: boolean;
-  readonly path: Path;
-
   readonly qemu: QemuProgram;
 
   private constructor(vm: Vm, qemu: QemuProgram) {
     this.vm = vm;
     this.qemu = qemu;
-    this.byCdev = qemu.byCdev;
-    this.path = qemu.byCdev ? BY_CDEV : BY_GROUP;
+  }
+
+  /** Whether devices are opened by their cdevs: on a kernel that has them. */
+  get byCdev(): boolean {
+    return this.qemu.byCdev;
+  }
+
+  get path(): Path {
+    return this.byCdev ? BY_CDEV : BY_GROUP;
   }
 
   static async open(kernel: string, timeoutMs: number): Promise<SoakSession> {
